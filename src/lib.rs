@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod active_request;
+mod error;
+mod exposition;
+mod in_flight;
+mod lock;
+mod middleware;
+mod monitor;
+mod monitors;
+mod registry;
+mod route;
+mod series;
+
+pub use prometheus_client;
+
+pub use crate::{
+    error::Error,
+    exposition::{metrics_scope, metrics_view},
+    middleware::HrPrometheus,
+    monitor::{
+        Ending, Excluded, Monitors, RequestEnd, RequestMonitor, RequestStart, ResponseStart, ScrapeStart,
+    },
+    monitors::{DefaultMonitor, NoLabels},
+    registry::MetricsRegistry,
+};

@@ -1,0 +1,5 @@
+//! The monitors that ship.
+
+mod default;
+
+pub use default::{DefaultMonitor, NoLabels};

@@ -1,0 +1,345 @@
+//! The registry that workers, monitors and scrapes share.
+
+use std::{
+    any::{Any, TypeId},
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    fmt, iter, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::{Arc, Mutex, RwLock},
+};
+
+use actix_web::{HttpRequest, web};
+use futures_util::future::LocalBoxFuture;
+use once_cell::sync::{Lazy, OnceCell};
+use prometheus_client::registry::Registry;
+
+use crate::{
+    Error,
+    exposition::{render, samples},
+    lock::{lock, read, write},
+    monitor::{MonitorSet, ScrapeStart, panic_message},
+};
+
+static GLOBAL: Lazy<MetricsRegistry> = Lazy::new(MetricsRegistry::new);
+
+/// A handle on one [`prometheus_client::registry::Registry`]; clones share it.
+///
+/// The middleware and `/metrics` use the registry in the application's data (`.app_data(registry.clone())` or
+/// `.app_data(web::Data::new(registry))`), else [`MetricsRegistry::global`]. A registry of one's own is for metrics
+/// of one's own, for tests, and for a prefix or labels on everything:
+///
+/// ```
+/// use hr_prometheus::{MetricsRegistry, prometheus_client::{metrics::counter::Counter, registry::Registry}};
+///
+/// # fn main() -> Result<(), hr_prometheus::Error> {
+/// let registry = MetricsRegistry::from(Registry::with_prefix("shop"));
+/// let orders = registry.register_with(|registry| {
+///     let orders: Counter = Counter::default();
+///     registry.register("orders", "Orders placed", orders.clone());
+///     orders
+/// });
+///
+/// orders.inc();
+/// let scrape = registry.encode()?;
+/// assert_eq!(
+///     scrape.lines().collect::<Vec<_>>(),
+///     [
+///         "# HELP shop_orders Orders placed.",
+///         "# TYPE shop_orders counter",
+///         "shop_orders_total 1",
+///         "# EOF",
+///     ],
+/// );
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct MetricsRegistry {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    families: RwLock<Families>,
+    /// One cell for each monitor, so that making one holds no lock that another needs.
+    monitors: Mutex<HashMap<TypeId, Arc<OnceCell<Registered>>>>,
+    /// The names of families about which a scrape has already complained.
+    reported: Mutex<HashSet<String>>,
+}
+
+struct Families {
+    /// As it was given, with its prefix and labels.
+    root: Registry,
+    /// One for each registration since, with the prefix and labels of the root.
+    parts: Vec<Registry>,
+}
+
+/// What became of the registration of a monitor.
+type Registered = Result<Box<dyn RegisteredSet>, Error>;
+
+/// A [`MonitorSet`] of any type.
+trait RegisteredSet: Any + Send + Sync {
+    fn prepare_scrape(&self, scrape: Rc<ScrapeStart>) -> LocalBoxFuture<'static, ()>;
+}
+
+/// A monitor need not be `Sync`, what workers share has to be.
+struct SharedSet<S>(Mutex<S>);
+
+impl<S: MonitorSet> RegisteredSet for SharedSet<S> {
+    fn prepare_scrape(&self, scrape: Rc<ScrapeStart>) -> LocalBoxFuture<'static, ()> {
+        let set = lock(&self.0).clone();
+        Box::pin(async move { set.prepare_scrape(&scrape).await })
+    }
+}
+
+impl MetricsRegistry {
+    /// Makes a registry of its own, empty.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::from(Registry::default())
+    }
+
+    /// The one registry of the process: what the middleware and `/metrics` use when there is none in the
+    /// application's data.
+    #[must_use]
+    pub fn global() -> Self {
+        GLOBAL.clone()
+    }
+
+    /// Registers metrics of one's own, which then appear in every scrape.
+    ///
+    /// The closure gets a registry with the prefix and the labels of this one. Names are not checked here: a family
+    /// whose name is taken is left out of the scrape, and logged once.
+    ///
+    /// ```
+    /// use hr_prometheus::{MetricsRegistry, prometheus_client::metrics::gauge::Gauge};
+    ///
+    /// let registry = MetricsRegistry::new();
+    /// let queued: Gauge = registry.register_with(|registry| {
+    ///     let queued = Gauge::default();
+    ///     registry.register("jobs_queued", "Jobs that wait", queued.clone());
+    ///     queued
+    /// });
+    ///
+    /// queued.set(3);
+    /// assert_eq!(registry.value("jobs_queued", &[]), Some(3.0));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When called from within a registration or a scrape of the same registry: from a collector, a
+    /// [`RequestMonitor::register`](crate::RequestMonitor::register) or another `register_with`. What the closure
+    /// registered before it panicked is dropped.
+    pub fn register_with<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
+        match self.register_part(register) {
+            Ok(value) => value,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Encodes all families as OpenMetrics 1.0.0 text, ending in `# EOF`.
+    ///
+    /// What `/metrics` serves, but for [`RequestMonitor::prepare_scrape`], which is not called: it needs a worker.
+    /// A family whose name is taken by an earlier one is left out, and logged once.
+    ///
+    /// [`RequestMonitor::prepare_scrape`]: crate::RequestMonitor::prepare_scrape
+    ///
+    /// # Errors
+    ///
+    /// When a collector or a metric fails or panics, and when called from within a registration or a scrape of the
+    /// same registry. Nothing is encoded then.
+    pub fn encode(&self) -> Result<String, Error> {
+        let _in_use = self.enter("encoded")?;
+        let families = read(&self.shared.families);
+        let registries = iter::once(&families.root).chain(&families.parts);
+        let text = catch_unwind(AssertUnwindSafe(|| render::openmetrics(registries)))
+            .map_err(|panic| {
+                let message = panic_message(&*panic);
+                Error::new(format!("a collector or metric panicked while it was encoded: {message}; mend it, or do not register it"))
+            })?
+            .map_err(|fmt::Error| {
+                Error::new("a collector or metric could not be encoded; mend it, or do not register it (a histogram with native buckets alone has no text form)")
+            })?;
+        Ok(render::without_repeated_families(text, |name| {
+            if lock(&self.shared.reported).insert(name.to_owned()) {
+                log::error!(
+                    "the family {name} is registered twice; the later one is left out of the scrape: rename one of them, or register it once"
+                );
+            }
+        }))
+    }
+
+    /// The sum over the samples called `name` whose labels include all of `labels`; `None` if there is none.
+    ///
+    /// Made for tests. `name` is that of a sample as the scrape has it, such as `request_count_total` or
+    /// `request_latency_count`; a counter is also found by the name of its family, `request_count`. The labels are a
+    /// selection, in any order. `None` also when the registry cannot be [encoded](Self::encode).
+    ///
+    /// A request counts when it has ended, so read or drop the body of a response before you look:
+    ///
+    /// ```
+    /// use actix_web::{App, test, web};
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() {
+    /// let registry = MetricsRegistry::new();
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .route("/", web::get().to(async || "hello"))
+    ///         .wrap(HrPrometheus::default()),
+    /// )
+    /// .await;
+    ///
+    /// let response = test::call_service(&app, test::TestRequest::get().to_request()).await;
+    /// assert_eq!(registry.value("request_count_total", &[("path", "/")]), None);
+    /// assert_eq!(registry.value("requests_in_progress", &[("path", "/")]), Some(1.0));
+    ///
+    /// drop(response);
+    /// assert_eq!(registry.value("request_count_total", &[("path", "/")]), Some(1.0));
+    /// assert_eq!(registry.value("requests_in_progress", &[("path", "/")]), Some(0.0));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        samples::sum(&self.encode().ok()?, name, labels)
+    }
+
+    /// The registry that the middleware and `/metrics` use for `request`.
+    pub(crate) fn of(request: &HttpRequest) -> Self {
+        let in_data = request.app_data::<web::Data<Self>>().map(|data| data.as_ref());
+        in_data
+            .or_else(|| request.app_data::<Self>())
+            .cloned()
+            .unwrap_or_else(Self::global)
+    }
+
+    /// The monitors registered for `source`, which is done now if it has not been. Those that cannot be registered
+    /// are off, and why is added to `errors`; it is logged once.
+    pub(crate) fn monitor_set<S: MonitorSet>(
+        &self,
+        name: &str,
+        source: TypeId,
+        register: impl FnOnce(&mut Registry) -> S,
+        errors: &mut Vec<Error>,
+    ) -> S {
+        let cell = Arc::clone(lock(&self.shared.monitors).entry(source).or_default());
+        // The cell would wait for itself.
+        if cell.get().is_none()
+            && let Err(error) = self.check_free("registered in")
+        {
+            errors.push(error);
+            return S::off();
+        }
+        let registered = cell.get_or_init(|| {
+            match catch_unwind(AssertUnwindSafe(|| self.register_part(register))) {
+                Ok(set) => Ok(Box::new(SharedSet(Mutex::new(set?)))),
+                Err(panic) => {
+                    let error = Error::new(format!(
+                        "`register` of the monitor {name} panicked: {}; it records nothing until this is mended",
+                        panic_message(&*panic),
+                    ));
+                    log::error!("{error}");
+                    Err(error)
+                }
+            }
+        });
+        match registered {
+            Ok(set) => {
+                let set: &dyn Any = &**set;
+                set.downcast_ref::<SharedSet<S>>()
+                    .map_or_else(S::off, |set| lock(&set.0).clone())
+            }
+            Err(error) => {
+                errors.push(error.clone());
+                S::off()
+            }
+        }
+    }
+
+    /// Lets all monitors bring their families up to date.
+    pub(crate) async fn prepare_scrape(&self, scrape: ScrapeStart) {
+        let scrape = Rc::new(scrape);
+        let cells: Vec<_> = lock(&self.shared.monitors).values().cloned().collect();
+        for cell in cells {
+            if let Some(Ok(set)) = cell.get() {
+                set.prepare_scrape(Rc::clone(&scrape)).await;
+            }
+        }
+    }
+
+    /// Registers into a registry of its own, so that no lock is held and a panic leaves nothing behind.
+    fn register_part<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> Result<T, Error> {
+        let _in_use = self.enter("registered in")?;
+        let mut part = mem::take(
+            write(&self.shared.families)
+                .root
+                .sub_registry_with_labels(iter::empty()),
+        );
+        let value = register(&mut part);
+        write(&self.shared.families).parts.push(part);
+        Ok(value)
+    }
+
+    /// Refuses what would dead-lock or recurse without end, rather than do it.
+    fn check_free(&self, use_: &str) -> Result<(), Error> {
+        let shared = Arc::as_ptr(&self.shared);
+        if IN_USE.with_borrow(|in_use| in_use.contains(&shared)) {
+            return Err(Error::new(format!(
+                "a registry cannot be {use_} from within a registration or a scrape of itself; do it before or after"
+            )));
+        }
+        Ok(())
+    }
+
+    fn enter(&self, use_: &str) -> Result<InUse, Error> {
+        self.check_free(use_)?;
+        let shared = Arc::as_ptr(&self.shared);
+        IN_USE.with_borrow_mut(|in_use| in_use.push(shared));
+        Ok(InUse(shared))
+    }
+}
+
+impl Default for MetricsRegistry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Takes over a registry with all that is registered in it, its prefix and its labels.
+impl From<Registry> for MetricsRegistry {
+    fn from(root: Registry) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                families: RwLock::new(Families {
+                    root,
+                    parts: Vec::new(),
+                }),
+                monitors: Mutex::default(),
+                reported: Mutex::default(),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for MetricsRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricsRegistry").finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    /// The registries in which this thread is registering or encoding at this moment.
+    static IN_USE: RefCell<Vec<*const Shared>> = const { RefCell::new(Vec::new()) };
+}
+
+/// This thread's mark on a registry that it is registering in or encoding.
+struct InUse(*const Shared);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        IN_USE.with_borrow_mut(|in_use| in_use.retain(|&shared| shared != self.0));
+    }
+}

@@ -1,0 +1,130 @@
+//! What the tests arrange with: a real server on loopback, and patience with a limit.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+
+use std::{
+    fmt,
+    net::{SocketAddr, TcpListener},
+    sync::mpsc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use actix_service::{IntoServiceFactory, Service, ServiceFactory};
+use actix_web::{
+    HttpServer,
+    body::MessageBody,
+    dev::{AppConfig, Response, ServerHandle},
+    rt::System,
+};
+use hr_prometheus::MetricsRegistry;
+
+/// How long a test waits for what must come before it gives up. It asserts nothing about speed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A real `HttpServer` on loopback, in a thread of its own; stopped when dropped.
+pub struct TestServer {
+    pub address: SocketAddr,
+    handle: ServerHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Serves the application that `app` makes with `workers` workers: HTTP/1.1 and cleartext HTTP/2.
+pub fn serve<F, I, S, B>(workers: usize, app: F) -> TestServer
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, actix_http::Request>,
+    S: ServiceFactory<actix_http::Request, Config = AppConfig> + 'static,
+    S::Error: Into<actix_web::Error> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    <S::Service as Service<actix_http::Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let (ready, started) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        System::new().block_on(async move {
+            let server = HttpServer::new(app)
+                .workers(workers)
+                .disable_signals()
+                .shutdown_timeout(1)
+                .listen_auto_h2c(listener)
+                .expect("a listener")
+                .run();
+            ready.send(server.handle()).expect("the test waits");
+            server.await.expect("a server that ends well");
+        });
+    });
+    TestServer {
+        address,
+        handle: started.recv().expect("a server that starts"),
+        thread: Some(thread),
+    }
+}
+
+impl TestServer {
+    /// Stops the server and waits until its workers are gone. Requests under way are dropped, unless `graceful`.
+    pub fn stop(mut self, graceful: bool) {
+        self.stop_and_join(graceful);
+    }
+
+    fn stop_and_join(&mut self, graceful: bool) {
+        if let Some(thread) = self.thread.take() {
+            drop(self.handle.stop(graceful));
+            thread.join().expect("a server thread that did not panic");
+        }
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.stop_and_join(false);
+    }
+}
+
+/// Waits until `condition` holds.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until the sample `name` with `labels` has the value `expected`.
+#[track_caller]
+pub fn eventually_has(registry: &MetricsRegistry, name: &str, labels: &[(&str, &str)], expected: f64) {
+    let begun = Instant::now();
+    loop {
+        let found = registry.value(name, labels);
+        if found == Some(expected) {
+            return;
+        }
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "waited in vain for {expected} of {name} {labels:?}; it is {found:?} in\n{}",
+            registry.encode().expect("a scrape"),
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Asserts what must hold whenever no request runs: each request was counted and timed once, and none is left.
+#[track_caller]
+pub fn assert_balanced(registry: &MetricsRegistry) {
+    let scrape = registry.encode().expect("a scrape");
+    assert_eq!(
+        registry.value("request_count_total", &[]),
+        registry.value("request_latency_count", &[]),
+        "counter and histogram disagree in\n{scrape}",
+    );
+    assert!(
+        registry
+            .value("requests_in_progress", &[])
+            .is_none_or(|requests| requests == 0.0),
+        "the gauge is not back at 0 in\n{scrape}",
+    );
+}

@@ -1,8 +1,8 @@
 //! One request from its arrival to the last byte of its response.
 
 use std::{
-    cell::Cell,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    cell::{Cell, OnceCell, RefCell},
+    mem,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -11,19 +11,20 @@ use std::{
 
 use actix_web::{
     Error, HttpMessage as _,
-    body::{BodySize, BoxBody, MessageBody},
+    body::{BodySize, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     error::PayloadError,
-    http::{StatusCode, uri::PathAndQuery},
+    http::StatusCode,
     web::Bytes,
 };
 use futures_util::stream::{Stream, StreamExt as _};
 use pin_project_lite::pin_project;
 
 use crate::{
+    in_flight::InFlightTable,
     middleware::Worker,
-    monitor::{Ending, MonitorSet, RequestEnd, ResponseStart},
-    route::RouteLabel,
+    monitor::{Ending, MonitorSet, RequestEnd, RequestStart, ResponseStart},
+    route::{RouteLabel, arrived_path, method_label},
 };
 
 /// The status of a request that was dropped before there was a response: nginx's "client closed request", which has
@@ -32,111 +33,232 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// The guard of one request. It travels from `call` into the future and from there into the body; wherever it is
 /// dropped, the request ends, once.
+///
+/// A pointer, because the server moves what holds it many times on the way of a request.
 pub(crate) struct ActiveRequest<S: MonitorSet> {
-    pub(crate) worker: Rc<Worker<S>>,
+    /// `None` when the request has ended.
+    state: Option<Box<RequestState<S>>>,
+}
+
+/// What is known of one request. A worker uses the memory again for the next one.
+pub(crate) struct RequestState<S: MonitorSet> {
+    /// `None` while the memory waits for its next request, else a worker would own itself.
+    worker: Option<Rc<Worker<S>>>,
+    /// The place of this memory in the worker's table of requests in progress.
+    place: usize,
     /// `None` when nothing is left to be called for this request.
-    pub(crate) in_flight: Option<S::InFlight>,
-    pub(crate) arrived: Instant,
-    pub(crate) method: &'static str,
-    pub(crate) path: PathAndQuery,
-    pub(crate) request_body_bytes: Option<Rc<Cell<u64>>>,
-    pub(crate) response_body_bytes: u64,
+    in_flight: Option<S::InFlight>,
+    arrived: Instant,
+    method: &'static str,
+    request_body_bytes: Option<Rc<Cell<u64>>>,
+    response_body_size: BodySize,
+    response_body_bytes: u64,
     /// The route that served the request, once there was a response.
-    pub(crate) route: Option<RouteLabel>,
+    route: Option<Rc<RouteLabel>>,
     /// The status that was passed on, once there was one.
-    pub(crate) status: Option<StatusCode>,
-    pub(crate) ending: Ending,
+    status: Option<StatusCode>,
 }
 
 impl<S: MonitorSet> ActiveRequest<S> {
-    /// Runs code of the application on behalf of `request`; a panic ends the request and goes on.
-    ///
-    /// `thread::panicking` in `Drop` would not do: tokio catches the panic first and drops the future then.
-    pub(crate) fn run<T>(request: &mut Option<Self>, code: impl FnOnce() -> T) -> T {
-        match catch_unwind(AssertUnwindSafe(code)) {
-            Ok(value) => value,
-            Err(panic) => {
-                if let Some(request) = request.take() {
-                    request.end(Ending::Panicked);
-                }
-                resume_unwind(panic)
-            }
+    /// Begins to measure a request.
+    pub(crate) fn begin(worker: &Rc<Worker<S>>, request: &mut ServiceRequest, arrived: Instant) -> Self {
+        let method = method_label(request.method());
+        let mut state = worker.spare_states.take(&worker.in_flight, arrived);
+        worker
+            .in_flight
+            .arrive(state.place, method, arrived_path(request));
+        state.in_flight = Some(worker.monitors.start(&RequestStart {
+            request,
+            method,
+            table: &worker.in_flight,
+            routes: &worker.routes,
+            route: OnceCell::new(),
+        }));
+        if worker.counts_request_body {
+            state.request_body_bytes = Some(count_request_body(request));
         }
+        state.worker = Some(Rc::clone(worker));
+        state.arrived = arrived;
+        state.method = method;
+        state.response_body_size = BodySize::Stream;
+        state.response_body_bytes = 0;
+        Self { state: Some(state) }
     }
 
-    fn end(mut self, ending: Ending) {
-        self.ending = ending;
+    /// Runs code of the application; if it panics, the request ends while that unwinds.
+    ///
+    /// `thread::panicking` in `Drop` would not do: tokio catches the panic first and drops the future then.
+    #[inline]
+    pub(crate) fn run<T>(&mut self, code: impl FnOnce() -> T) -> T {
+        let on_unwind = OnUnwind(self);
+        let value = code();
+        mem::forget(on_unwind);
+        value
     }
 
     /// Learns from the response what is gone a moment later.
-    fn respond<B>(&mut self, response: &ServiceResponse<B>) {
+    fn respond<B>(&mut self, response: &ServiceResponse<B>, body_size: BodySize) {
+        let Some(state) = &mut self.state else { return };
+        let Some(worker) = &state.worker else { return };
         let status = response.status();
-        let route = self.worker.routes.label_as_served(response.request(), status);
+        let route = worker
+            .routes
+            .label_as_served(response.request(), state.method, status);
         let start = ResponseStart {
             request: response.request(),
             head: response.response().head(),
             extensions: response.response().extensions(),
-            method: self.method,
+            body_size,
+            method: state.method,
             route: &route,
-            arrived: self.arrived,
+            arrived: state.arrived,
         };
         if start.is_excluded() {
-            if let Some(in_flight) = self.in_flight.take() {
-                self.worker.monitors.forget(in_flight);
+            worker.in_flight.leave(state.place);
+            if let Some(in_flight) = state.in_flight.take() {
+                worker.monitors.forget(in_flight);
             }
-        } else if let Some(in_flight) = &mut self.in_flight {
-            self.worker.monitors.respond(in_flight, &start);
+        } else if let Some(in_flight) = &mut state.in_flight {
+            worker.monitors.respond(in_flight, &start);
         }
         drop(start);
-        self.status = Some(status);
-        self.route = Some(route);
+        if body_size == BodySize::Stream && state.in_flight.is_some() {
+            // Of what has a size nothing will be left when somebody looks, or else it is found by its path.
+            worker.in_flight.label(state.place, &route.text);
+        }
+        state.status = Some(status);
+        state.route = Some(route);
+        self.expect_body(body_size);
+    }
+
+    /// Learns how much is to come; ends the request where that is nothing.
+    fn expect_body(&mut self, size: BodySize) {
+        let Some(state) = &mut self.state else { return };
+        state.response_body_size = size;
+        // The server sends no byte of a body in answer to HEAD. On HTTP/1 it polls it all the same, and a stream that
+        // stays pending would keep the request for ever.
+        if size.is_eof() || state.method == "HEAD" {
+            self.end(Ending::Completed);
+        }
+    }
+
+    /// Learns that bytes of the body were handed to the server; ends the request if they were the last.
+    fn sent(&mut self, bytes: usize) {
+        let Some(state) = &mut self.state else { return };
+        state.response_body_bytes += bytes as u64;
+        // Not every server asks for the end of a body whose size it knows.
+        if state.response_body_size == BodySize::Sized(state.response_body_bytes) {
+            self.end(Ending::Completed);
+        }
     }
 
     /// Goes along with an error until it becomes a response, which is when actix-web calls the mapper.
     fn follow(mut self, error: &mut Error) {
+        let Some(state) = &mut self.state else { return };
         // For those who look at the error and send a response of their own.
-        self.status = Some(error.as_response_error().status_code());
+        state.status = Some(error.as_response_error().status_code());
         let request = Cell::new(Some(self));
-        error.add_response_mapper(move |response| match request.take() {
-            Some(mut request) => {
-                request.status = Some(response.status());
-                response.map_body(|_, body: BoxBody| {
-                    let size = body.size();
-                    MeasuredBody::new(body, size, Some(request)).boxed()
-                })
+        error.add_response_mapper(move |response| {
+            let Some(mut request) = request.take() else {
+                return response;
+            };
+            if let Some(state) = &mut request.state {
+                state.status = Some(response.status());
             }
-            None => response,
+            request.expect_body(response.body().size());
+            response.map_body(|_, body| MeasuredBody { body, request }.boxed())
         });
+    }
+
+    /// Ends the request, if it has not ended.
+    fn end(&mut self, ending: Ending) {
+        let Some(mut state) = self.state.take() else {
+            return;
+        };
+        let Some(worker) = state.worker.take() else { return };
+        let path = worker.in_flight.leave(state.place);
+        if let Some(in_flight) = state.in_flight.take() {
+            let route = state.route.take();
+            let route = route.unwrap_or_else(|| worker.routes.label_as_arrived(path.as_ref()));
+            let status = state.status.unwrap_or_else(|| match ending {
+                Ending::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+                _ => StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::REQUEST_TIMEOUT),
+            });
+            let end = RequestEnd {
+                method: state.method,
+                route: &route,
+                status,
+                latency: state.arrived.elapsed(),
+                response_body_bytes: state.response_body_bytes,
+                request_body_bytes: state.request_body_bytes.take().map(|bytes| bytes.get()),
+                ending,
+            };
+            worker.monitors.end(in_flight, &end);
+        }
+        state.status = None;
+        worker.spare_states.put_back(state, &worker.in_flight);
     }
 }
 
 impl<S: MonitorSet> Drop for ActiveRequest<S> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(in_flight) = self.in_flight.take() else {
-            return;
-        };
-        let worker = &self.worker;
-        let route = self.route.take();
-        let route = route.unwrap_or_else(|| worker.routes.label_as_arrived(&self.path));
-        let status = self.status.unwrap_or_else(|| match self.ending {
-            Ending::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
-            _ => StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::REQUEST_TIMEOUT),
-        });
-        let end = RequestEnd {
-            method: self.method,
-            route: &route,
-            status,
-            latency: self.arrived.elapsed(),
-            response_body_bytes: self.response_body_bytes,
-            request_body_bytes: self.request_body_bytes.as_ref().map(|bytes| bytes.get()),
-            ending: self.ending,
-        };
-        worker.monitors.end(in_flight, &end);
+        if self.state.is_some() {
+            self.end(Ending::Dropped);
+        }
+    }
+}
+
+/// Ends a request when it is dropped, which only a panic does.
+struct OnUnwind<'a, S: MonitorSet>(&'a mut ActiveRequest<S>);
+
+impl<S: MonitorSet> Drop for OnUnwind<'_, S> {
+    fn drop(&mut self) {
+        self.0.end(Ending::Panicked);
+    }
+}
+
+/// The memory of requests that have ended, for those to come: in the long run a worker allocates nothing for a request.
+pub(crate) struct SpareStates<S: MonitorSet>(RefCell<Vec<Box<RequestState<S>>>>);
+
+impl<S: MonitorSet> SpareStates<S> {
+    /// How many a worker keeps, after a burst.
+    const MOST: usize = 128;
+
+    pub(crate) fn new() -> Self {
+        Self(RefCell::new(Vec::new()))
+    }
+
+    fn take(&self, table: &InFlightTable, arrived: Instant) -> Box<RequestState<S>> {
+        let spare = self.0.borrow_mut().pop();
+        spare.unwrap_or_else(|| {
+            Box::new(RequestState {
+                worker: None,
+                place: table.take_place(),
+                in_flight: None,
+                arrived,
+                method: "",
+                request_body_bytes: None,
+                response_body_size: BodySize::Stream,
+                response_body_bytes: 0,
+                route: None,
+                status: None,
+            })
+        })
+    }
+
+    fn put_back(&self, state: Box<RequestState<S>>, table: &InFlightTable) {
+        let mut spare = self.0.borrow_mut();
+        if spare.len() < Self::MOST {
+            spare.push(state);
+        } else {
+            table.give_up_place(state.place);
+        }
     }
 }
 
 /// Counts the bytes of a request body as they are read.
-pub(crate) fn count_request_body(request: &mut ServiceRequest) -> Rc<Cell<u64>> {
+fn count_request_body(request: &mut ServiceRequest) -> Rc<Cell<u64>> {
     let bytes = Rc::new(Cell::new(0));
     let payload = request.take_payload();
     if !matches!(payload, Payload::None) {
@@ -157,12 +279,12 @@ pin_project! {
     pub struct MeasuredResponse<F, S: MonitorSet> {
         #[pin]
         response: F,
-        request: Option<ActiveRequest<S>>,
+        request: ActiveRequest<S>,
     }
 }
 
 impl<F, S: MonitorSet> MeasuredResponse<F, S> {
-    pub(crate) fn new(response: F, request: Option<ActiveRequest<S>>) -> Self {
+    pub(crate) fn new(response: F, request: ActiveRequest<S>) -> Self {
         Self { response, request }
     }
 }
@@ -177,22 +299,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(ActiveRequest::run(this.request, || this.response.poll(cx)));
-        let mut request = this.request.take();
+        let result = ready!(this.request.run(|| this.response.poll(cx)));
+        let mut request = mem::replace(this.request, ActiveRequest { state: None });
         match result {
             Ok(response) => {
-                let size = ActiveRequest::run(&mut request, || response.response().body().size());
-                if let Some(request) = &mut request {
-                    request.respond(&response);
-                }
-                Poll::Ready(Ok(
-                    response.map_body(|_, body| MeasuredBody::new(body, size, request))
-                ))
+                let body_size = request.run(|| response.response().body().size());
+                request.respond(&response, body_size);
+                Poll::Ready(Ok(response.map_body(|_, body| MeasuredBody { body, request })))
             }
             Err(mut error) => {
-                if let Some(request) = request {
-                    request.follow(&mut error);
-                }
+                request.follow(&mut error);
                 Poll::Ready(Err(error))
             }
         }
@@ -204,21 +320,7 @@ pin_project! {
     pub struct MeasuredBody<B, S: MonitorSet> {
         #[pin]
         body: B,
-        size: BodySize,
-        request: Option<ActiveRequest<S>>,
-    }
-}
-
-impl<B, S: MonitorSet> MeasuredBody<B, S> {
-    fn new(body: B, size: BodySize, mut request: Option<ActiveRequest<S>>) -> Self {
-        // The server sends no byte of a body in answer to HEAD. On HTTP/1 it polls it all the same, and a stream that
-        // stays pending would keep the request for ever.
-        let nothing_to_send =
-            size.is_eof() || request.as_ref().is_some_and(|request| request.method == "HEAD");
-        if nothing_to_send && let Some(request) = request.take() {
-            request.end(Ending::Completed);
-        }
-        Self { body, size, request }
+        request: ActiveRequest<S>,
     }
 }
 
@@ -231,41 +333,27 @@ impl<B: MessageBody, S: MonitorSet> MessageBody for MeasuredBody<B, S> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = self.project();
-        let chunk = ready!(ActiveRequest::run(this.request, || this.body.poll_next(cx)));
-        let ending = match (&chunk, this.request.as_mut()) {
-            (Some(Ok(bytes)), Some(request)) => {
-                request.response_body_bytes += bytes.len() as u64;
-                // Not every server asks for the end of a body whose size it knows.
-                let complete = *this.size == BodySize::Sized(request.response_body_bytes);
-                complete.then_some(Ending::Completed)
-            }
-            (Some(Ok(_)), None) => None,
-            (Some(Err(_)), _) => Some(Ending::Failed),
-            (None, _) => Some(Ending::Completed),
-        };
-        if let Some(ending) = ending
-            && let Some(request) = this.request.take()
-        {
-            request.end(ending);
+        if this.request.state.is_none() {
+            return this.body.poll_next(cx);
+        }
+        let chunk = ready!(this.request.run(|| this.body.poll_next(cx)));
+        match &chunk {
+            Some(Ok(bytes)) => this.request.sent(bytes.len()),
+            Some(Err(_)) => this.request.end(Ending::Failed),
+            None => this.request.end(Ending::Completed),
         }
         Poll::Ready(chunk)
     }
 
     fn try_into_bytes(self) -> Result<Bytes, Self> {
-        let Self {
-            body,
-            size,
-            mut request,
-        } = self;
-        match ActiveRequest::run(&mut request, || body.try_into_bytes()) {
+        let Self { body, mut request } = self;
+        match request.run(|| body.try_into_bytes()) {
             Ok(bytes) => {
-                if let Some(mut request) = request {
-                    request.response_body_bytes += bytes.len() as u64;
-                    request.end(Ending::Completed);
-                }
+                request.sent(bytes.len());
+                request.end(Ending::Completed);
                 Ok(bytes)
             }
-            Err(body) => Err(Self { body, size, request }),
+            Err(body) => Err(Self { body, request }),
         }
     }
 }

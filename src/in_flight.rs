@@ -1,128 +1,165 @@
-//! Requests under way, written down by one worker each and labelled when somebody looks.
+//! Requests in progress, written down by one worker each and labelled when somebody looks.
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     task::Poll,
 };
 
-use actix_web::http::uri::PathAndQuery;
+use actix_web::{dev::ResourceDef, http::uri::PathAndQuery};
 use slab::Slab;
 
-use crate::{lock::lock, monitor::ScrapeStart, route};
+use crate::{
+    lock::lock,
+    monitor::ScrapeStart,
+    route::{self, RouteLabel, UNMATCHED},
+};
 
 /// How many requests a scrape labels before it lets the worker go on.
 const LABELLED_AT_ONCE: usize = 32;
 
-/// The requests under way of one monitor, over all its workers.
+/// The requests in progress of one worker. Nobody else locks it but a scrape.
 #[derive(Debug, Default)]
-pub(crate) struct InFlight {
-    workers: Mutex<Vec<Arc<Table>>>,
-}
+pub(crate) struct InFlightTable(Mutex<Slab<Entry>>);
 
-/// The requests under way of one worker; a scrape is the only other one to lock it.
-type Table = Mutex<Slab<Entry>>;
-
+/// A place in the table, for one request after the other.
 #[derive(Debug)]
 struct Entry {
     method: &'static str,
-    path: PathAndQuery,
+    /// `None` while there is no request.
+    path: Option<PathAndQuery>,
     /// The route, once it is known: from the response, or from a scrape that looked before.
     route: Option<Arc<str>>,
 }
 
+impl InFlightTable {
+    /// Makes a place, until it is given up.
+    pub(crate) fn take_place(&self) -> usize {
+        lock(&self.0).insert(Entry {
+            method: "",
+            path: None,
+            route: None,
+        })
+    }
+
+    pub(crate) fn give_up_place(&self, place: usize) {
+        lock(&self.0).try_remove(place);
+    }
+
+    /// Writes down a request that arrived.
+    #[inline]
+    pub(crate) fn arrive(&self, place: usize, method: &'static str, path: PathAndQuery) {
+        if let Some(entry) = lock(&self.0).get_mut(place) {
+            entry.method = method;
+            entry.path = Some(path);
+        }
+    }
+
+    /// Labels a request by the route that served it.
+    pub(crate) fn label(&self, place: usize, route: &Arc<str>) {
+        if let Some(entry) = lock(&self.0).get_mut(place) {
+            entry.route = Some(Arc::clone(route));
+        }
+    }
+
+    /// Strikes a request out, and gives back the path as it arrived.
+    #[inline]
+    pub(crate) fn leave(&self, place: usize) -> Option<PathAndQuery> {
+        let mut entries = lock(&self.0);
+        let entry = entries.get_mut(place)?;
+        entry.route = None;
+        entry.path.take()
+    }
+
+    fn unlabelled(&self) -> Vec<(usize, PathAndQuery)> {
+        let entries = lock(&self.0);
+        let unlabelled = entries.iter().filter(|(_, entry)| entry.route.is_none());
+        unlabelled
+            .filter_map(|(place, entry)| Some((place, entry.path.clone()?)))
+            .collect()
+    }
+
+    /// Labels requests by what `find` knows. Looks the labels up before it locks the table to write them down.
+    fn label_all(
+        &self,
+        requests: &[(usize, PathAndQuery)],
+        find: impl Fn(&PathAndQuery) -> Option<Arc<str>>,
+    ) {
+        let labels: Vec<_> = requests.iter().map(|(_, path)| find(path)).collect();
+        let mut entries = lock(&self.0);
+        for ((place, path), label) in requests.iter().zip(labels) {
+            // The request may have ended, and its place be that of another.
+            if let Some(entry) = entries.get_mut(*place)
+                && entry.route.is_none()
+                && entry.path.as_ref() == Some(path)
+            {
+                entry.route = label;
+            }
+        }
+    }
+}
+
+/// The requests in progress that one monitor sees, over all its workers.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    tables: Mutex<Vec<Weak<InFlightTable>>>,
+    /// The routes that requests have ended with: what is known where the application is not at hand.
+    routes: Mutex<Vec<(ResourceDef, Arc<str>)>>,
+}
+
 impl InFlight {
+    /// Looks at the requests of one more worker, until the worker stops.
+    pub(crate) fn add_table(&self, table: &Arc<InFlightTable>) {
+        let mut tables = lock(&self.tables);
+        tables.retain(|table| table.strong_count() > 0);
+        tables.push(Arc::downgrade(table));
+    }
+
+    /// Learns a route that a request has ended with.
+    pub(crate) fn add_route(&self, route: &RouteLabel) {
+        let Some(pattern) = &route.pattern else { return };
+        let mut routes = lock(&self.routes);
+        if !routes.iter().any(|(_, label)| *label == route.text) {
+            routes.push((ResourceDef::new(&**pattern), Arc::clone(&route.text)));
+        }
+    }
+
     /// Labels what has no label yet by the route table of the application that is scraped, a slice at a time.
     pub(crate) async fn label(&self, scrape: &ScrapeStart) {
-        let tables = lock(&self.workers).clone();
-        for table in tables {
-            let unlabelled: Vec<_> = lock(&table)
-                .iter()
-                .filter(|(_, entry)| entry.route.is_none())
-                .map(|(key, entry)| (key, entry.path.clone()))
-                .collect();
-            for slice in unlabelled.chunks(LABELLED_AT_ONCE) {
-                label_slice(&table, slice, scrape);
+        for table in self.tables() {
+            for slice in table.unlabelled().chunks(LABELLED_AT_ONCE) {
+                table.label_all(slice, |path| scrape.route(path).map(Into::into));
                 yield_now().await;
             }
         }
     }
 
-    /// Adds the requests under way to `gauge`, by method and route.
+    /// Adds the requests in progress to `gauge`, by method and route. What has no label yet gets that of an application
+    /// on this thread, else of a route that requests have ended with, else none.
     pub(crate) fn add_to(&self, gauge: &mut BTreeMap<(&'static str, Arc<str>), i64>) {
-        let mut unlabelled = Vec::new();
-        for table in lock(&self.workers).iter() {
-            for (_, entry) in lock(table).iter() {
-                match &entry.route {
-                    Some(route) => *gauge.entry((entry.method, Arc::clone(route))).or_default() += 1,
-                    None => unlabelled.push((entry.method, entry.path.clone())),
+        for table in self.tables() {
+            table.label_all(&table.unlabelled(), |path| {
+                let label = route::label_on_this_thread(path).map(Into::into);
+                label.or_else(|| self.label_of_ended(path))
+            });
+            for (_, entry) in lock(&table.0).iter() {
+                if entry.path.is_some() {
+                    let route = entry.route.clone().unwrap_or_else(|| UNMATCHED.into());
+                    *gauge.entry((entry.method, route)).or_default() += 1;
                 }
             }
         }
-        for (method, path) in unlabelled {
-            *gauge
-                .entry((method, route::label_on_this_thread(&path).into()))
-                .or_default() += 1;
-        }
-    }
-}
-
-/// One worker's hand on its table.
-#[derive(Debug)]
-pub(crate) struct WorkerInFlight {
-    in_flight: Arc<InFlight>,
-    table: Arc<Table>,
-}
-
-impl WorkerInFlight {
-    pub(crate) fn new(in_flight: &Arc<InFlight>) -> Self {
-        let table = Arc::<Table>::default();
-        lock(&in_flight.workers).push(Arc::clone(&table));
-        Self {
-            in_flight: Arc::clone(in_flight),
-            table,
-        }
     }
 
-    /// Writes down a request that arrived; the key is its until it leaves.
-    pub(crate) fn arrive(&self, method: &'static str, path: PathAndQuery) -> usize {
-        lock(&self.table).insert(Entry {
-            method,
-            path,
-            route: None,
-        })
+    fn label_of_ended(&self, path: &PathAndQuery) -> Option<Arc<str>> {
+        let path = route::decoded(path);
+        let routes = lock(&self.routes);
+        let found = routes.iter().find(|(route, _)| route.is_match(path.path()))?;
+        Some(Arc::clone(&found.1))
     }
 
-    /// Labels a request by the route that served it.
-    pub(crate) fn label(&self, key: usize, route: &Arc<str>) {
-        if let Some(entry) = lock(&self.table).get_mut(key) {
-            entry.route = Some(Arc::clone(route));
-        }
-    }
-
-    pub(crate) fn leave(&self, key: usize) {
-        lock(&self.table).try_remove(key);
-    }
-}
-
-impl Drop for WorkerInFlight {
-    fn drop(&mut self) {
-        lock(&self.in_flight.workers).retain(|table| !Arc::ptr_eq(table, &self.table));
-    }
-}
-
-/// Holds the lock of the worker while it writes labels down, not while it looks them up.
-fn label_slice(table: &Table, slice: &[(usize, PathAndQuery)], scrape: &ScrapeStart) {
-    let labels: Vec<_> = slice.iter().map(|(_, path)| scrape.route(path)).collect();
-    let mut table = lock(table);
-    for ((key, path), label) in slice.iter().zip(labels) {
-        // The request may have ended, and its key be that of another.
-        if let Some(entry) = table.get_mut(*key)
-            && entry.route.is_none()
-            && entry.path == *path
-        {
-            entry.route = label.map(Into::into);
-        }
+    fn tables(&self) -> Vec<Arc<InFlightTable>> {
+        lock(&self.tables).iter().filter_map(Weak::upgrade).collect()
     }
 }
 

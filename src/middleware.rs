@@ -21,9 +21,10 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     DefaultMonitor, Error, MetricsRegistry, Monitors,
-    active_request::{ActiveRequest, MeasuredBody, MeasuredResponse, count_request_body},
-    monitor::{Ending, MonitorSet, RequestStart},
-    route::{Routes, arrived_path, method_label},
+    active_request::{ActiveRequest, MeasuredBody, MeasuredResponse, SpareStates},
+    in_flight::InFlightTable,
+    monitor::MonitorSet,
+    route::Routes,
 };
 
 /// The middleware: records metrics of every request into the registry of the application.
@@ -267,36 +268,12 @@ pub struct HrPrometheusService<N, M: Monitors> {
 }
 
 /// What the requests of one worker share.
-pub(crate) struct Worker<S> {
+pub(crate) struct Worker<S: MonitorSet> {
     pub(crate) monitors: S,
     pub(crate) routes: Rc<Routes>,
-    counts_request_body: bool,
-}
-
-impl<S: MonitorSet> Worker<S> {
-    fn start(self: &Rc<Self>, request: &mut ServiceRequest, arrived: Instant) -> ActiveRequest<S> {
-        let method = method_label(request.method());
-        let path = arrived_path(request);
-        let in_flight = self.monitors.start(&RequestStart {
-            request,
-            method,
-            path: &path,
-            routes: &self.routes,
-            route: OnceCell::new(),
-        });
-        ActiveRequest {
-            worker: Rc::clone(self),
-            in_flight: Some(in_flight),
-            arrived,
-            method,
-            path,
-            request_body_bytes: self.counts_request_body.then(|| count_request_body(request)),
-            response_body_bytes: 0,
-            route: None,
-            status: None,
-            ending: Ending::Dropped,
-        }
-    }
+    pub(crate) counts_request_body: bool,
+    pub(crate) in_flight: Arc<InFlightTable>,
+    pub(crate) spare_states: SpareStates<S>,
 }
 
 impl<N, M: Monitors> HrPrometheusService<N, M> {
@@ -310,6 +287,8 @@ impl<N, M: Monitors> HrPrometheusService<N, M> {
                 counts_request_body: monitors.counts_request_body(),
                 monitors,
                 routes: Routes::of(request),
+                in_flight: Arc::default(),
+                spare_states: SpareStates::new(),
             })
         })
     }
@@ -332,8 +311,8 @@ where
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let arrived = Instant::now();
         let worker = self.worker(request.request());
-        let mut active = Some(worker.start(&mut request, arrived));
-        let response = ActiveRequest::run(&mut active, || self.next.call(request));
+        let mut active = ActiveRequest::begin(worker, &mut request, arrived);
+        let response = active.run(|| self.next.call(request));
         MeasuredResponse::new(response, active)
     }
 }

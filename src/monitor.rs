@@ -5,6 +5,7 @@ use std::{
     cell::{OnceCell, Ref},
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,6 +16,7 @@ use std::{
 
 use actix_web::{
     HttpMessage as _, HttpRequest,
+    body::BodySize,
     dev::{Extensions, ResponseHead, ServiceRequest},
     http::{
         StatusCode,
@@ -27,6 +29,7 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     Error, MetricsRegistry,
+    in_flight::InFlightTable,
     route::{self, RouteLabel, Routes},
 };
 
@@ -207,9 +210,9 @@ pub struct Excluded;
 pub struct RequestStart<'a> {
     pub(crate) request: &'a ServiceRequest,
     pub(crate) method: &'static str,
-    pub(crate) path: &'a PathAndQuery,
+    pub(crate) table: &'a Arc<InFlightTable>,
     pub(crate) routes: &'a Routes,
-    pub(crate) route: OnceCell<RouteLabel>,
+    pub(crate) route: OnceCell<Rc<RouteLabel>>,
 }
 
 impl RequestStart<'_> {
@@ -231,12 +234,11 @@ impl RequestStart<'_> {
     /// A walk over the route table when it is first asked for. [`RequestEnd::route`] is exact and costs less.
     #[must_use]
     pub fn route(&self) -> &str {
-        let label = self.route.get_or_init(|| self.routes.label_as_arrived(self.path));
+        let label = self.route.get_or_init(|| {
+            let path = route::arrived_path(self.request);
+            self.routes.label_as_arrived(Some(&path))
+        });
         &label.text
-    }
-
-    pub(crate) fn path(&self) -> &PathAndQuery {
-        self.path
     }
 }
 
@@ -244,7 +246,7 @@ impl fmt::Debug for RequestStart<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestStart")
             .field("method", &self.method)
-            .field("path", &self.path)
+            .field("path", &self.request.path())
             .finish_non_exhaustive()
     }
 }
@@ -254,6 +256,7 @@ pub struct ResponseStart<'a> {
     pub(crate) request: &'a HttpRequest,
     pub(crate) head: &'a ResponseHead,
     pub(crate) extensions: Ref<'a, Extensions>,
+    pub(crate) body_size: BodySize,
     pub(crate) method: &'static str,
     pub(crate) route: &'a RouteLabel,
     pub(crate) arrived: Instant,
@@ -302,10 +305,20 @@ impl ResponseStart<'_> {
         self.arrived.elapsed()
     }
 
-    /// Whether the response lives as long as its client likes: status 101, `text/event-stream` or
+    /// The size of the body, as far as it is known beforehand.
+    #[must_use]
+    pub fn body_size(&self) -> BodySize {
+        self.body_size
+    }
+
+    /// Whether the response lives as long as its client likes: a stream with status 101, `text/event-stream` or
     /// `multipart/x-mixed-replace`. Its end says little, so the default monitor counts and times it now.
     #[must_use]
+    #[inline]
     pub fn is_long_lived(&self) -> bool {
+        if self.body_size != BodySize::Stream {
+            return false;
+        }
         if self.head.status == StatusCode::SWITCHING_PROTOCOLS {
             return true;
         }
@@ -323,6 +336,7 @@ impl ResponseStart<'_> {
         self.route
     }
 
+    #[inline]
     pub(crate) fn is_excluded(&self) -> bool {
         self.extensions.contains::<Excluded>() || self.request.extensions().contains::<Excluded>()
     }

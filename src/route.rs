@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::{Rc, Weak},
     sync::Arc,
@@ -13,18 +12,14 @@ use actix_web::{
     dev::{ResourceMap, ServiceRequest, Url},
     http::{Method, StatusCode, Uri, uri::PathAndQuery},
 };
+use foldhash::HashMap;
 
 /// The label of a request that no route of the application matched.
-const UNMATCHED: &str = "unmatched";
-
-/// How many texts a worker remembers the label of.
-///
-/// The texts are the application's static routes, except where a route ends in an unnamed tail (`/files*`): such
-/// a route consumes what the client sent without a capture. Beyond the bound the label is looked up each time.
-const REMEMBERED_TEXTS: usize = 4096;
+pub(crate) const UNMATCHED: &str = "unmatched";
 
 /// The label of a request's method: itself if RFC 9110 defines it, PATCH (RFC 5789) or QUERY, else `_OTHER`, as
 /// the OpenTelemetry HTTP semantic conventions name what they do not know.
+#[inline]
 pub(crate) fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
@@ -42,38 +37,50 @@ pub(crate) fn method_label(method: &Method) -> &'static str {
 }
 
 /// What a request asked for as it arrived; costs a reference count.
+#[inline]
 pub(crate) fn arrived_path(request: &ServiceRequest) -> PathAndQuery {
     let uri = request.uri();
-    // CONNECT in authority form has none.
+    // CONNECT in authority form has none; no route matches what stands for it.
     uri.path_and_query()
         .cloned()
-        .unwrap_or_else(|| PathAndQuery::from_static("/"))
+        .unwrap_or_else(|| PathAndQuery::from_static("*"))
 }
 
-/// The label of one route in one worker: its text, and a small number by which a monitor finds its own records.
-#[derive(Clone, Debug)]
+/// The label of one route in one worker.
+#[derive(Debug)]
 pub(crate) struct RouteLabel {
     pub(crate) text: Arc<str>,
+    /// A small number, by which a monitor finds its own records.
     pub(crate) id: usize,
+    /// A pattern with this label, as actix-web has it; `None` for `unmatched`.
+    pub(crate) pattern: Option<Box<str>>,
 }
 
 /// The routes of one application as one worker sees them, and the labels made from them so far.
 pub(crate) struct Routes {
     /// A shallow clone, for requests that end without a response: with them goes their `HttpRequest`.
     table: ResourceMap,
-    /// Whether something is mounted at the root and so receives requests of which nothing was consumed.
+    /// Whether something is mounted at the root and so receives requests of which nothing was consumed. Not seen
+    /// behind a scope without a prefix, where the look-up of actix-web ends; a 404 of such a mount is `unmatched`.
     mounted_at_root: bool,
     labels: RefCell<Labels>,
 }
 
 #[derive(Default)]
 struct Labels {
-    all: Vec<RouteLabel>,
-    /// The pattern of a route, as actix-web has it, to its label.
+    all: Vec<Rc<RouteLabel>>,
+    /// The pattern of a route, as actix-web has it, to the index of its label.
     by_pattern: HashMap<Box<str>, usize>,
-    /// The text of a static route to its label. Not always the same: a resource with several patterns has the
-    /// first as its label.
-    by_text: HashMap<Box<str>, usize>,
+    /// The text of a static route to its labels.
+    by_text: HashMap<Box<str>, Vec<Remembered>>,
+}
+
+/// The label of a static route, for requests that look alike. One text can lead to several routes: guards choose,
+/// most often by the method, and a scope that knows nothing of its bare prefix answers 404.
+struct Remembered {
+    method: &'static str,
+    not_found: bool,
+    label: usize,
 }
 
 thread_local! {
@@ -98,80 +105,107 @@ impl Routes {
     }
 
     /// The label of a request that has not been routed yet, or that ended before there was a response.
-    pub(crate) fn label_as_arrived(&self, path: &PathAndQuery) -> RouteLabel {
-        self.label_of_pattern(match_pattern(&self.table, path).as_deref())
+    pub(crate) fn label_as_arrived(&self, path: Option<&PathAndQuery>) -> Rc<RouteLabel> {
+        let pattern = path.and_then(|path| match_pattern(&self.table, path));
+        self.label_of_pattern(pattern.as_deref())
     }
 
     /// The label of a request that has been answered, by the route that served it.
-    pub(crate) fn label_as_served(&self, request: &HttpRequest, status: StatusCode) -> RouteLabel {
+    pub(crate) fn label_as_served(
+        &self,
+        request: &HttpRequest,
+        method: &'static str,
+        status: StatusCode,
+    ) -> Rc<RouteLabel> {
         // A middleware that replaced the path and kept the position in it makes `unprocessed` cut within a
         // character, which panics.
-        catch_unwind(AssertUnwindSafe(|| self.find_served(request, status)))
-            .unwrap_or_else(|_| self.label_of_pattern(None))
+        catch_unwind(AssertUnwindSafe(|| self.find_served(request, method, status)))
+            .unwrap_or_else(|_| self.label_of_pattern(request.match_pattern().as_deref()))
     }
 
-    fn find_served(&self, request: &HttpRequest, status: StatusCode) -> RouteLabel {
+    fn find_served(&self, request: &HttpRequest, method: &'static str, status: StatusCode) -> Rc<RouteLabel> {
         let info = request.match_info();
         let (path, rest) = (info.as_str(), info.unprocessed());
-        let consumed = &path[..path.len() - rest.len()];
+        let not_found = status == StatusCode::NOT_FOUND;
 
         if info.is_empty() {
             // No route was entered: nothing to look up, at any size of the route table.
-            if consumed.is_empty() && status == StatusCode::NOT_FOUND && !self.mounted_at_root {
+            if rest.len() == path.len() && not_found && !self.mounted_at_root {
                 return self.label_of_pattern(None);
             }
             // A static route: its text is the application's own.
             if rest.is_empty() {
-                return self.label_of_text(path, request);
+                return self.label_of_text(path, method, not_found, request);
             }
         }
 
-        let pattern = request.match_pattern();
-        if status == StatusCode::NOT_FOUND
-            && !rest.is_empty()
-            && pattern.is_some()
-            && pattern != request.resource_map().match_pattern(consumed)
-        {
-            // A route that refused this request, not a mount such as actix-files that found nothing below itself.
-            return self.label_of_pattern(None);
+        let table = request.resource_map();
+        let mut pattern = request.match_pattern();
+        if not_found && !rest.is_empty() && pattern.is_some() {
+            // Either a mount such as actix-files, which found nothing below itself, or a route that refused this
+            // request. Only a mount matches whatever is below what was consumed.
+            let below = format!("{}/\0/\0/\0/\0", &path[..path.len() - rest.len()]);
+            if pattern != table.match_pattern(&below) {
+                pattern = None;
+            }
+        } else if pattern.is_none() && path != request.path() {
+            // A middleware that answers before routing: actix-web looks for the path as it is encoded.
+            pattern = table.match_pattern(path);
         }
         self.label_of_pattern(pattern.as_deref())
     }
 
-    fn label_of_text(&self, text: &str, request: &HttpRequest) -> RouteLabel {
+    fn label_of_text(
+        &self,
+        text: &str,
+        method: &'static str,
+        not_found: bool,
+        request: &HttpRequest,
+    ) -> Rc<RouteLabel> {
         let labels = self.labels.borrow();
-        if let Some(&id) = labels.by_text.get(text) {
-            return labels.all[id].clone();
+        let remembered = labels.by_text.get(text).and_then(|all| {
+            all.iter()
+                .find(|known| known.method == method && known.not_found == not_found)
+        });
+        if let Some(remembered) = remembered {
+            return Rc::clone(&labels.all[remembered.label]);
         }
         drop(labels);
 
-        let label = self.label_of_pattern(request.match_pattern().as_deref());
-        let mut labels = self.labels.borrow_mut();
-        if labels.by_text.len() < REMEMBERED_TEXTS {
-            labels.by_text.insert(text.into(), label.id);
+        let pattern = request.match_pattern();
+        let label = self.label_of_pattern(pattern.as_deref());
+        // Unless a middleware replaced the path after it was routed: then the text is that of another route.
+        if pattern == self.table.match_pattern(text) {
+            let mut labels = self.labels.borrow_mut();
+            labels.by_text.entry(text.into()).or_default().push(Remembered {
+                method,
+                not_found,
+                label: label.id,
+            });
         }
         label
     }
 
-    fn label_of_pattern(&self, pattern: Option<&str>) -> RouteLabel {
+    fn label_of_pattern(&self, pattern: Option<&str>) -> Rc<RouteLabel> {
         // No route has a pattern like this one: they are empty or begin with a slash.
-        let pattern = pattern.unwrap_or(UNMATCHED);
+        let key = pattern.unwrap_or(UNMATCHED);
         let mut labels = self.labels.borrow_mut();
-        if let Some(&id) = labels.by_pattern.get(pattern) {
-            return labels.all[id].clone();
+        if let Some(&id) = labels.by_pattern.get(key) {
+            return Rc::clone(&labels.all[id]);
         }
 
-        let text = text_of_pattern(pattern);
+        let text = text_of_pattern(key);
         let known = labels.all.iter().position(|label| *label.text == *text);
         let id = known.unwrap_or(labels.all.len());
         if known.is_none() {
-            labels.all.push(RouteLabel {
+            labels.all.push(Rc::new(RouteLabel {
                 text: text.into(),
                 id,
-            });
+                pattern: pattern.map(Into::into),
+            }));
         }
-        labels.by_pattern.insert(pattern.into(), id);
-        labels.all[id].clone()
+        labels.by_pattern.insert(key.into(), id);
+        Rc::clone(&labels.all[id])
     }
 }
 
@@ -180,23 +214,25 @@ pub(crate) fn label_in_table(table: &ResourceMap, path: &PathAndQuery) -> Option
     match_pattern(table, path).map(|pattern| text_of_pattern(&pattern))
 }
 
-/// The label of `path` in an application that runs on this thread; `unmatched` if none knows it.
-pub(crate) fn label_on_this_thread(path: &PathAndQuery) -> String {
-    ROUTES_OF_THREAD
-        .try_with(|all| {
-            let all = all.try_borrow().ok()?;
-            all.iter()
-                .filter_map(Weak::upgrade)
-                .find_map(|routes| label_in_table(&routes.table, path))
-        })
-        .ok()
-        .flatten()
-        .unwrap_or_else(|| UNMATCHED.to_owned())
+/// The label of `path` in an application that runs on this thread; `None` if none knows it.
+pub(crate) fn label_on_this_thread(path: &PathAndQuery) -> Option<String> {
+    let label = ROUTES_OF_THREAD.try_with(|all| {
+        let all = all.try_borrow().ok()?;
+        all.iter()
+            .filter_map(Weak::upgrade)
+            .find_map(|routes| label_in_table(&routes.table, path))
+    });
+    label.ok().flatten()
+}
+
+/// The path of a request as the router sees it.
+pub(crate) fn decoded(path: &PathAndQuery) -> Url {
+    Url::new(Uri::from(path.clone()))
 }
 
 /// Walks the route table as the router does, by the decoded path, but without guards.
 fn match_pattern(table: &ResourceMap, path: &PathAndQuery) -> Option<String> {
-    table.match_pattern(Url::new(Uri::from(path.clone())).path())
+    table.match_pattern(decoded(path).path())
 }
 
 /// The label text of a route's pattern: the regular expressions of its parameters left out, `/` for a mount at

@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    mem,
+    mem, ptr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -142,46 +142,57 @@ impl WorkerSeries {
         }
     }
 
-    /// Counts and times one request.
-    pub(crate) fn record(&self, method: &'static str, route: &RouteLabel, status: u16, latency: Duration) {
+    /// Counts and times one request; says whether it is the first of its series in this worker.
+    #[inline]
+    pub(crate) fn record(
+        &self,
+        method: &'static str,
+        route: &RouteLabel,
+        status: u16,
+        latency: Duration,
+    ) -> bool {
         let mut by_route = self.by_route.borrow_mut();
-        if by_route.len() <= route.id {
-            by_route.resize_with(route.id + 1, Vec::new);
-        }
-        let of_route = &mut by_route[route.id];
+        let of_route = by_route.get(route.id).map_or(&[][..], Vec::as_slice);
         let found = of_route.iter().position(|block| {
             // The text too: ids are those of one worker, and a monitor may be lent to another.
-            block.key.status == status
-                && block.key.method == method
-                && (Arc::ptr_eq(&block.key.route, &route.text) || block.key.route == route.text)
+            let key = &block.key;
+            key.status == status && ptr::eq(key.method, method) && Arc::ptr_eq(&key.route, &route.text)
         });
-        let index = found.unwrap_or_else(|| {
-            of_route.push(self.new_block(SeriesKey {
-                method,
-                route: Arc::clone(&route.text),
-                status,
-            }));
-            of_route.len() - 1
-        });
-        let block = &of_route[index];
+        let index = found.unwrap_or_else(|| self.add_block(&mut by_route, method, route, status));
+        let block = &by_route[route.id][index];
 
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         let bounds = &self.series.bounds_nanos;
         let bucket = bounds.iter().position(|&bound| nanos <= bound);
-        let bucket = &block.buckets[bucket.unwrap_or(bounds.len() - 1)];
         add(&block.nanos, nanos);
-        add(bucket, 1);
+        add(&block.buckets[bucket.unwrap_or(bounds.len() - 1)], 1);
+        found.is_none()
     }
 
+    /// Begins a series, and gives back its index among those of its route.
     #[cold]
-    fn new_block(&self, key: SeriesKey) -> Arc<Block> {
+    fn add_block(
+        &self,
+        by_route: &mut Vec<Vec<Arc<Block>>>,
+        method: &'static str,
+        route: &RouteLabel,
+        status: u16,
+    ) -> usize {
         let block = Arc::new(Block {
-            key,
+            key: SeriesKey {
+                method,
+                route: Arc::clone(&route.text),
+                status,
+            },
             buckets: self.series.bounds.iter().map(|_| AtomicU64::new(0)).collect(),
             nanos: AtomicU64::new(0),
         });
         lock(&self.blocks).push(Arc::clone(&block));
-        block
+        if by_route.len() <= route.id {
+            by_route.resize_with(route.id + 1, Vec::new);
+        }
+        by_route[route.id].push(block);
+        by_route[route.id].len() - 1
     }
 }
 

@@ -1,7 +1,16 @@
 //! The three metrics of the original.
 
-use std::{cell::OnceCell, collections::BTreeMap, fmt, marker::PhantomData, sync::Arc};
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::BTreeMap,
+    fmt,
+    marker::PhantomData,
+    ptr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
+use actix_web::http::StatusCode;
 use futures_util::future::LocalBoxFuture;
 use prometheus_client::{
     collector::Collector,
@@ -11,8 +20,9 @@ use prometheus_client::{
 };
 
 use crate::{
-    in_flight::{InFlight, WorkerInFlight},
+    in_flight::{InFlight, InFlightTable},
     monitor::{RequestEnd, RequestMonitor, RequestStart, ResponseStart, ScrapeStart},
+    route::RouteLabel,
     series::{Series, Totals, WorkerSeries},
 };
 
@@ -45,8 +55,10 @@ const BUCKETS: [f64; 14] = [
 /// [`HrPrometheus`]: crate::HrPrometheus
 pub struct DefaultMonitor<L = NoLabels> {
     recorded: Arc<Recorded>,
-    /// Made when the first request arrives. A clone gets its own, so that each has one writer.
-    worker: OnceCell<Worker>,
+    /// Made when the first request ends. A clone gets its own, so that each has one writer.
+    series: OnceCell<WorkerSeries>,
+    /// The table of the worker whose requests the gauge shows. A clone is for another worker.
+    table: RefCell<Weak<InFlightTable>>,
     labels: PhantomData<fn() -> L>,
 }
 
@@ -61,18 +73,15 @@ struct Recorded {
     in_flight: Arc<InFlight>,
 }
 
-#[derive(Debug)]
-struct Worker {
-    series: WorkerSeries,
-    in_flight: WorkerInFlight,
-}
-
 impl DefaultMonitor {
-    fn worker(&self) -> &Worker {
-        self.worker.get_or_init(|| Worker {
-            series: WorkerSeries::new(&self.recorded.series),
-            in_flight: WorkerInFlight::new(&self.recorded.in_flight),
-        })
+    #[inline]
+    fn record(&self, method: &'static str, route: &RouteLabel, status: StatusCode, latency: Duration) {
+        let series = self
+            .series
+            .get_or_init(|| WorkerSeries::new(&self.recorded.series));
+        if series.record(method, route, status.as_u16(), latency) {
+            self.recorded.in_flight.add_route(route);
+        }
     }
 }
 
@@ -80,7 +89,8 @@ impl<L> Clone for DefaultMonitor<L> {
     fn clone(&self) -> Self {
         Self {
             recorded: Arc::clone(&self.recorded),
-            worker: OnceCell::new(),
+            series: OnceCell::new(),
+            table: RefCell::default(),
             labels: PhantomData,
         }
     }
@@ -95,7 +105,6 @@ impl<L> fmt::Debug for DefaultMonitor<L> {
 /// What the default monitor remembers of a request under way.
 #[derive(Debug)]
 pub struct DefaultInFlight {
-    key: usize,
     /// Counted at its head, because it is long-lived.
     counted: bool,
 }
@@ -111,45 +120,36 @@ impl RequestMonitor for DefaultMonitor {
         registry.register_collector(Box::new(DefaultCollector(Arc::clone(&recorded))));
         Self {
             recorded,
-            worker: OnceCell::new(),
+            series: OnceCell::new(),
+            table: RefCell::default(),
             labels: PhantomData,
         }
     }
 
+    #[inline]
     fn update_init_metrics(&self, request: &RequestStart<'_>) -> DefaultInFlight {
-        let path = request.path().clone();
-        DefaultInFlight {
-            key: self.worker().in_flight.arrive(request.method, path),
-            counted: false,
+        // In the long run a comparison: a worker has one table.
+        if !ptr::eq(self.table.borrow().as_ptr(), Arc::as_ptr(request.table)) {
+            self.recorded.in_flight.add_table(request.table);
+            self.table.replace(Arc::downgrade(request.table));
         }
+        DefaultInFlight { counted: false }
     }
 
+    #[inline]
     fn update_response_metrics(&self, in_flight: &mut DefaultInFlight, response: &ResponseStart<'_>) {
-        let worker = self.worker();
-        let route = response.route_label();
-        worker.in_flight.label(in_flight.key, &route.text);
         if response.is_long_lived() {
-            let status = response.status().as_u16();
-            worker
-                .series
-                .record(response.method, route, status, response.elapsed());
+            let (route, status) = (response.route_label(), response.status());
+            self.record(response.method, route, status, response.elapsed());
             in_flight.counted = true;
         }
     }
 
+    #[inline]
     fn update_end_metrics(&self, in_flight: DefaultInFlight, end: &RequestEnd<'_>) {
-        let worker = self.worker();
         if !in_flight.counted {
-            let status = end.status().as_u16();
-            worker
-                .series
-                .record(end.method, end.route_label(), status, end.latency());
+            self.record(end.method, end.route_label(), end.status, end.latency);
         }
-        worker.in_flight.leave(in_flight.key);
-    }
-
-    fn forget(&self, in_flight: DefaultInFlight) {
-        self.worker().in_flight.leave(in_flight.key);
     }
 
     fn prepare_scrape<'a>(&'a self, scrape: &'a ScrapeStart) -> LocalBoxFuture<'a, ()> {

@@ -1,10 +1,15 @@
 //! What the tests arrange with: a real server on loopback, and patience with a limit.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+pub mod client;
+pub mod fed_body;
+pub mod recorder;
+
 use std::{
     fmt,
-    net::{SocketAddr, TcpListener},
-    sync::mpsc,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -127,4 +132,49 @@ pub fn assert_balanced(registry: &MetricsRegistry) {
             .is_none_or(|requests| requests == 0.0),
         "the gauge is not back at 0 in\n{scrape}",
     );
+}
+
+/// Sends one request without a body on a connection of its own; the head and the body of the response, both empty
+/// if the server closed without a byte.
+#[track_caller]
+pub fn http(address: SocketAddr, method: &str, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("a server that reads");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("a response");
+    let (head, body) = response.split_once("\r\n\r\n").unwrap_or_default();
+    (head.to_owned(), body.to_owned())
+}
+
+/// What was logged in this process since `capture_log`.
+static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Capture;
+
+impl log::Log for Capture {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{} {}", record.level(), record.args());
+        LOG.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    fn flush(&self) {}
+}
+
+/// Keeps what is logged from now on, by all tests of this process.
+pub fn capture_log() {
+    // The first test that gets here installs it for the others.
+    let _ = log::set_logger(&Capture);
+    log::set_max_level(log::LevelFilter::Warn);
+}
+
+/// The records that contain `marker`, which no other test of this process logs.
+pub fn logged(marker: &str) -> Vec<String> {
+    let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    log.iter().filter(|line| line.contains(marker)).cloned().collect()
 }

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -155,8 +156,9 @@ impl<S: MonitorSet> ActiveRequest<S> {
     /// Goes along with an error until it becomes a response, which is when actix-web calls the mapper.
     fn follow(mut self, error: &mut Error) {
         let Some(state) = &mut self.state else { return };
-        // For those who look at the error and send a response of their own.
-        state.status = Some(error.as_response_error().status_code());
+        // For those who look at the error and send a response of their own. Others may never ask for this status.
+        let status = catch_unwind(AssertUnwindSafe(|| error.as_response_error().status_code()));
+        state.status = Some(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
         let request = Cell::new(Some(self));
         error.add_response_mapper(move |response| {
             let Some(mut request) = request.take() else {
@@ -229,6 +231,10 @@ impl<S: MonitorSet> SpareStates<S> {
         Self(RefCell::new(Vec::new()))
     }
 
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "it is the memory that is handed out"
+    )]
     fn take(&self, table: &InFlightTable, arrived: Instant) -> Box<RequestState<S>> {
         let spare = self.0.borrow_mut().pop();
         spare.unwrap_or_else(|| {
@@ -299,19 +305,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.request.run(|| this.response.poll(cx)));
+        let mut result = ready!(this.request.run(|| this.response.poll(cx)));
         let mut request = mem::replace(this.request, ActiveRequest { state: None });
-        match result {
+        match &mut result {
             Ok(response) => {
                 let body_size = request.run(|| response.response().body().size());
-                request.respond(&response, body_size);
-                Poll::Ready(Ok(response.map_body(|_, body| MeasuredBody { body, request })))
+                request.respond(response, body_size);
             }
-            Err(mut error) => {
-                request.follow(&mut error);
-                Poll::Ready(Err(error))
-            }
+            Err(error) => mem::replace(&mut request, ActiveRequest { state: None }).follow(error),
         }
+        Poll::Ready(result.map(|response| response.map_body(|_, body| MeasuredBody { body, request })))
     }
 }
 

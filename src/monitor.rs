@@ -108,6 +108,11 @@ use crate::{
 /// ```
 ///
 /// [`HrPrometheus::with_monitor`]: crate::HrPrometheus::with_monitor
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a request monitor",
+    label = "not a monitor",
+    note = "implement `hr_prometheus::RequestMonitor` for `{Self}`"
+)]
 pub trait RequestMonitor: Clone + Send + 'static {
     /// What one request carries from its start to its end.
     type InFlight: 'static;
@@ -548,7 +553,8 @@ impl<A: MonitorSet, B: MonitorSet> MonitorSet for (A, B) {
     }
 
     fn counts_request_body(&self) -> bool {
-        self.0.counts_request_body() || self.1.counts_request_body()
+        // Both are asked, whatever the first says.
+        self.0.counts_request_body() | self.1.counts_request_body()
     }
 
     fn prepare_scrape<'a>(&'a self, scrape: &'a ScrapeStart) -> LocalBoxFuture<'a, ()> {

@@ -150,7 +150,7 @@ impl MetricsRegistry {
     /// When a collector or a metric fails or panics, and when called from within a registration or a scrape of the
     /// same registry. Nothing is encoded then.
     pub fn encode(&self) -> Result<String, Error> {
-        let _in_use = self.enter("encoded")?;
+        let _in_use = self.enter("a registry cannot be encoded")?;
         let families = read(&self.shared.families);
         let registries = iter::once(&families.root).chain(&families.parts);
         let text = catch_unwind(AssertUnwindSafe(|| render::openmetrics(registries)))
@@ -228,8 +228,9 @@ impl MetricsRegistry {
         let cell = Arc::clone(lock(&self.shared.monitors).entry(source).or_default());
         // The cell would wait for itself.
         if cell.get().is_none()
-            && let Err(error) = self.check_free("registered in")
+            && let Err(error) = self.check_free("nothing can be registered in a registry")
         {
+            log::error!("the monitor {name} is off: {error}");
             errors.push(error);
             return S::off();
         }
@@ -272,7 +273,7 @@ impl MetricsRegistry {
 
     /// Registers into a registry of its own, so that no lock is held and a panic leaves nothing behind.
     fn register_part<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> Result<T, Error> {
-        let _in_use = self.enter("registered in")?;
+        let _in_use = self.enter("nothing can be registered in a registry")?;
         let mut part = mem::take(
             write(&self.shared.families)
                 .root
@@ -284,18 +285,18 @@ impl MetricsRegistry {
     }
 
     /// Refuses what would dead-lock or recurse without end, rather than do it.
-    fn check_free(&self, use_: &str) -> Result<(), Error> {
+    fn check_free(&self, refused: &str) -> Result<(), Error> {
         let shared = Arc::as_ptr(&self.shared);
         if IN_USE.with_borrow(|in_use| in_use.contains(&shared)) {
             return Err(Error::new(format!(
-                "a registry cannot be {use_} from within a registration or a scrape of itself; do it before or after"
+                "{refused} from within a registration or a scrape of itself; do it before or after"
             )));
         }
         Ok(())
     }
 
-    fn enter(&self, use_: &str) -> Result<InUse, Error> {
-        self.check_free(use_)?;
+    fn enter(&self, refused: &str) -> Result<InUse, Error> {
+        self.check_free(refused)?;
         let shared = Arc::as_ptr(&self.shared);
         IN_USE.with_borrow_mut(|in_use| in_use.push(shared));
         Ok(InUse(shared))

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
     rc::{Rc, Weak},
     sync::Arc,
 };
@@ -21,8 +22,10 @@ pub(crate) const UNMATCHED: &str = "unmatched";
 /// the OpenTelemetry HTTP semantic conventions name what they do not know.
 #[inline]
 pub(crate) fn method_label(method: &Method) -> &'static str {
+    if method == Method::GET {
+        return "GET";
+    }
     match method.as_str() {
-        "GET" => "GET",
         "HEAD" => "HEAD",
         "POST" => "POST",
         "PUT" => "PUT",
@@ -165,7 +168,7 @@ impl Routes {
         let labels = self.labels.borrow();
         let remembered = labels.by_text.get(text).and_then(|all| {
             all.iter()
-                .find(|known| known.method == method && known.not_found == not_found)
+                .find(|known| ptr::eq(known.method, method) && known.not_found == not_found)
         });
         if let Some(remembered) = remembered {
             return Rc::clone(&labels.all[remembered.label]);

@@ -70,7 +70,7 @@ where
 }
 
 impl TestServer {
-    /// Stops the server and waits until its workers are gone. Requests under way are dropped, unless `graceful`.
+    /// Stops the server. Requests under way are dropped, unless `graceful`; workers may still be at it on return.
     pub fn stop(mut self, graceful: bool) {
         self.stop_and_join(graceful);
     }

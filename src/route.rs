@@ -66,11 +66,12 @@ pub(crate) struct Routes {
     /// Whether something is mounted at the root and so receives requests of which nothing was consumed. Not seen
     /// behind a scope without a prefix, where the look-up of actix-web ends; a 404 of such a mount is `unmatched`.
     mounted_at_root: bool,
+    unmatched: Rc<RouteLabel>,
     labels: RefCell<Labels>,
 }
 
-#[derive(Default)]
 struct Labels {
+    /// By their ids; the first is `unmatched`.
     all: Vec<Rc<RouteLabel>>,
     /// The pattern of a route, as actix-web has it, to the index of its label.
     by_pattern: HashMap<Box<str>, usize>,
@@ -95,10 +96,20 @@ impl Routes {
     /// Learns the routes from the first request of a worker.
     pub(crate) fn of(request: &HttpRequest) -> Rc<Self> {
         let table = request.resource_map();
+        let unmatched = Rc::new(RouteLabel {
+            text: UNMATCHED.into(),
+            id: 0,
+            pattern: None,
+        });
         let routes = Rc::new(Self {
             table: table.clone(),
             mounted_at_root: table.match_pattern("").is_some_and(|pattern| pattern.is_empty()),
-            labels: RefCell::default(),
+            labels: RefCell::new(Labels {
+                all: vec![Rc::clone(&unmatched)],
+                by_pattern: HashMap::default(),
+                by_text: HashMap::default(),
+            }),
+            unmatched,
         });
         ROUTES_OF_THREAD.with_borrow_mut(|all| {
             all.retain(|routes| routes.strong_count() > 0);
@@ -190,24 +201,26 @@ impl Routes {
     }
 
     fn label_of_pattern(&self, pattern: Option<&str>) -> Rc<RouteLabel> {
-        // No route has a pattern like this one: they are empty or begin with a slash.
-        let key = pattern.unwrap_or(UNMATCHED);
+        let Some(pattern) = pattern else {
+            return Rc::clone(&self.unmatched);
+        };
         let mut labels = self.labels.borrow_mut();
-        if let Some(&id) = labels.by_pattern.get(key) {
+        if let Some(&id) = labels.by_pattern.get(pattern) {
             return Rc::clone(&labels.all[id]);
         }
 
-        let text = text_of_pattern(key);
+        let text = text_of_pattern(pattern);
         let known = labels.all.iter().position(|label| *label.text == *text);
-        let id = known.unwrap_or(labels.all.len());
-        if known.is_none() {
+        let id = known.unwrap_or_else(|| {
+            let id = labels.all.len();
             labels.all.push(Rc::new(RouteLabel {
                 text: text.into(),
                 id,
-                pattern: pattern.map(Into::into),
+                pattern: Some(pattern.into()),
             }));
-        }
-        labels.by_pattern.insert(key.into(), id);
+            id
+        });
+        labels.by_pattern.insert(pattern.into(), id);
         Rc::clone(&labels.all[id])
     }
 }

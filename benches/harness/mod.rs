@@ -1,0 +1,98 @@
+//! What every measurement shares: the application, its requests, and a drive like that of actix's HTTP/1 dispatcher.
+#![allow(unreachable_pub, reason = "it is a module of each program that measures")]
+
+use std::{
+    hint::black_box,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use actix_http::Request;
+use actix_web::{
+    Error,
+    body::MessageBody,
+    dev::{Response, Service, ServiceResponse},
+    test::TestRequest,
+    web::{self, ServiceConfig},
+};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Static,
+    Param,
+    NotFound,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Static, Self::Param, Self::NotFound];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Param => "param",
+            Self::NotFound => "404",
+        }
+    }
+
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// One of many requests of this kind; identifiers and unknown paths are distinct. The target is in the middle of
+    /// an application with `routes` routes.
+    pub fn request(self, routes: usize, number: usize) -> Request {
+        let target = routes / 10;
+        let uri = match self {
+            Self::Static => format!("/static{target}"),
+            Self::Param => format!("/users{target}/{number}"),
+            Self::NotFound => format!("/nowhere/{number}"),
+        };
+        TestRequest::with_uri(&uri).to_request()
+    }
+}
+
+/// An application of `routes` routes, a fifth of each of five shapes.
+pub fn configure(app: &mut ServiceConfig, routes: usize) {
+    async fn hello() -> &'static str {
+        "hello"
+    }
+
+    for i in 0..routes / 5 {
+        app.route(&format!("/static{i}"), web::get().to(hello))
+            .route(&format!("/users{i}/{{id}}"), web::get().to(hello))
+            .service(
+                web::scope(&format!("/api{i}"))
+                    .service(web::scope("/v1").route("/items/{id}", web::get().to(hello))),
+            )
+            .route(&format!("/pairs{i}/{{left}}/{{right}}"), web::get().to(hello))
+            .route(&format!("/files{i}/{{tail}}*"), web::get().to(hello));
+    }
+}
+
+/// Serves one request as the dispatcher does: polls the future, turns what comes into a `Response` (which drops the
+/// `HttpRequest`), asks the body for its size, polls it to its end and drops it.
+pub fn drive<S, B>(app: &S, request: Request)
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody,
+{
+    let mut context = Context::from_waker(Waker::noop());
+    let body = {
+        let mut future = pin!(app.call(request));
+        let Poll::Ready(Ok(response)) = future.as_mut().poll(&mut context) else {
+            panic!("the handler is ready at once");
+        };
+        let response: Response<B> = response.into();
+        black_box(response.status());
+        let (_, body) = response.into_parts();
+        body
+    };
+    if body.size().is_eof() {
+        return;
+    }
+    let mut body = pin!(body);
+    while let Poll::Ready(Some(chunk)) = body.as_mut().poll_next(&mut context) {
+        black_box(chunk.is_ok());
+    }
+}

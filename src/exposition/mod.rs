@@ -3,12 +3,23 @@
 pub(crate) mod render;
 pub(crate) mod samples;
 
-use actix_web::{HttpRequest, HttpResponse, Scope, http::header, web};
+use std::{convert::Infallible, iter};
+
+use actix_web::{
+    HttpRequest, HttpResponse, Scope,
+    body::{MessageBody, SizedStream},
+    http::header,
+    web::{self, Bytes},
+};
+use futures_util::stream;
 
 use crate::{MetricsRegistry, monitor::ScrapeStart};
 
 /// OpenMetrics 1.0.0, section "Content-Type".
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How many bytes of a scrape are handed to the server at once.
+const CHUNK_SIZE: usize = 32 * 1024;
 
 /// Serves the metrics under `/metrics`, as OpenMetrics 1.0.0 text.
 ///
@@ -62,7 +73,7 @@ pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
         Ok(Ok(text)) => {
             return HttpResponse::Ok()
                 .insert_header((header::CONTENT_TYPE, OPENMETRICS))
-                .body(text);
+                .body(in_chunks(text.into()));
         }
         Ok(Err(error)) => error.to_string(),
         Err(cancelled) => cancelled.to_string(),
@@ -71,4 +82,15 @@ pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
     HttpResponse::InternalServerError()
         .insert_header(header::ContentType::plaintext())
         .body(reason)
+}
+
+/// A body that is handed to the server piece by piece, so that other requests of the worker need not wait until a
+/// large scrape has been copied.
+fn in_chunks(mut body: Bytes) -> impl MessageBody {
+    let size = body.len() as u64;
+    let chunks = iter::from_fn(move || {
+        let chunk = body.split_to(body.len().min(CHUNK_SIZE));
+        (!chunk.is_empty()).then_some(Ok::<_, Infallible>(chunk))
+    });
+    SizedStream::new(size, stream::iter(chunks))
 }

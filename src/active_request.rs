@@ -115,21 +115,31 @@ impl<S: MonitorSet> ActiveRequest<S> {
             arrived: state.arrived,
         };
         if start.is_excluded() {
-            worker.in_flight.leave(state.place);
-            if let Some(in_flight) = state.in_flight.take() {
-                worker.monitors.forget(in_flight);
-            }
-        } else if let Some(in_flight) = &mut state.in_flight {
+            drop(start);
+            return self.forget();
+        }
+        if let Some(in_flight) = &mut state.in_flight {
             worker.monitors.respond(in_flight, &start);
         }
         drop(start);
-        if body_size == BodySize::Stream && state.in_flight.is_some() {
+        if body_size == BodySize::Stream {
             // Of what has a size nothing will be left when somebody looks, or else it is found by its path.
             worker.in_flight.label(state.place, &route.text);
         }
         state.status = Some(status);
         state.route = Some(route);
         self.expect_body(body_size);
+    }
+
+    /// Leaves the request out.
+    #[cold]
+    fn forget(&mut self) {
+        let Some(state) = &mut self.state else { return };
+        if let (Some(worker), Some(in_flight)) = (&state.worker, state.in_flight.take()) {
+            worker.monitors.forget(in_flight);
+        }
+        // With nothing left to be called.
+        self.end(Ending::Dropped);
     }
 
     /// Learns how much is to come; ends the request where that is nothing.
@@ -154,6 +164,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     }
 
     /// Goes along with an error until it becomes a response, which is when actix-web calls the mapper.
+    #[cold]
     fn follow(mut self, error: &mut Error) {
         let Some(state) = &mut self.state else { return };
         // For those who look at the error and send a response of their own. Others may never ask for this status.

@@ -128,7 +128,72 @@ pub trait RequestMonitor: Clone + Send + 'static {
     /// Makes the value that one worker uses; by default a clone.
     ///
     /// Called once for each worker, at its first request, on the worker's thread: the place to make state that no
-    /// other worker touches.
+    /// other worker touches, and so needs neither a lock nor a look-up that others wait for.
+    ///
+    /// Here each worker keeps its handles by [`RequestEnd::route_id`], so that the text of a label is hashed once for
+    /// a route, not once for a request:
+    ///
+    /// ```
+    /// use std::cell::RefCell;
+    ///
+    /// use actix_web::{App, test, web};
+    /// use hr_prometheus::{
+    ///     HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor, RequestStart,
+    ///     prometheus_client::{metrics::{counter::Counter, family::Family}, registry::Registry},
+    /// };
+    ///
+    /// /// Counts the bytes of response bodies by route.
+    /// struct BytesByRoute {
+    ///     bytes: Family<[(&'static str, String); 1], Counter>,
+    ///     by_route: RefCell<Vec<Option<Counter>>>,
+    /// }
+    ///
+    /// impl Clone for BytesByRoute {
+    ///     /// For another worker, which numbers its routes itself.
+    ///     fn clone(&self) -> Self {
+    ///         Self { bytes: self.bytes.clone(), by_route: RefCell::default() }
+    ///     }
+    /// }
+    ///
+    /// impl RequestMonitor for BytesByRoute {
+    ///     type InFlight = ();
+    ///
+    ///     fn register(registry: &mut Registry) -> Self {
+    ///         let bytes = Family::default();
+    ///         registry.register("response_bytes", "Bytes of response bodies", bytes.clone());
+    ///         Self { bytes, by_route: RefCell::default() }
+    ///     }
+    ///
+    ///     fn update_init_metrics(&self, _request: &RequestStart<'_>) {}
+    ///
+    ///     fn update_end_metrics(&self, (): (), end: &RequestEnd<'_>) {
+    ///         let mut by_route = self.by_route.borrow_mut();
+    ///         if by_route.len() <= end.route_id() {
+    ///             by_route.resize(end.route_id() + 1, None);
+    ///         }
+    ///         by_route[end.route_id()]
+    ///             .get_or_insert_with(|| self.bytes.get_or_create_owned(&[("path", end.route().to_owned())]))
+    ///             .inc_by(end.response_body_bytes());
+    ///     }
+    /// }
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() {
+    /// let registry = MetricsRegistry::new();
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .route("/hello/{name}", web::get().to(async || "hello"))
+    ///         .wrap(HrPrometheus::with_monitor::<BytesByRoute>()),
+    /// )
+    /// .await;
+    ///
+    /// for name in ["/hello/alice", "/hello/bob"] {
+    ///     test::call_and_read_body(&app, test::TestRequest::get().uri(name).to_request()).await;
+    /// }
+    /// assert_eq!(registry.value("response_bytes_total", &[("path", "/hello/{name}")]), Some(10.0));
+    /// # }
+    /// ```
     #[must_use]
     fn for_worker(&self) -> Self {
         self.clone()
@@ -337,6 +402,12 @@ impl ResponseStart<'_> {
         })
     }
 
+    /// A small number for the label of the route, as [`RequestEnd::route_id`].
+    #[must_use]
+    pub fn route_id(&self) -> usize {
+        self.route.id
+    }
+
     pub(crate) fn route_label(&self) -> &RouteLabel {
         self.route
     }
@@ -413,6 +484,14 @@ impl RequestEnd<'_> {
     #[must_use]
     pub fn ending(&self) -> Ending {
         self.ending
+    }
+
+    /// A small number for the label of the route, by which a monitor can find its own records without a look-up of
+    /// text: counted from 0, the same for the same label as long as the worker lives. Another worker has other
+    /// numbers. See [`RequestMonitor::for_worker`].
+    #[must_use]
+    pub fn route_id(&self) -> usize {
+        self.route.id
     }
 
     pub(crate) fn route_label(&self) -> &RouteLabel {

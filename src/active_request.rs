@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    thread,
     time::Instant,
 };
 
@@ -30,7 +31,9 @@ use crate::{
 
 /// The status of a request that was dropped before there was a response: nginx's "client closed request", which has
 /// no entry in IANA's registry and is never sent.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
+fn client_closed_request() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT)
+}
 
 /// The guard of one request. It travels from `call` into the future and from there into the body; wherever it is
 /// dropped, the request ends, once.
@@ -56,8 +59,12 @@ pub(crate) struct RequestState<S: MonitorSet> {
     response_body_bytes: u64,
     /// The route that served the request, once there was a response.
     route: Option<Rc<RouteLabel>>,
+    /// Whether the table of requests in progress knows that route.
+    route_is_shown: bool,
     /// The status that was passed on, once there was one.
     status: Option<StatusCode>,
+    /// What an error says of its status, in case that no response is made of it here.
+    status_of_error: Option<StatusCode>,
 }
 
 impl<S: MonitorSet> ActiveRequest<S> {
@@ -83,6 +90,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
         state.method = method;
         state.response_body_size = BodySize::Stream;
         state.response_body_bytes = 0;
+        state.route_is_shown = false;
         Self { state: Some(state) }
     }
 
@@ -122,10 +130,6 @@ impl<S: MonitorSet> ActiveRequest<S> {
             worker.monitors.respond(in_flight, &start);
         }
         drop(start);
-        if body_size == BodySize::Stream {
-            // Of what has a size nothing will be left when somebody looks, or else it is found by its path.
-            worker.in_flight.label(state.place, &route.text);
-        }
         state.status = Some(status);
         state.route = Some(route);
         self.expect_body(body_size);
@@ -160,6 +164,20 @@ impl<S: MonitorSet> ActiveRequest<S> {
         // Not every server asks for the end of a body whose size it knows.
         if state.response_body_size == BodySize::Sized(state.response_body_bytes) {
             self.end(Ending::Completed);
+        } else {
+            self.show_route();
+        }
+    }
+
+    /// Shows the route to those who look at the requests in progress: called once it is clear that the body takes
+    /// its time, so that it costs nothing for one that is sent at once.
+    fn show_route(&mut self) {
+        if let Some(state) = &mut self.state
+            && !state.route_is_shown
+            && let (Some(worker), Some(route)) = (&state.worker, &state.route)
+        {
+            worker.in_flight.label(state.place, &route.text);
+            state.route_is_shown = true;
         }
     }
 
@@ -169,7 +187,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
         let Some(state) = &mut self.state else { return };
         // For those who look at the error and send a response of their own. Others may never ask for this status.
         let status = catch_unwind(AssertUnwindSafe(|| error.as_response_error().status_code()));
-        state.status = Some(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+        state.status_of_error = status.ok();
         let request = Cell::new(Some(self));
         error.add_response_mapper(move |response| {
             let Some(mut request) = request.take() else {
@@ -190,12 +208,14 @@ impl<S: MonitorSet> ActiveRequest<S> {
         };
         let Some(worker) = state.worker.take() else { return };
         let path = worker.in_flight.leave(state.place);
+        let (route, status) = (state.route.take(), state.status.take());
+        let status_of_error = state.status_of_error.take();
+        let request_body_bytes = state.request_body_bytes.take();
         if let Some(in_flight) = state.in_flight.take() {
-            let route = state.route.take();
             let route = route.unwrap_or_else(|| worker.routes.label_as_arrived(path.as_ref()));
-            let status = state.status.unwrap_or_else(|| match ending {
+            let status = status.unwrap_or_else(|| match ending {
                 Ending::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
-                _ => StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::REQUEST_TIMEOUT),
+                _ => status_of_error.unwrap_or_else(client_closed_request),
             });
             let end = RequestEnd {
                 method: state.method,
@@ -203,12 +223,11 @@ impl<S: MonitorSet> ActiveRequest<S> {
                 status,
                 latency: state.arrived.elapsed(),
                 response_body_bytes: state.response_body_bytes,
-                request_body_bytes: state.request_body_bytes.take().map(|bytes| bytes.get()),
+                request_body_bytes: request_body_bytes.map(|bytes| bytes.get()),
                 ending,
             };
             worker.monitors.end(in_flight, &end);
         }
-        state.status = None;
         worker.spare_states.put_back(state, &worker.in_flight);
     }
 }
@@ -217,7 +236,12 @@ impl<S: MonitorSet> Drop for ActiveRequest<S> {
     #[inline]
     fn drop(&mut self) {
         if self.state.is_some() {
-            self.end(Ending::Dropped);
+            // Such as a panic while an error is made into a response.
+            self.end(if thread::panicking() {
+                Ending::Panicked
+            } else {
+                Ending::Dropped
+            });
         }
     }
 }
@@ -259,7 +283,9 @@ impl<S: MonitorSet> SpareStates<S> {
                 response_body_size: BodySize::Stream,
                 response_body_bytes: 0,
                 route: None,
+                route_is_shown: false,
                 status: None,
+                status_of_error: None,
             })
         })
     }
@@ -350,13 +376,14 @@ impl<B: MessageBody, S: MonitorSet> MessageBody for MeasuredBody<B, S> {
         if this.request.state.is_none() {
             return this.body.poll_next(cx);
         }
-        let chunk = ready!(this.request.run(|| this.body.poll_next(cx)));
+        let chunk = this.request.run(|| this.body.poll_next(cx));
         match &chunk {
-            Some(Ok(bytes)) => this.request.sent(bytes.len()),
-            Some(Err(_)) => this.request.end(Ending::Failed),
-            None => this.request.end(Ending::Completed),
+            Poll::Pending => this.request.show_route(),
+            Poll::Ready(Some(Ok(bytes))) => this.request.sent(bytes.len()),
+            Poll::Ready(Some(Err(_))) => this.request.end(Ending::Failed),
+            Poll::Ready(None) => this.request.end(Ending::Completed),
         }
-        Poll::Ready(chunk)
+        chunk
     }
 
     fn try_into_bytes(self) -> Result<Bytes, Self> {

@@ -1,9 +1,11 @@
 //! Requests in progress, written down by one worker each and labelled when somebody looks.
 
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     sync::{Arc, Mutex, Weak},
     task::Poll,
+    thread::{self, ThreadId},
 };
 
 use actix_web::{dev::ResourceDef, http::uri::PathAndQuery};
@@ -19,8 +21,11 @@ use crate::{
 const LABELLED_AT_ONCE: usize = 32;
 
 /// The requests in progress of one worker. Nobody else locks it but a scrape.
-#[derive(Debug, Default)]
-pub(crate) struct InFlightTable(Mutex<Slab<Entry>>);
+#[derive(Debug)]
+pub(crate) struct InFlightTable {
+    thread: ThreadId,
+    entries: Mutex<Slab<Entry>>,
+}
 
 /// A place in the table, for one request after the other.
 #[derive(Debug)]
@@ -32,10 +37,35 @@ struct Entry {
     route: Option<Arc<str>>,
 }
 
+/// A request in progress at the moment of a look at the table.
+struct Seen {
+    place: usize,
+    method: &'static str,
+    /// Looked at only where there is no route yet.
+    path: Option<PathAndQuery>,
+    route: Option<Arc<str>>,
+}
+
+impl Seen {
+    fn label(&mut self, find: impl FnOnce(&PathAndQuery) -> Option<Arc<str>>) {
+        if self.route.is_none() {
+            self.route = self.path.as_ref().and_then(find);
+        }
+    }
+}
+
 impl InFlightTable {
+    /// Makes the table of the worker that runs on this thread.
+    pub(crate) fn new() -> Self {
+        Self {
+            thread: thread::current().id(),
+            entries: Mutex::default(),
+        }
+    }
+
     /// Makes a place, until it is given up.
     pub(crate) fn take_place(&self) -> usize {
-        lock(&self.0).insert(Entry {
+        lock(&self.entries).insert(Entry {
             method: "",
             path: None,
             route: None,
@@ -43,13 +73,13 @@ impl InFlightTable {
     }
 
     pub(crate) fn give_up_place(&self, place: usize) {
-        lock(&self.0).try_remove(place);
+        lock(&self.entries).try_remove(place);
     }
 
     /// Writes down a request that arrived.
     #[inline]
     pub(crate) fn arrive(&self, place: usize, method: &'static str, path: PathAndQuery) {
-        if let Some(entry) = lock(&self.0).get_mut(place) {
+        if let Some(entry) = lock(&self.entries).get_mut(place) {
             entry.method = method;
             entry.path = Some(path);
         }
@@ -57,7 +87,7 @@ impl InFlightTable {
 
     /// Labels a request by the route that served it.
     pub(crate) fn label(&self, place: usize, route: &Arc<str>) {
-        if let Some(entry) = lock(&self.0).get_mut(place) {
+        if let Some(entry) = lock(&self.entries).get_mut(place) {
             entry.route = Some(Arc::clone(route));
         }
     }
@@ -65,35 +95,35 @@ impl InFlightTable {
     /// Strikes a request out, and gives back the path as it arrived.
     #[inline]
     pub(crate) fn leave(&self, place: usize) -> Option<PathAndQuery> {
-        let mut entries = lock(&self.0);
+        let mut entries = lock(&self.entries);
         let entry = entries.get_mut(place)?;
         entry.route = None;
         entry.path.take()
     }
 
-    fn unlabelled(&self) -> Vec<(usize, PathAndQuery)> {
-        let entries = lock(&self.0);
-        let unlabelled = entries.iter().filter(|(_, entry)| entry.route.is_none());
-        unlabelled
-            .filter_map(|(place, entry)| Some((place, entry.path.clone()?)))
+    fn look(&self) -> Vec<Seen> {
+        let entries = lock(&self.entries);
+        let requests = entries.iter().filter(|(_, entry)| entry.path.is_some());
+        requests
+            .map(|(place, entry)| Seen {
+                place,
+                method: entry.method,
+                path: entry.path.clone().filter(|_| entry.route.is_none()),
+                route: entry.route.clone(),
+            })
             .collect()
     }
 
-    /// Labels requests by what `find` knows. Looks the labels up before it locks the table to write them down.
-    fn label_all(
-        &self,
-        requests: &[(usize, PathAndQuery)],
-        find: impl Fn(&PathAndQuery) -> Option<Arc<str>>,
-    ) {
-        let labels: Vec<_> = requests.iter().map(|(_, path)| find(path)).collect();
-        let mut entries = lock(&self.0);
-        for ((place, path), label) in requests.iter().zip(labels) {
+    /// Writes down the labels that were found since the look.
+    fn keep_labels(&self, requests: &[Seen]) {
+        let mut entries = lock(&self.entries);
+        for seen in requests.iter().filter(|seen| seen.path.is_some()) {
             // The request may have ended, and its place be that of another.
-            if let Some(entry) = entries.get_mut(*place)
+            if let Some(entry) = entries.get_mut(seen.place)
                 && entry.route.is_none()
-                && entry.path.as_ref() == Some(path)
+                && entry.path == seen.path
             {
-                entry.route = label;
+                entry.route.clone_from(&seen.route);
             }
         }
     }
@@ -103,8 +133,16 @@ impl InFlightTable {
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     tables: Mutex<Vec<Weak<InFlightTable>>>,
-    /// The routes that requests have ended with: what is known where the application is not at hand.
-    routes: Mutex<Vec<(ResourceDef, Arc<str>)>>,
+    /// The routes that requests have ended with, by label: what is known where the application is not at hand. A
+    /// static route comes before one with a parameter in its place.
+    ended: Mutex<BTreeMap<Arc<str>, EndedRoute>>,
+}
+
+#[derive(Debug)]
+struct EndedRoute {
+    pattern: Box<str>,
+    /// Made when it is first needed; `None` if it cannot be made.
+    matcher: OnceCell<Option<ResourceDef>>,
 }
 
 impl InFlight {
@@ -117,18 +155,34 @@ impl InFlight {
 
     /// Learns a route that a request has ended with.
     pub(crate) fn add_route(&self, route: &RouteLabel) {
-        let Some(pattern) = &route.pattern else { return };
-        let mut routes = lock(&self.routes);
-        if !routes.iter().any(|(_, label)| *label == route.text) {
-            routes.push((ResourceDef::new(&**pattern), Arc::clone(&route.text)));
+        if let Some(pattern) = &route.pattern {
+            let mut ended = lock(&self.ended);
+            ended
+                .entry(Arc::clone(&route.text))
+                .or_insert_with(|| EndedRoute {
+                    pattern: pattern.clone(),
+                    matcher: OnceCell::new(),
+                });
         }
     }
 
     /// Labels what has no label yet by the route table of the application that is scraped, a slice at a time.
     pub(crate) async fn label(&self, scrape: &ScrapeStart) {
-        for table in self.tables() {
-            for slice in table.unlabelled().chunks(LABELLED_AT_ONCE) {
-                table.label_all(slice, |path| scrape.route(path).map(Into::into));
+        let tables = self.tables();
+        let here = thread::current().id();
+        if !tables.iter().any(|table| table.thread == here) {
+            // An application that measures nothing, such as one on another port for `/metrics` alone: its routes
+            // are not those of the requests.
+            return;
+        }
+        for table in tables {
+            let mut requests = table.look();
+            requests.retain(|seen| seen.route.is_none());
+            for slice in requests.chunks_mut(LABELLED_AT_ONCE) {
+                for seen in &mut *slice {
+                    seen.label(|path| scrape.route(path).map(Into::into));
+                }
+                table.keep_labels(slice);
                 yield_now().await;
             }
         }
@@ -136,26 +190,33 @@ impl InFlight {
 
     /// Adds the requests in progress to `gauge`, by method and route. What has no label yet gets that of an application
     /// on this thread, else of a route that requests have ended with, else none.
-    pub(crate) fn add_to(&self, gauge: &mut BTreeMap<(&'static str, Arc<str>), i64>) {
+    pub(crate) fn add_to(&self, gauge: &mut Vec<(&'static str, Arc<str>, i64)>) {
         for table in self.tables() {
-            table.label_all(&table.unlabelled(), |path| {
-                let label = route::label_on_this_thread(path).map(Into::into);
-                label.or_else(|| self.label_of_ended(path))
-            });
-            for (_, entry) in lock(&table.0).iter() {
-                if entry.path.is_some() {
-                    let route = entry.route.clone().unwrap_or_else(|| UNMATCHED.into());
-                    *gauge.entry((entry.method, route)).or_default() += 1;
-                }
+            let mut requests = table.look();
+            for seen in &mut requests {
+                seen.label(|path| {
+                    let label = route::label_on_this_thread(path).map(Into::into);
+                    label.or_else(|| self.label_of_ended(path))
+                });
             }
+            table.keep_labels(&requests);
+            gauge.extend(requests.into_iter().map(|seen| {
+                let route = seen.route.unwrap_or_else(|| UNMATCHED.into());
+                (seen.method, route, 1)
+            }));
         }
     }
 
     fn label_of_ended(&self, path: &PathAndQuery) -> Option<Arc<str>> {
         let path = route::decoded(path);
-        let routes = lock(&self.routes);
-        let found = routes.iter().find(|(route, _)| route.is_match(path.path()))?;
-        Some(Arc::clone(&found.1))
+        let ended = lock(&self.ended);
+        let found = ended.iter().find(|(_, route)| {
+            let matcher = route.matcher.get_or_init(|| route::matcher(&route.pattern));
+            matcher
+                .as_ref()
+                .is_some_and(|matcher| matcher.is_match(path.path()))
+        })?;
+        Some(Arc::clone(found.0))
     }
 
     fn tables(&self) -> Vec<Arc<InFlightTable>> {

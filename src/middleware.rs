@@ -85,7 +85,8 @@ impl HrPrometheus {
     /// Measures with the monitor `M`, or with several: `with_monitor::<(DefaultMonitor, MyMonitor)>()`.
     ///
     /// A monitor is registered once per registry and type, by the first worker that gets a request. Workers, clones
-    /// and other middleware with the same monitor share it; the members of a pair count one by one.
+    /// and other middleware with the same monitor share it; the members of a pair are registered one by one. A pair of
+    /// the same monitor twice records everything twice.
     ///
     /// See [`RequestMonitor`](crate::RequestMonitor) for an example.
     #[must_use = "give it to `App::wrap`"]
@@ -287,7 +288,7 @@ impl<N, M: Monitors> HrPrometheusService<N, M> {
                 counts_request_body: monitors.counts_request_body(),
                 monitors,
                 routes: Routes::of(request),
-                in_flight: Arc::default(),
+                in_flight: Arc::new(InFlightTable::new()),
                 spare_states: SpareStates::new(),
             })
         })

@@ -128,7 +128,8 @@ pub trait RequestMonitor: Clone + Send + 'static {
     /// Makes the value that one worker uses; by default a clone.
     ///
     /// Called once for each worker, at its first request, on the worker's thread: the place to make state that no
-    /// other worker touches, and so needs neither a lock nor a look-up that others wait for.
+    /// other worker touches, and so needs neither a lock nor a look-up that others wait for. A server has as many
+    /// workers for each address that it is bound to; and each `wrap` counts on its own.
     ///
     /// Here each worker keeps its handles by [`RequestEnd::route_id`], so that the text of a label is hashed once for
     /// a route, not once for a request:
@@ -414,7 +415,9 @@ impl ResponseStart<'_> {
 
     #[inline]
     pub(crate) fn is_excluded(&self) -> bool {
-        self.extensions.contains::<Excluded>() || self.request.extensions().contains::<Excluded>()
+        // Something may hold the extensions of the request for writing, such as a task that was spawned with it.
+        let of_request = || self.request.extensions().contains::<Excluded>();
+        self.extensions.contains::<Excluded>() || catch_unwind(AssertUnwindSafe(of_request)).unwrap_or(false)
     }
 }
 
@@ -540,7 +543,7 @@ impl ScrapeStart {
     label = "not a monitor",
     note = "implement `hr_prometheus::RequestMonitor` for `{Self}`; several monitors are given as a pair: `(A, B)`"
 )]
-pub trait Monitors: Clone + Send + 'static {
+pub trait Monitors: sealed::Sealed + Clone + Send + 'static {
     #[doc(hidden)]
     type Set: MonitorSet;
 
@@ -552,6 +555,14 @@ pub trait Monitors: Clone + Send + 'static {
     /// A value that was made elsewhere, ready to run.
     #[doc(hidden)]
     fn contained(self) -> Self::Set;
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl<M: super::RequestMonitor> Sealed for M {}
+
+    impl<A: super::Monitors, B: super::Monitors> Sealed for (A, B) {}
 }
 
 impl<M: RequestMonitor> Monitors for M {

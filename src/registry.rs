@@ -7,7 +7,10 @@ use std::{
     fmt, iter, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::{Arc, Mutex, RwLock},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use actix_web::{HttpRequest, web};
@@ -66,6 +69,8 @@ struct Shared {
     monitors: Mutex<HashMap<TypeId, Arc<OnceCell<Registered>>>>,
     /// The names of families about which a scrape has already complained.
     reported: Mutex<HashSet<String>>,
+    /// The size of the last scrape, in bytes.
+    encoded_size: AtomicUsize,
 }
 
 struct Families {
@@ -153,7 +158,10 @@ impl MetricsRegistry {
         let _in_use = self.enter("a registry cannot be encoded")?;
         let families = read(&self.shared.families);
         let registries = iter::once(&families.root).chain(&families.parts);
-        let text = catch_unwind(AssertUnwindSafe(|| render::openmetrics(registries)))
+        // A little more than the last time, so that it need not be moved while it grows.
+        let size = self.shared.encoded_size.load(Ordering::Relaxed);
+        let size = size + size / 16;
+        let text = catch_unwind(AssertUnwindSafe(|| render::openmetrics(registries, size)))
             .map_err(|panic| {
                 let message = panic_message(&*panic);
                 Error::new(format!("a collector or metric panicked while it was encoded: {message}; mend it, or do not register it"))
@@ -161,6 +169,7 @@ impl MetricsRegistry {
             .map_err(|fmt::Error| {
                 Error::new("a collector or metric could not be encoded; mend it, or do not register it (a histogram with native buckets alone has no text form)")
             })?;
+        self.shared.encoded_size.store(text.len(), Ordering::Relaxed);
         Ok(render::without_repeated_families(text, |name| {
             if lock(&self.shared.reported).insert(name.to_owned()) {
                 log::error!(
@@ -320,6 +329,7 @@ impl From<Registry> for MetricsRegistry {
                 }),
                 monitors: Mutex::default(),
                 reported: Mutex::default(),
+                encoded_size: AtomicUsize::new(0),
             }),
         }
     }

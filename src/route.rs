@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    fmt::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
     rc::{Rc, Weak},
@@ -10,7 +11,7 @@ use std::{
 
 use actix_web::{
     HttpRequest,
-    dev::{ResourceMap, ServiceRequest, Url},
+    dev::{ResourceDef, ResourceMap, ServiceRequest, Url},
     http::{Method, StatusCode, Uri, uri::PathAndQuery},
 };
 use foldhash::HashMap;
@@ -73,14 +74,14 @@ pub(crate) struct Routes {
 struct Labels {
     /// By their ids; the first is `unmatched`.
     all: Vec<Rc<RouteLabel>>,
-    /// The pattern of a route, as actix-web has it, to the index of its label.
+    /// The pattern of a route, as actix-web has it or as its label has it, to the id of the label.
     by_pattern: HashMap<Box<str>, usize>,
-    /// The text of a static route to its labels.
+    /// The texts of static routes that are their own label, and the requests for which they have been. One text can
+    /// lead to several routes: guards choose, most often by the method, and a scope that knows nothing of its bare
+    /// prefix answers 404.
     by_text: HashMap<Box<str>, Vec<Remembered>>,
 }
 
-/// The label of a static route, for requests that look alike. One text can lead to several routes: guards choose,
-/// most often by the method, and a scope that knows nothing of its bare prefix answers 404.
 struct Remembered {
     method: &'static str,
     not_found: bool,
@@ -157,9 +158,10 @@ impl Routes {
         let mut pattern = request.match_pattern();
         if not_found && !rest.is_empty() && pattern.is_some() {
             // Either a mount such as actix-files, which found nothing below itself, or a route that refused this
-            // request. Only a mount matches whatever is below what was consumed.
+            // request. Only a mount matches whatever is below what was consumed, at any depth.
             let below = format!("{}/\0/\0/\0/\0", &path[..path.len() - rest.len()]);
-            if pattern != table.match_pattern(&below) {
+            let is_mount = |below: &str| pattern == table.match_pattern(below);
+            if !(is_mount(&below) && is_mount(&(below + "/\0"))) {
                 pattern = None;
             }
         } else if pattern.is_none() && path != request.path() {
@@ -188,8 +190,9 @@ impl Routes {
 
         let pattern = request.match_pattern();
         let label = self.label_of_pattern(pattern.as_deref());
-        // Unless a middleware replaced the path after it was routed: then the text is that of another route.
-        if pattern == self.table.match_pattern(text) {
+        // Not so for the further patterns of a resource that has several, nor where a middleware replaced the path
+        // after it was routed.
+        if pattern.as_deref() == Some(text) {
             let mut labels = self.labels.borrow_mut();
             labels.by_text.entry(text.into()).or_default().push(Remembered {
                 method,
@@ -210,16 +213,16 @@ impl Routes {
         }
 
         let text = text_of_pattern(pattern);
-        let known = labels.all.iter().position(|label| *label.text == *text);
-        let id = known.unwrap_or_else(|| {
-            let id = labels.all.len();
+        let known = labels.by_pattern.get(&*text).copied();
+        let id = known.unwrap_or(labels.all.len());
+        if known.is_none() {
             labels.all.push(Rc::new(RouteLabel {
-                text: text.into(),
+                text: text.as_str().into(),
                 id,
                 pattern: Some(pattern.into()),
             }));
-            id
-        });
+            labels.by_pattern.insert(text.into(), id);
+        }
         labels.by_pattern.insert(pattern.into(), id);
         Rc::clone(&labels.all[id])
     }
@@ -251,35 +254,89 @@ fn match_pattern(table: &ResourceMap, path: &PathAndQuery) -> Option<String> {
     table.match_pattern(decoded(path).path())
 }
 
+/// Matches paths as the route with this pattern does; `None` for more parameters than actix-web allows in one.
+///
+/// The parameters of nested scopes may have the same name, which actix-web does not allow in one pattern, so they are
+/// numbered.
+pub(crate) fn matcher(pattern: &str) -> Option<ResourceDef> {
+    const MOST_PARAMETERS: usize = 16;
+
+    let mut numbered = String::with_capacity(pattern.len());
+    let mut parameters = 0;
+    for (c, place) in places(pattern) {
+        match place {
+            Place::Name => {}
+            Place::Bracket if c == '{' => {
+                parameters += 1;
+                let _ = write!(numbered, "{{p{parameters}");
+            }
+            Place::Static | Place::Bracket | Place::Regex => numbered.push(c),
+        }
+    }
+    (parameters <= MOST_PARAMETERS).then(|| ResourceDef::new(numbered))
+}
+
 /// The label text of a route's pattern: the regular expressions of its parameters left out, `/` for a mount at
 /// the root.
 fn text_of_pattern(pattern: &str) -> String {
     if pattern.is_empty() {
         return "/".to_owned();
     }
-    let mut text = String::with_capacity(pattern.len());
+    let kept = places(pattern).filter(|(_, place)| *place != Place::Regex);
+    kept.map(|(c, _)| c).collect()
+}
+
+/// What a character of a pattern belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Static,
+    /// The outer brackets of a parameter.
+    Bracket,
+    Name,
+    /// The regular expression of a parameter, with the colon before it.
+    Regex,
+}
+
+fn places(pattern: &str) -> impl Iterator<Item = (char, Place)> {
     let mut depth = 0_usize;
     let mut in_regex = false;
-    for c in pattern.chars() {
+    pattern.chars().map(move |c| {
+        let outside = depth == 0;
         match c {
             '{' => depth += 1,
             '}' => depth = depth.saturating_sub(1),
             ':' if depth == 1 => in_regex = true,
             _ => {}
         }
-        if depth == 0 {
-            in_regex = false;
-        }
-        if !in_regex {
-            text.push(c);
-        }
-    }
-    text
+        let place = match (outside, depth) {
+            (true, 0) => Place::Static,
+            (true, _) | (_, 0) => {
+                in_regex = false;
+                Place::Bracket
+            }
+            _ if in_regex => Place::Regex,
+            _ => Place::Name,
+        };
+        (c, place)
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::text_of_pattern;
+    use super::{matcher, text_of_pattern};
+
+    #[test]
+    fn a_matcher_is_made_of_any_pattern_that_nested_scopes_can_have() {
+        let matches = |pattern: &str, path| matcher(pattern).is_some_and(|matcher| matcher.is_match(path));
+        assert!(matches("/{id}/{id}", "/a/b"));
+        assert!(!matches("/{id}/{id}", "/a"));
+        assert!(matches(r"/n/{id:\d{2}}/x", "/n/12/x"));
+        assert!(!matches(r"/n/{id:\d{2}}/x", "/n/1/x"));
+        assert!(matches("/files/{tail}*", "/files/a/b"));
+        assert!(matches("/about", "/about"));
+        assert!(matcher(&"/{a}".repeat(16)).is_some());
+        assert!(matcher(&"/{a}".repeat(17)).is_none());
+    }
 
     #[test]
     fn the_regular_expressions_of_parameters_are_left_out() {

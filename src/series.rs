@@ -1,15 +1,16 @@
-//! Counts and latencies, written by one worker each and merged when somebody looks.
+//! Counts and latencies: each number is written by one worker, and merged with the others when somebody looks.
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
-    mem, ptr,
+    ptr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
+
+use actix_web::http::StatusCode;
 
 use crate::{lock::lock, route::RouteLabel};
 
@@ -20,72 +21,24 @@ pub(crate) struct Series {
     bounds: Box<[f64]>,
     /// The same in nanoseconds.
     bounds_nanos: Box<[u64]>,
-    workers: Mutex<Vec<Arc<Blocks>>>,
-    /// What workers recorded that have stopped. Locked after `workers`.
-    base: Mutex<Snapshot>,
+    /// The blocks of all workers, also of those that have stopped; sorted, but for those that are new.
+    blocks: Mutex<Vec<Arc<Block>>>,
 }
-
-/// The blocks that one worker writes and a scrape reads.
-type Blocks = Mutex<Vec<Arc<Block>>>;
-
-/// The totals of each series at one moment, sorted by label.
-pub(crate) type Snapshot = BTreeMap<SeriesKey, Totals>;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SeriesKey {
     pub(crate) method: &'static str,
     pub(crate) route: Arc<str>,
-    pub(crate) status: u16,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Totals {
-    /// The requests in each bucket, not cumulated; empty if there are none.
-    buckets: Vec<u64>,
-    nanos: u64,
-}
-
-impl Totals {
-    /// The number of requests: each of them is in one bucket.
-    pub(crate) fn count(&self) -> u64 {
-        self.buckets.iter().sum()
-    }
-
-    pub(crate) fn seconds(&self) -> f64 {
-        Duration::from_nanos(self.nanos).as_secs_f64()
-    }
-
-    pub(crate) fn buckets(&self) -> &[u64] {
-        &self.buckets
-    }
-
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.add_buckets(other.buckets.iter().copied(), other.nanos);
-    }
-
-    fn add_buckets(&mut self, buckets: impl ExactSizeIterator<Item = u64>, nanos: u64) {
-        self.buckets.resize(self.buckets.len().max(buckets.len()), 0);
-        for (sum, count) in self.buckets.iter_mut().zip(buckets) {
-            *sum += count;
-        }
-        self.nanos = self.nanos.wrapping_add(nanos);
-    }
+    pub(crate) status: StatusCode,
 }
 
 /// One series of one worker. Only that worker stores into it, so a load and a store do for an addition.
 #[derive(Debug)]
 struct Block {
     key: SeriesKey,
+    /// The requests in each bucket, not cumulated: each request is in one.
     buckets: Box<[AtomicU64]>,
     nanos: AtomicU64,
-}
-
-impl Block {
-    fn add_to(&self, snapshot: &mut Snapshot) {
-        let buckets = self.buckets.iter().map(|count| count.load(Ordering::Relaxed));
-        let totals = snapshot.entry(self.key.clone()).or_default();
-        totals.add_buckets(buckets, self.nanos.load(Ordering::Relaxed));
-    }
 }
 
 impl Series {
@@ -94,14 +47,13 @@ impl Series {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "a cast saturates, and so does a bound beyond 584 years"
+            reason = "the cast saturates, and so does a latency beyond 584 years"
         )]
         let nanos = |bound: &f64| (bound * 1e9).round() as u64;
         Arc::new(Self {
             bounds: bounds.iter().copied().chain([f64::INFINITY]).collect(),
             bounds_nanos: bounds.iter().map(nanos).chain([u64::MAX]).collect(),
-            workers: Mutex::default(),
-            base: Mutex::default(),
+            blocks: Mutex::default(),
         })
     }
 
@@ -109,16 +61,88 @@ impl Series {
         &self.bounds
     }
 
-    /// What all workers have recorded until now.
+    /// What all workers have recorded until now, sorted by label.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let workers = lock(&self.workers);
-        let mut snapshot = lock(&self.base).clone();
-        for blocks in workers.iter() {
-            for block in lock(blocks).iter() {
-                block.add_to(&mut snapshot);
+        let mut blocks = lock(&self.blocks);
+        sort(&mut blocks);
+        let mut snapshot = Snapshot::default();
+        for of_series in blocks.chunk_by(|a, b| a.key == b.key) {
+            let first = snapshot.buckets.len();
+            snapshot.buckets.resize(first + self.bounds.len(), 0);
+            let mut nanos = 0_u64;
+            for block in of_series {
+                for (sum, count) in snapshot.buckets[first..].iter_mut().zip(&block.buckets) {
+                    *sum += count.load(Ordering::Relaxed);
+                }
+                nanos = nanos.wrapping_add(block.nanos.load(Ordering::Relaxed));
             }
+            snapshot.series.push((of_series[0].key.clone(), nanos));
         }
         snapshot
+    }
+
+    /// Merges the blocks that no worker writes any more, so that workers which come and go leave no more than one of
+    /// each series.
+    fn merge_blocks_of_stopped(&self) {
+        let mut blocks = lock(&self.blocks);
+        sort(&mut blocks);
+        blocks.dedup_by(|block, before| {
+            if block.key != before.key {
+                return false;
+            }
+            // Only where nobody else has a hand on the block.
+            let (Some(block), Some(before)) = (Arc::get_mut(block), Arc::get_mut(before)) else {
+                return false;
+            };
+            for (sum, count) in before.buckets.iter_mut().zip(&mut block.buckets) {
+                *sum.get_mut() += *count.get_mut();
+            }
+            let nanos = before.nanos.get_mut();
+            *nanos = nanos.wrapping_add(*block.nanos.get_mut());
+            true
+        });
+    }
+}
+
+/// Cheap for what is sorted already.
+fn sort(blocks: &mut [Arc<Block>]) {
+    blocks.sort_by(|a, b| a.key.cmp(&b.key));
+}
+
+/// The totals of all series at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// Keys, sorted, and the sum of latencies in nanoseconds.
+    series: Vec<(SeriesKey, u64)>,
+    /// For each series its buckets, one series after the other.
+    buckets: Vec<u64>,
+}
+
+/// The totals of one series.
+pub(crate) struct Totals<'a> {
+    pub(crate) key: &'a SeriesKey,
+    pub(crate) nanos: u64,
+    /// The requests in each bucket, not cumulated.
+    pub(crate) buckets: &'a [u64],
+}
+
+impl Totals<'_> {
+    /// The number of requests: each of them is in one bucket.
+    pub(crate) fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Totals<'_>> {
+        let buckets = self.buckets.len().checked_div(self.series.len()).unwrap_or(1);
+        let buckets = self.buckets.chunks_exact(buckets.max(1));
+        let series = self.series.iter().zip(buckets);
+        series.map(|((key, nanos), buckets)| Totals {
+            key,
+            nanos: *nanos,
+            buckets,
+        })
     }
 }
 
@@ -126,18 +150,14 @@ impl Series {
 #[derive(Debug)]
 pub(crate) struct WorkerSeries {
     series: Arc<Series>,
-    blocks: Arc<Blocks>,
-    /// The same blocks, by the id of their route.
+    /// The blocks of this worker, by the id of their route.
     by_route: RefCell<Vec<Vec<Arc<Block>>>>,
 }
 
 impl WorkerSeries {
     pub(crate) fn new(series: &Arc<Series>) -> Self {
-        let blocks = Arc::<Blocks>::default();
-        lock(&series.workers).push(Arc::clone(&blocks));
         Self {
             series: Arc::clone(series),
-            blocks,
             by_route: RefCell::default(),
         }
     }
@@ -148,7 +168,7 @@ impl WorkerSeries {
         &self,
         method: &'static str,
         route: &RouteLabel,
-        status: u16,
+        status: StatusCode,
         latency: Duration,
     ) -> bool {
         let mut by_route = self.by_route.borrow_mut();
@@ -176,7 +196,7 @@ impl WorkerSeries {
         by_route: &mut Vec<Vec<Arc<Block>>>,
         method: &'static str,
         route: &RouteLabel,
-        status: u16,
+        status: StatusCode,
     ) -> usize {
         let block = Arc::new(Block {
             key: SeriesKey {
@@ -187,7 +207,7 @@ impl WorkerSeries {
             buckets: self.series.bounds.iter().map(|_| AtomicU64::new(0)).collect(),
             nanos: AtomicU64::new(0),
         });
-        lock(&self.blocks).push(Arc::clone(&block));
+        lock(&self.series.blocks).push(Arc::clone(&block));
         if by_route.len() <= route.id {
             by_route.resize_with(route.id + 1, Vec::new);
         }
@@ -196,18 +216,14 @@ impl WorkerSeries {
     }
 }
 
-/// A worker that stops leaves what it recorded to the base.
 impl Drop for WorkerSeries {
     fn drop(&mut self) {
-        let mut workers = lock(&self.series.workers);
-        let mut base = lock(&self.series.base);
-        workers.retain(|blocks| !Arc::ptr_eq(blocks, &self.blocks));
-        for block in mem::take(&mut *lock(&self.blocks)) {
-            block.add_to(&mut base);
-        }
+        self.by_route.get_mut().clear();
+        self.series.merge_blocks_of_stopped();
     }
 }
 
+#[inline]
 fn add(number: &AtomicU64, value: u64) {
     number.store(
         number.load(Ordering::Relaxed).wrapping_add(value),

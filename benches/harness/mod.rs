@@ -1,5 +1,9 @@
 //! What every measurement shares: the application, its requests, and a drive like that of actix's HTTP/1 dispatcher.
-#![allow(unreachable_pub, reason = "it is a module of each program that measures")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each program that measures uses its own part"
+)]
 
 use std::{
     hint::black_box,

@@ -2,7 +2,6 @@
 
 use std::{
     cell::{OnceCell, RefCell},
-    collections::BTreeMap,
     fmt,
     marker::PhantomData,
     ptr,
@@ -23,7 +22,7 @@ use crate::{
     in_flight::{InFlight, InFlightTable},
     monitor::{RequestEnd, RequestMonitor, RequestStart, ResponseStart, ScrapeStart},
     route::RouteLabel,
-    series::{Series, Totals, WorkerSeries},
+    series::{Series, SeriesKey, WorkerSeries},
 };
 
 /// Upper bounds in seconds: those of the Python package.
@@ -47,6 +46,10 @@ const BUCKETS: [f64; 14] = [
 ///   response is 499. A body that fails after a 200 stays 200.
 /// - A [long-lived](ResponseStart::is_long_lived) response is counted and timed when its head is sent; the gauge
 ///   has it until it is closed.
+/// - The gauge shows all requests that the middleware sees. A monitor of one's own that calls this one for some of
+///   them counts and times those, but cannot leave the others out of the gauge.
+/// - Where `/metrics` is served by another application than the one that is measured, the gauge knows a request that
+///   has no response yet by the routes that requests have ended with; else it is `unmatched`.
 /// - In every scrape the sum over `request_count_total` is the sum over `request_latency_count`.
 ///
 /// The buckets have the upper bounds 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5 and 10
@@ -79,7 +82,7 @@ impl DefaultMonitor {
         let series = self
             .series
             .get_or_init(|| WorkerSeries::new(&self.recorded.series));
-        if series.record(method, route, status.as_u16(), latency) {
+        if series.record(method, route, status, latency) {
             self.recorded.in_flight.add_route(route);
         }
     }
@@ -139,9 +142,9 @@ impl RequestMonitor for DefaultMonitor {
     #[inline]
     fn update_response_metrics(&self, in_flight: &mut DefaultInFlight, response: &ResponseStart<'_>) {
         if response.is_long_lived() {
+            in_flight.counted = true;
             let (route, status) = (response.route_label(), response.status());
             self.record(response.method, route, status, response.elapsed());
-            in_flight.counted = true;
         }
     }
 
@@ -165,59 +168,61 @@ impl Collector for DefaultCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let Recorded { series, in_flight } = &*self.0;
         let snapshot = series.snapshot();
-        let mut latency = BTreeMap::<_, Totals>::new();
-        let mut in_progress = BTreeMap::new();
+        let all: Vec<_> = snapshot.iter().collect();
+        let by_route = || all.chunk_by(|a, b| (a.key.method, &a.key.route) == (b.key.method, &b.key.route));
 
-        let mut family = encoder.encode_descriptor(
-            "request_count",
-            "Number of requests received",
-            None,
-            MetricType::Counter,
-        )?;
-        for (key, totals) in &snapshot {
-            let status = key.status.to_string();
+        let help = "Number of requests received";
+        let mut family = encoder.encode_descriptor("request_count", help, None, MetricType::Counter)?;
+        for totals in &all {
+            let SeriesKey {
+                method,
+                route,
+                status,
+            } = totals.key;
             let labels = [
-                ("method", key.method),
-                ("path", &*key.route),
-                ("status", &*status),
+                ("method", *method),
+                ("path", &**route),
+                ("status", status.as_str()),
             ];
             family
                 .encode_family(&labels)?
                 .encode_counter::<NoLabelSet, _, u64>(&totals.count(), None)?;
-
-            let method_and_route = (key.method, Arc::clone(&key.route));
-            in_progress.insert(method_and_route.clone(), 0);
-            latency.entry(method_and_route).or_default().add(totals);
         }
 
-        let mut family = encoder.encode_descriptor(
-            "request_latency",
-            "Elapsed time per request",
-            None,
-            MetricType::Histogram,
-        )?;
-        for ((method, route), totals) in &latency {
+        let help = "Elapsed time per request";
+        let mut family = encoder.encode_descriptor("request_latency", help, None, MetricType::Histogram)?;
+        for of_route in by_route() {
+            let SeriesKey { method, route, .. } = of_route[0].key;
             let labels = [("method", *method), ("path", &**route)];
-            let counts = totals.buckets().iter().copied();
-            let buckets: Vec<_> = series.bounds().iter().copied().zip(counts).collect();
-            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-                totals.seconds(),
-                totals.count(),
-                &buckets,
-                None,
-            )?;
+            let mut buckets: Vec<_> = series.bounds().iter().map(|&bound| (bound, 0)).collect();
+            for totals in of_route {
+                for ((_, sum), count) in buckets.iter_mut().zip(totals.buckets) {
+                    *sum += count;
+                }
+            }
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            let nanos = of_route
+                .iter()
+                .fold(0, |sum: u64, totals| sum.wrapping_add(totals.nanos));
+            let seconds = Duration::from_nanos(nanos).as_secs_f64();
+            family
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)?;
         }
 
+        // Each route that is known, and whatever runs.
+        let known =
+            by_route().map(|of_route| (of_route[0].key.method, Arc::clone(&of_route[0].key.route), 0));
+        let mut in_progress: Vec<_> = known.collect();
         in_flight.add_to(&mut in_progress);
-        let mut family = encoder.encode_descriptor(
-            "requests_in_progress",
-            "Requests in progress",
-            None,
-            MetricType::Gauge,
-        )?;
-        for ((method, route), requests) in &in_progress {
+        in_progress.sort();
+        let help = "Requests in progress";
+        let mut family = encoder.encode_descriptor("requests_in_progress", help, None, MetricType::Gauge)?;
+        for same in in_progress.chunk_by(|a, b| (a.0, &a.1) == (b.0, &b.1)) {
+            let (method, route, _) = &same[0];
             let labels = [("method", *method), ("path", &**route)];
-            family.encode_family(&labels)?.encode_gauge(requests)?;
+            let requests: i64 = same.iter().map(|(_, _, requests)| requests).sum();
+            family.encode_family(&labels)?.encode_gauge(&requests)?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::{
 
 use actix_web::{
     HttpRequest,
-    dev::{ResourceDef, ResourceMap, ServiceRequest, Url},
+    dev::{Path, ResourceDef, ResourceMap, ServiceRequest, Url},
     http::{Method, StatusCode, Uri, uri::PathAndQuery},
 };
 use foldhash::HashMap;
@@ -69,6 +69,8 @@ pub(crate) struct Routes {
     mounted_at_root: bool,
     unmatched: Rc<RouteLabel>,
     labels: RefCell<Labels>,
+    /// The text that is looked up; kept for its memory.
+    text: RefCell<String>,
 }
 
 struct Labels {
@@ -76,7 +78,7 @@ struct Labels {
     all: Vec<Rc<RouteLabel>>,
     /// The pattern of a route, as actix-web has it or as its label has it, to the id of the label.
     by_pattern: HashMap<Box<str>, usize>,
-    /// The texts of static routes that are their own label, and the requests for which they have been. One text can
+    /// The texts of routes that are their own label, and the requests for which they have been. One text can
     /// lead to several routes: guards choose, most often by the method, and a scope that knows nothing of its bare
     /// prefix answers 404.
     by_text: HashMap<Box<str>, Vec<Remembered>>,
@@ -110,6 +112,7 @@ impl Routes {
                 by_pattern: HashMap::default(),
                 by_text: HashMap::default(),
             }),
+            text: RefCell::default(),
             unmatched,
         });
         ROUTES_OF_THREAD.with_borrow_mut(|all| {
@@ -143,42 +146,54 @@ impl Routes {
         let (path, rest) = (info.as_str(), info.unprocessed());
         let not_found = status == StatusCode::NOT_FOUND;
 
-        if info.is_empty() {
-            // No route was entered: nothing to look up, at any size of the route table.
-            if rest.len() == path.len() && not_found && !self.mounted_at_root {
-                return self.label_of_pattern(None);
-            }
-            // A static route: its text is the application's own.
-            if rest.is_empty() {
-                return self.label_of_text(path, method, not_found, request);
-            }
+        if rest.is_empty() {
+            return self.label_of_text(request, path, method, not_found);
+        }
+        // No route was entered: nothing to look up, at any size of the route table.
+        if not_found && rest.len() == path.len() && info.is_empty() && !self.mounted_at_root {
+            return Rc::clone(&self.unmatched);
         }
 
-        let table = request.resource_map();
-        let mut pattern = request.match_pattern();
-        if not_found && !rest.is_empty() && pattern.is_some() {
+        let mut pattern = self.pattern_of(request);
+        if not_found && pattern.is_some() {
             // Either a mount such as actix-files, which found nothing below itself, or a route that refused this
             // request. Only a mount matches whatever is below what was consumed, at any depth.
             let below = format!("{}/\0/\0/\0/\0", &path[..path.len() - rest.len()]);
-            let is_mount = |below: &str| pattern == table.match_pattern(below);
+            let is_mount = |below: &str| pattern == self.table.match_pattern(below);
             if !(is_mount(&below) && is_mount(&(below + "/\0"))) {
                 pattern = None;
             }
-        } else if pattern.is_none() && path != request.path() {
-            // A middleware that answers before routing: actix-web looks for the path as it is encoded.
-            pattern = table.match_pattern(path);
         }
         self.label_of_pattern(pattern.as_deref())
     }
 
+    /// The pattern of the route that served the request, by its resource ids; or that its path matches.
+    fn pattern_of(&self, request: &HttpRequest) -> Option<String> {
+        let path = request.match_info().as_str();
+        // Where a middleware answered before routing, actix-web looks for the path as it is encoded.
+        let is_encoded = path != request.path();
+        let by_path = || is_encoded.then(|| self.table.match_pattern(path)).flatten();
+        request.match_pattern().or_else(by_path)
+    }
+
+    /// The label of a request whose path was matched to its end: what of it no parameter captured is the application's
+    /// own text. That text, with the names of the parameters, nearly always is the label, and is remembered then.
     fn label_of_text(
         &self,
-        text: &str,
+        request: &HttpRequest,
+        path: &str,
         method: &'static str,
         not_found: bool,
-        request: &HttpRequest,
     ) -> Rc<RouteLabel> {
-        let labels = self.labels.borrow();
+        let info = request.match_info();
+        let mut labels = self.labels.borrow_mut();
+        let mut memory;
+        let text = if info.is_empty() {
+            path
+        } else {
+            memory = self.text.borrow_mut();
+            named_captures(info, path, &mut memory)
+        };
         let remembered = labels.by_text.get(text).and_then(|all| {
             all.iter()
                 .find(|known| ptr::eq(known.method, method) && known.not_found == not_found)
@@ -186,14 +201,11 @@ impl Routes {
         if let Some(remembered) = remembered {
             return Rc::clone(&labels.all[remembered.label]);
         }
-        drop(labels);
 
-        let pattern = request.match_pattern();
-        let label = self.label_of_pattern(pattern.as_deref());
-        // Not so for the further patterns of a resource that has several, nor where a middleware replaced the path
-        // after it was routed.
-        if pattern.as_deref() == Some(text) {
-            let mut labels = self.labels.borrow_mut();
+        let label = labels.of_pattern(self.pattern_of(request).as_deref());
+        // Not so for the further patterns of a resource that has several, for a tail, nor where a middleware replaced
+        // the path after it was routed.
+        if *label.text == *text {
             labels.by_text.entry(text.into()).or_default().push(Remembered {
                 method,
                 not_found,
@@ -204,28 +216,54 @@ impl Routes {
     }
 
     fn label_of_pattern(&self, pattern: Option<&str>) -> Rc<RouteLabel> {
+        self.labels.borrow_mut().of_pattern(pattern)
+    }
+}
+
+impl Labels {
+    fn of_pattern(&mut self, pattern: Option<&str>) -> Rc<RouteLabel> {
         let Some(pattern) = pattern else {
-            return Rc::clone(&self.unmatched);
+            return Rc::clone(&self.all[0]);
         };
-        let mut labels = self.labels.borrow_mut();
-        if let Some(&id) = labels.by_pattern.get(pattern) {
-            return Rc::clone(&labels.all[id]);
+        if let Some(&id) = self.by_pattern.get(pattern) {
+            return Rc::clone(&self.all[id]);
         }
 
         let text = text_of_pattern(pattern);
-        let known = labels.by_pattern.get(&*text).copied();
-        let id = known.unwrap_or(labels.all.len());
+        let known = self.by_pattern.get(&*text).copied();
+        let id = known.unwrap_or(self.all.len());
         if known.is_none() {
-            labels.all.push(Rc::new(RouteLabel {
+            self.all.push(Rc::new(RouteLabel {
                 text: text.as_str().into(),
                 id,
                 pattern: Some(pattern.into()),
             }));
-            labels.by_pattern.insert(text.into(), id);
+            self.by_pattern.insert(text.into(), id);
         }
-        labels.by_pattern.insert(pattern.into(), id);
-        Rc::clone(&labels.all[id])
+        self.by_pattern.insert(pattern.into(), id);
+        Rc::clone(&self.all[id])
     }
+}
+
+/// Writes `path` with the names of its parameters in place of their values into `text`; nothing if a value is not part
+/// of the path, which a middleware can bring about.
+fn named_captures<'a>(info: &Path<Url>, path: &str, text: &'a mut String) -> &'a str {
+    text.clear();
+    let mut end = 0;
+    for (name, value) in info.iter() {
+        let start = value.as_ptr().addr().wrapping_sub(path.as_ptr().addr());
+        let Some(before) = path.get(end..start) else {
+            text.clear();
+            return text;
+        };
+        text.push_str(before);
+        text.push('{');
+        text.push_str(name);
+        text.push('}');
+        end = start + value.len();
+    }
+    text.push_str(path.get(end..).unwrap_or_default());
+    text
 }
 
 /// The label of `path` in the route table `table`; `None` if no route matches.

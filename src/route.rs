@@ -19,6 +19,13 @@ use foldhash::HashMap;
 /// The label of a request that no route of the application matched.
 pub(crate) const UNMATCHED: &str = "unmatched";
 
+/// Ends the text of what a scope or a mount consumed of a path of which it knows nothing more; in no route.
+const BELOW: char = '\0';
+
+/// How many texts a worker may remember and still add one for what is below a scope. The texts are the application's
+/// own, unless a middleware replaces the path within the scope.
+const MOST_TEXTS: usize = 16_384;
+
 /// The label of a request's method: itself if RFC 9110 defines it, PATCH (RFC 5789) or QUERY, else `_OTHER`, as
 /// the OpenTelemetry HTTP semantic conventions name what they do not know.
 #[inline]
@@ -78,7 +85,7 @@ struct Labels {
     all: Vec<Rc<RouteLabel>>,
     /// The pattern of a route, as actix-web has it or as its label has it, to the id of the label.
     by_pattern: HashMap<Box<str>, usize>,
-    /// The texts of routes that are their own label, and the requests for which they have been. One text can
+    /// The texts of routes, and the requests for which they have led to a label. One text can
     /// lead to several routes: guards choose, most often by the method, and a scope that knows nothing of its bare
     /// prefix answers 404.
     by_text: HashMap<Box<str>, Vec<Remembered>>,
@@ -146,73 +153,60 @@ impl Routes {
         let (path, rest) = (info.as_str(), info.unprocessed());
         let not_found = status == StatusCode::NOT_FOUND;
 
-        if rest.is_empty() {
-            return self.label_of_text(request, path, method, not_found);
-        }
         // No route was entered: nothing to look up, at any size of the route table.
         if not_found && rest.len() == path.len() && info.is_empty() && !self.mounted_at_root {
             return Rc::clone(&self.unmatched);
         }
 
-        let mut pattern = self.pattern_of(request);
-        if not_found && pattern.is_some() {
+        // What of the consumed path no parameter captured is the application's own text. With the names of the
+        // parameters it nearly always is the label.
+        let mut memory;
+        let text = if rest.is_empty() && info.is_empty() {
+            path
+        } else if rest.is_empty() || not_found {
+            memory = self.text.borrow_mut();
+            if !name_captures(info, &path[..path.len() - rest.len()], &mut memory) {
+                return self.label_of_pattern(self.pattern_of(request, rest, not_found).as_deref());
+            }
+            if !rest.is_empty() {
+                memory.push(BELOW);
+            }
+            &memory
+        } else {
+            return self.label_of_pattern(self.pattern_of(request, rest, not_found).as_deref());
+        };
+
+        let mut labels = self.labels.borrow_mut();
+        if let Some(label) = labels.remembered(text, method, not_found) {
+            return label;
+        }
+        let label = labels.of_pattern(self.pattern_of(request, rest, not_found).as_deref());
+        // It is not the label for the further patterns of a resource that has several, for a tail, nor where a
+        // middleware replaced the path after it was routed.
+        if *label.text == *text || (text.ends_with(BELOW) && labels.by_text.len() < MOST_TEXTS) {
+            labels.remember(text, method, not_found, &label);
+        }
+        label
+    }
+
+    /// The pattern of the route that served the request.
+    fn pattern_of(&self, request: &HttpRequest, rest: &str, not_found: bool) -> Option<String> {
+        let path = request.match_info().as_str();
+        // By resource ids; or by the path as it is encoded, where a middleware answered before routing.
+        let Some(pattern) = request.match_pattern() else {
+            let is_encoded = path != request.path();
+            return is_encoded.then(|| self.table.match_pattern(path)).flatten();
+        };
+        if not_found && !rest.is_empty() {
             // Either a mount such as actix-files, which found nothing below itself, or a route that refused this
             // request. Only a mount matches whatever is below what was consumed, at any depth.
             let below = format!("{}/\0/\0/\0/\0", &path[..path.len() - rest.len()]);
-            let is_mount = |below: &str| pattern == self.table.match_pattern(below);
+            let is_mount = |below: &str| self.table.match_pattern(below).as_ref() == Some(&pattern);
             if !(is_mount(&below) && is_mount(&(below + "/\0"))) {
-                pattern = None;
+                return None;
             }
         }
-        self.label_of_pattern(pattern.as_deref())
-    }
-
-    /// The pattern of the route that served the request, by its resource ids; or that its path matches.
-    fn pattern_of(&self, request: &HttpRequest) -> Option<String> {
-        let path = request.match_info().as_str();
-        // Where a middleware answered before routing, actix-web looks for the path as it is encoded.
-        let is_encoded = path != request.path();
-        let by_path = || is_encoded.then(|| self.table.match_pattern(path)).flatten();
-        request.match_pattern().or_else(by_path)
-    }
-
-    /// The label of a request whose path was matched to its end: what of it no parameter captured is the application's
-    /// own text. That text, with the names of the parameters, nearly always is the label, and is remembered then.
-    fn label_of_text(
-        &self,
-        request: &HttpRequest,
-        path: &str,
-        method: &'static str,
-        not_found: bool,
-    ) -> Rc<RouteLabel> {
-        let info = request.match_info();
-        let mut labels = self.labels.borrow_mut();
-        let mut memory;
-        let text = if info.is_empty() {
-            path
-        } else {
-            memory = self.text.borrow_mut();
-            named_captures(info, path, &mut memory)
-        };
-        let remembered = labels.by_text.get(text).and_then(|all| {
-            all.iter()
-                .find(|known| ptr::eq(known.method, method) && known.not_found == not_found)
-        });
-        if let Some(remembered) = remembered {
-            return Rc::clone(&labels.all[remembered.label]);
-        }
-
-        let label = labels.of_pattern(self.pattern_of(request).as_deref());
-        // Not so for the further patterns of a resource that has several, for a tail, nor where a middleware replaced
-        // the path after it was routed.
-        if *label.text == *text {
-            labels.by_text.entry(text.into()).or_default().push(Remembered {
-                method,
-                not_found,
-                label: label.id,
-            });
-        }
-        label
+        Some(pattern)
     }
 
     fn label_of_pattern(&self, pattern: Option<&str>) -> Rc<RouteLabel> {
@@ -221,6 +215,20 @@ impl Routes {
 }
 
 impl Labels {
+    fn remembered(&self, text: &str, method: &'static str, not_found: bool) -> Option<Rc<RouteLabel>> {
+        let mut of_text = self.by_text.get(text)?.iter();
+        let found = of_text.find(|known| ptr::eq(known.method, method) && known.not_found == not_found)?;
+        Some(Rc::clone(&self.all[found.label]))
+    }
+
+    fn remember(&mut self, text: &str, method: &'static str, not_found: bool, label: &RouteLabel) {
+        self.by_text.entry(text.into()).or_default().push(Remembered {
+            method,
+            not_found,
+            label: label.id,
+        });
+    }
+
     fn of_pattern(&mut self, pattern: Option<&str>) -> Rc<RouteLabel> {
         let Some(pattern) = pattern else {
             return Rc::clone(&self.all[0]);
@@ -245,16 +253,15 @@ impl Labels {
     }
 }
 
-/// Writes `path` with the names of its parameters in place of their values into `text`; nothing if a value is not part
+/// Writes `path` with the names of its parameters in place of their values into `text`; `false` if a value is not part
 /// of the path, which a middleware can bring about.
-fn named_captures<'a>(info: &Path<Url>, path: &str, text: &'a mut String) -> &'a str {
+fn name_captures(info: &Path<Url>, path: &str, text: &mut String) -> bool {
     text.clear();
     let mut end = 0;
     for (name, value) in info.iter() {
         let start = value.as_ptr().addr().wrapping_sub(path.as_ptr().addr());
         let Some(before) = path.get(end..start) else {
-            text.clear();
-            return text;
+            return false;
         };
         text.push_str(before);
         text.push('{');
@@ -262,8 +269,7 @@ fn named_captures<'a>(info: &Path<Url>, path: &str, text: &'a mut String) -> &'a
         text.push('}');
         end = start + value.len();
     }
-    text.push_str(path.get(end..).unwrap_or_default());
-    text
+    path.get(end..).map(|after| text.push_str(after)).is_some()
 }
 
 /// The label of `path` in the route table `table`; `None` if no route matches.

@@ -81,8 +81,8 @@ impl Series {
         snapshot
     }
 
-    /// Merges the blocks that no worker writes any more, so that workers which come and go leave no more than one of
-    /// each series.
+    /// Merges the blocks that no worker writes any more, so that workers which come and go leave next to nothing: for
+    /// each series at most one block beside each of those that are written.
     fn merge_blocks_of_stopped(&self) {
         let mut blocks = lock(&self.blocks);
         sort(&mut blocks);

@@ -7,6 +7,7 @@ use std::{
     fmt,
     future::{pending, ready},
     io,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -17,13 +18,13 @@ use std::{
 
 use actix_service::Service as _;
 use actix_web::{
-    App, Error, HttpResponse, ResponseError,
+    App, Error, HttpMessage as _, HttpRequest, HttpResponse, ResponseError,
     body::{MessageBody, SizedStream},
     dev::{ServiceRequest, ServiceResponse},
     error::{ErrorGatewayTimeout, ErrorServiceUnavailable, ErrorUnauthorized, InternalError},
     http::StatusCode,
     middleware::{Next, from_fn},
-    rt::task::yield_now,
+    rt::{spawn, task::yield_now},
     test::{TestRequest, init_service},
     web::{self, Bytes},
 };
@@ -76,6 +77,26 @@ impl ResponseError for Stateless {
     }
 }
 
+/// Has a status, and panics when it is made into a response.
+#[derive(Debug)]
+struct Helpless;
+
+impl fmt::Display for Helpless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("helpless")
+    }
+}
+
+impl ResponseError for Helpless {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::BAD_REQUEST
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        panic!("while it is made into a response")
+    }
+}
+
 /// The middleware inside of ours: refuses some requests before they reach a handler.
 async fn refuse(
     request: ServiceRequest,
@@ -85,6 +106,7 @@ async fn refuse(
         "/unauthorized" | "/swallowed" => Err(ErrorUnauthorized("no token")),
         "/teapot" => Err(Teapot.into()),
         "/stateless" => Err(Stateless.into()),
+        "/helpless" => Err(Helpless.into()),
         "/forbidden" => {
             let mut response = HttpResponse::Forbidden();
             let response = response.insert_header(("X-Reason", "robot")).body("no robots");
@@ -125,12 +147,27 @@ fn chunks() -> impl Stream<Item = io::Result<Bytes>> {
     stream::repeat_with(|| Ok(Bytes::from_static(&CHUNK)))
 }
 
+/// Answers while a task of its own still writes to the extensions of the request.
+#[expect(clippy::await_holding_refcell_ref, reason = "as applications do")]
+async fn hold_extensions(request: HttpRequest, release: web::Data<Notify>) -> &'static str {
+    let held = Rc::new(Notify::new());
+    let holds = Rc::clone(&held);
+    spawn(async move {
+        let mut extensions = request.extensions_mut();
+        holds.notify_one();
+        release.notified().await;
+        extensions.insert("written late");
+    });
+    held.notified().await;
+    "held"
+}
+
 /// A service in which requests end in every way, and what is recorded of them.
 struct Measured {
     server: TestServer,
     registry: MetricsRegistry,
     recorder: Recorder,
-    /// Lets one request to `/released` go.
+    /// Lets one request to `/released`, or the task of one to `/held`, go.
     release: Arc<Notify>,
     /// How many requests to `/hang/{client}` have reached the handler, for each client.
     hanging: Arc<[AtomicUsize; 8]>,
@@ -154,6 +191,7 @@ fn serve(workers: usize) -> Measured {
                 .route("/unauthorized", hello())
                 .route("/teapot", hello())
                 .route("/stateless", hello())
+                .route("/helpless", hello())
                 .route("/forbidden", hello())
                 .route("/swallowed", hello())
                 .route("/panic-in-call", hello())
@@ -171,6 +209,7 @@ fn serve(workers: usize) -> Measured {
                     "/query",
                     web::get().to(async |_: web::Query<HashMap<String, u8>>| "hello"),
                 )
+                .route("/held", web::get().to(hold_extensions))
                 .route("/upload", web::post().to(async |_: Bytes| "received"))
                 .route(
                     "/panic",
@@ -302,6 +341,18 @@ fn a_response_is_counted_under_its_status() {
 }
 
 #[test]
+fn a_response_is_counted_while_a_task_holds_the_extensions_of_its_request() {
+    let service = serve(1);
+
+    let (head, body) = service.http("GET", "/held");
+    service.release.notify_one();
+
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert_eq!(body, "held");
+    service.assert_recorded(&[("GET /held", 200, Completed, 4)]);
+}
+
+#[test]
 fn an_error_of_a_handler_has_the_status_of_its_response() {
     let service = serve(1);
 
@@ -354,6 +405,17 @@ fn an_error_that_cannot_tell_its_status_has_that_of_its_response() {
     assert!(head.starts_with("HTTP/1.1 409 Conflict\r\n"), "{head}");
     assert_eq!(body, "stateless");
     service.assert_recorded(&[("GET /stateless", 409, Completed, 9)]);
+}
+
+#[test]
+fn an_error_whose_response_panics_is_a_500() {
+    let service = serve(1);
+
+    assert_eq!(service.http("GET", "/helpless"), (String::new(), String::new()));
+    let (_, body) = service.http("GET", "/");
+
+    assert_eq!(body, "hello");
+    service.assert_recorded(&[("GET /helpless", 500, Panicked, 0), ("GET /", 200, Completed, 5)]);
 }
 
 #[test]

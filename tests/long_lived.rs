@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::future::ready;
+use std::future::{pending, ready};
 
 use actix_web::{
     App, Error, HttpRequest, HttpResponse,
@@ -14,7 +14,12 @@ use hr_prometheus::{
     MetricsRegistry,
 };
 use support::{
-    TestServer, assert_balanced, client::Client, eventually, fed_body::fed_body, recorder::Recorder,
+    TestServer, assert_balanced, capture_log,
+    client::Client,
+    eventually, eventually_has,
+    fed_body::{FedBody, fed_body},
+    logged,
+    recorder::Recorder,
 };
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -249,4 +254,75 @@ fn a_web_socket_that_is_open_when_the_server_stops_is_counted_once() {
     service.assert_open(Some(1.0));
 
     service.stop_and_assert_closed("GET /socket", 101, Dropped);
+}
+
+/// Answers with a stream of events, but for `?hang`.
+async fn events(request: HttpRequest, body: web::Data<FedBody>) -> HttpResponse {
+    if request.query_string() == "hang" {
+        return pending().await;
+    }
+    let mut response = HttpResponse::Ok();
+    response
+        .content_type("text/event-stream")
+        .streaming(body.stream())
+}
+
+/// Asserts that a stream of events at `path`, served by `route` below `scope`, is counted once under `label`, and that
+/// a request which hangs before its head meanwhile is shown under `shown` to those who do not know the routes.
+#[track_caller]
+fn assert_counted_once_below(scope: &'static str, route: &'static str, path: &str, label: &str, shown: &str) {
+    capture_log();
+    let registry = MetricsRegistry::new();
+    let recorder = Recorder::default();
+    let (feed, body) = fed_body();
+    let server = support::serve(1, {
+        let (registry, recorder) = (registry.clone(), recorder.clone());
+        move || {
+            App::new()
+                .app_data(registry.clone())
+                .app_data(web::Data::new(body.clone()))
+                .service(web::scope(scope).route(route, web::get().to(events)))
+                .wrap(recorder.beside_default())
+        }
+    });
+
+    let mut stream = server.request("GET", path);
+    feed.send(Bytes::from_static(b"data: 1\n\n")).unwrap();
+    stream.read_until("data: 1\n\n");
+    let value = |name, labels: &[_]| registry.value(name, labels);
+    assert_eq!(value("request_count_total", &[("path", label)]), Some(1.0));
+
+    let hanging = server.request("GET", &format!("{path}?hang"));
+    eventually_has(&registry, "requests_in_progress", &[], 2.0);
+    let in_progress = [label, shown].map(|path| value("requests_in_progress", &[("path", path)]));
+    let expected = if label == shown { 2.0 } else { 1.0 };
+    assert_eq!(in_progress, [Some(expected); 2]);
+
+    hanging.reset();
+    eventually_has(&registry, "requests_in_progress", &[], 1.0);
+    stream.reset();
+    eventually("both end", || recorder.ended().len() == 2);
+    for status in ["200", "499"] {
+        let labels = [("path", label), ("status", status)];
+        assert_eq!(value("request_count_total", &labels), Some(1.0), "{status}");
+    }
+    assert_eq!(value("request_count_total", &[]), Some(2.0));
+    assert_balanced(&registry);
+    assert_eq!(logged("panicked"), [""; 0]);
+}
+
+#[test]
+fn an_event_stream_below_scopes_that_name_one_parameter_twice_is_counted_once() {
+    assert_counted_once_below("/{id}", "/{id}", "/1/2", "/{id}/{id}", "/{id}/{id}");
+}
+
+#[test]
+fn an_event_stream_with_more_parameters_than_one_pattern_may_have_is_counted_once() {
+    assert_counted_once_below(
+        "/{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}/{i}",
+        "/{j}/{k}/{l}/{m}/{n}/{o}/{p}/{q}",
+        "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17",
+        "/{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}/{i}/{j}/{k}/{l}/{m}/{n}/{o}/{p}/{q}",
+        "unmatched",
+    );
 }

@@ -4,7 +4,7 @@ mod support;
 
 use std::{
     cell::Cell,
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fmt,
     panic::AssertUnwindSafe,
     sync::{
@@ -132,6 +132,7 @@ async fn application<M: Monitors>(
             .route("/echo", web::post().to(async |body: web::Bytes| body))
             .route("/typed", web::get().to(of_the_type_that_was_asked_for))
             .route("/excluded", web::get().to(excluded_by_its_request))
+            .route("/excluded-upload", web::post().to(excluded_with_its_body))
             .route("/excluded-late", web::get().to(excluded_by_its_response))
             .route("/panic", web::get().to(panics))
             .route("/pending", web::get().to(std::future::pending::<HttpResponse>))
@@ -174,6 +175,11 @@ async fn excluded_by_its_response(request: HttpRequest) -> HttpResponse {
     let mut response = HttpResponse::Ok().body(format!("{:?} in progress", in_progress(&request)));
     response.extensions_mut().insert(Excluded);
     response
+}
+
+async fn excluded_with_its_body(request: HttpRequest, body: web::Bytes) -> web::Bytes {
+    request.extensions_mut().insert(Excluded);
+    body
 }
 
 fn in_progress(request: &HttpRequest) -> Option<f64> {
@@ -486,6 +492,96 @@ async fn the_end_has_the_bytes_of_both_bodies_where_a_monitor_asked_for_them() {
             format!("1 responded, ends: read {fetched}, sent 5")
         );
     }
+}
+
+#[actix_web::test]
+async fn a_request_that_ends_without_a_response_is_told_nothing_of_the_one_before() {
+    let journal = Journal {
+        ask_end: |end| {
+            let (route, status) = (end.route(), end.status().as_u16());
+            let (read, sent) = (end.request_body_bytes(), end.response_body_bytes());
+            format!("{route} {status} {:?}, read {read:?}, sent {sent}", end.ending())
+        },
+        counts_request_body: true,
+        ..Journal::default()
+    };
+    let app = application(&MetricsRegistry::new(), journal.middleware()).await;
+    let upload = |path| TestRequest::post().uri(path).set_payload("ping").to_request();
+
+    for (before, last) in [
+        ("/excluded-upload", "is forgotten"),
+        ("/echo", "read Some(4), sent 4"),
+    ] {
+        // An error of which nobody makes a response.
+        assert_eq!(test::call_and_read_body(&app, upload(before)).await, "ping");
+        assert!(journal.read().pop().unwrap().ends_with(last));
+        assert!(app.call(get("/users/refused")).await.is_err());
+        let refused = journal.read().pop().unwrap();
+        assert!(
+            refused.ends_with("arrived, ends: /users/{id} 418 Dropped, read Some(0), sent 0"),
+            "after {before}: {refused}",
+        );
+
+        // A request that is dropped, also one after that error.
+        for _ in 0..2 {
+            assert!(app.call(get("/pending")).now_or_never().is_none());
+            let dropped = journal.read().pop().unwrap();
+            assert!(
+                dropped.ends_with("arrived, ends: /pending 499 Dropped, read Some(0), sent 0"),
+                "after {before}: {dropped}",
+            );
+            assert_eq!(test::call_and_read_body(&app, upload(before)).await, "ping");
+        }
+        journal.read();
+    }
+}
+
+#[actix_web::test]
+async fn a_route_has_one_small_number_from_its_response_to_the_end() {
+    let journal = Journal {
+        ask_start: |_| String::new(),
+        ask_response: |response| format!("{} is {}", response.route(), response.route_id()),
+        ask_end: |end| format!("{} is {}", end.route(), end.route_id()),
+        ..Journal::default()
+    };
+    let app = test::init_service(
+        App::new()
+            .route("/about", web::to(HttpResponse::Ok))
+            .route("/users/{id}", web::to(HttpResponse::Ok))
+            // Two routes with one label.
+            .route(r"/codes/{code:\d+}", web::to(HttpResponse::Ok))
+            .route("/codes/{code:[a-z]+}", web::to(HttpResponse::NotFound))
+            .wrap(from_fn(refuse_some))
+            .wrap(journal.middleware()),
+    )
+    .await;
+    // Those that are refused have an end alone.
+    for path in [
+        "/users/refused",
+        "/nowhere",
+        "/about",
+        "/users/7",
+        "/codes/7",
+        "/codes/x",
+    ]
+    .repeat(2)
+    {
+        drop(app.call(get(path)).await);
+    }
+
+    let told = journal.read();
+    let told = told.iter().filter_map(|entry| entry.split_once("s: "));
+    let numbers: Vec<_> = told.filter_map(|(_, told)| told.split_once(" is ")).collect();
+    assert_eq!(numbers.len(), 2 * (1 + 2 * 5), "{numbers:?}");
+    let routes: BTreeSet<_> = numbers.iter().map(|(route, _)| *route).collect();
+    assert_eq!(
+        Vec::from_iter(routes),
+        ["/about", "/codes/{code}", "/users/{id}", "unmatched"],
+    );
+    let of_routes: BTreeSet<_> = numbers.iter().collect();
+    assert_eq!(of_routes.len(), 4, "a route with two numbers: {of_routes:?}");
+    let distinct: BTreeSet<_> = numbers.iter().map(|(_, number)| *number).collect();
+    assert_eq!(Vec::from_iter(distinct), ["0", "1", "2", "3"], "{of_routes:?}");
 }
 
 /// The threads of the workers that have answered.

@@ -432,6 +432,32 @@ async fn what_a_guard_refused_is_unmatched_also_where_the_route_has_several_patt
 }
 
 #[actix_web::test]
+async fn what_a_guard_refused_is_unmatched_however_many_parameters_the_route_has() {
+    let routes = |app: &mut ServiceConfig| {
+        let posts = |path: &str| web::resource(path).guard(guard::Post()).to(HttpResponse::Ok);
+        app.service(
+            web::scope("/api")
+                .service(posts("/{a}/{b}/{c}/{d}"))
+                .service(posts("/{a}/{b}/{c}/{d}/{e}")),
+        )
+        .service(web::scope("/four").service(posts("/{a}/{b}/{c}/{d}")))
+        .service(web::scope("/five").service(posts("/{a}/{b}/{c}/{d}/{e}")));
+    };
+    assert_labels(
+        routes,
+        &[
+            ("GET", "/api/1/2/3/4", 404, "unmatched"),
+            ("GET", "/api/1/2/3/4/5", 404, "unmatched"),
+            ("GET", "/four/1/2/3/4", 404, "unmatched"),
+            ("GET", "/five/1/2/3/4/5", 404, "unmatched"),
+            ("POST", "/api/1/2/3/4", 200, "/api/{a}/{b}/{c}/{d}"),
+            ("POST", "/api/1/2/3/4/5", 200, "/api/{a}/{b}/{c}/{d}/{e}"),
+        ],
+    )
+    .await;
+}
+
+#[actix_web::test]
 async fn a_method_that_a_route_has_not_is_counted_for_the_route() {
     let routes = |app: &mut ServiceConfig| {
         let users = || web::resource("/users/{id}").route(web::get().to(HttpResponse::Ok));
@@ -493,6 +519,69 @@ async fn guards_choose_the_label_also_where_one_text_leads_to_two_routes() {
     let mut reversed = rows;
     reversed.reverse();
     assert_labels(routes, &reversed).await;
+}
+
+/// Asserts that a request for `target` has the label `path` unless a guard let it in elsewhere, in both orders of first
+/// use.
+async fn assert_own_label_beside_guarded(routes: fn(&mut ServiceConfig), target: &str, path: &str) {
+    let guarded = || TestRequest::with_uri(target).insert_header(("v", "1"));
+    let plain = [("GET", target, 200, path)];
+    for guarded_first in [true, false] {
+        let registry = MetricsRegistry::new();
+        let app = App::new()
+            .app_data(registry.clone())
+            .configure(routes)
+            .wrap(HrPrometheus::default());
+        let app = init_service(app).await;
+
+        if guarded_first {
+            assert_eq!(answer(&app, guarded()).await, 202);
+        }
+        assert_labels_of(&registry, &app, &plain).await;
+        assert_eq!(answer(&app, guarded()).await, 202);
+        assert_labels_of(&registry, &app, &plain).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_header_guard_on_a_resource_with_several_patterns_leaves_others_their_label() {
+    let routes = |app: &mut ServiceConfig| {
+        app.service(
+            web::resource(["/y", "/x", "/y/{id}", "/x/{id}"])
+                .guard(guard::Header("v", "1"))
+                .to(HttpResponse::Accepted),
+        )
+        .service(web::resource("/x").to(HttpResponse::Ok))
+        .service(web::resource("/x/{id}").to(HttpResponse::Ok));
+    };
+    assert_own_label_beside_guarded(routes, "/x/7", "/x/{id}").await;
+    assert_own_label_beside_guarded(routes, "/x", "/x").await;
+}
+
+#[actix_web::test]
+async fn a_header_guard_on_a_scope_with_a_default_service_leaves_others_their_label() {
+    let routes = |app: &mut ServiceConfig| {
+        app.service(
+            web::scope("/api")
+                .guard(guard::Header("v", "1"))
+                .default_service(web::to(HttpResponse::Accepted)),
+        )
+        .service(web::resource("/api").to(HttpResponse::Ok));
+    };
+    assert_own_label_beside_guarded(routes, "/api", "/api").await;
+}
+
+#[actix_web::test]
+async fn a_virtual_host_leaves_another_its_label() {
+    let routes = |app: &mut ServiceConfig| {
+        app.service(
+            web::scope("")
+                .guard(guard::Header("v", "1"))
+                .service(web::resource(["/home", "/"]).to(HttpResponse::Accepted)),
+        )
+        .service(web::scope("").service(web::resource("/").to(HttpResponse::Ok)));
+    };
+    assert_own_label_beside_guarded(routes, "/", "/").await;
 }
 
 #[actix_web::test]

@@ -4,11 +4,10 @@ use std::{
     cell::OnceCell,
     collections::BTreeMap,
     sync::{Arc, Mutex, Weak},
-    task::Poll,
     thread::{self, ThreadId},
 };
 
-use actix_web::{dev::ResourceDef, http::uri::PathAndQuery};
+use actix_web::{dev::ResourceDef, http::uri::PathAndQuery, rt::task::yield_now};
 use slab::Slab;
 
 use crate::{
@@ -17,8 +16,8 @@ use crate::{
     route::{self, RouteLabel, UNMATCHED},
 };
 
-/// How many requests a scrape labels before it lets the worker go on.
-const LABELLED_AT_ONCE: usize = 32;
+/// How many requests a scrape labels before it lets the worker go on. A walk over 500 routes can take 0.07 ms.
+const LABELLED_AT_ONCE: usize = 8;
 
 /// The requests in progress of one worker. Nobody else locks it but a scrape.
 #[derive(Debug)]
@@ -183,6 +182,7 @@ impl InFlight {
                     seen.label(|path| scrape.route(path).map(Into::into));
                 }
                 table.keep_labels(slice);
+                // Not by waking oneself: with a task that is always ready tokio looks for new input only now and then.
                 yield_now().await;
             }
         }
@@ -222,18 +222,4 @@ impl InFlight {
     fn tables(&self) -> Vec<Arc<InFlightTable>> {
         lock(&self.tables).iter().filter_map(Weak::upgrade).collect()
     }
-}
-
-/// Lets other tasks of this thread run once.
-async fn yield_now() {
-    let mut yielded = false;
-    std::future::poll_fn(|cx| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -85,9 +85,8 @@ struct Labels {
     all: Vec<Rc<RouteLabel>>,
     /// The pattern of a route, as actix-web has it or as its label has it, to the id of the label.
     by_pattern: HashMap<Box<str>, usize>,
-    /// The texts of routes, and the requests for which they have led to a label. One text can
-    /// lead to several routes: guards choose, most often by the method, and a scope that knows nothing of its bare
-    /// prefix answers 404.
+    /// The texts of routes, and the requests for which they have led to a label. One text can lead to several routes:
+    /// guards choose, most often by the method, and a scope that knows nothing of its bare prefix answers 404.
     by_text: HashMap<Box<str>, Vec<Remembered>>,
 }
 

@@ -3,12 +3,13 @@
 pub(crate) mod render;
 pub(crate) mod samples;
 
-use std::{convert::Infallible, iter};
+use std::convert::Infallible;
 
 use actix_web::{
     HttpRequest, HttpResponse, Scope,
     body::{MessageBody, SizedStream},
     http::header,
+    rt::task::yield_now,
     web::{self, Bytes},
 };
 use futures_util::stream;
@@ -84,13 +85,17 @@ pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
         .body(reason)
 }
 
-/// A body that is handed to the server piece by piece, so that other requests of the worker need not wait until a
-/// large scrape has been copied.
-fn in_chunks(mut body: Bytes) -> impl MessageBody {
+/// A body that is handed to the server piece by piece, with other tasks of the worker in between: they need not wait
+/// until a large scrape has been sent.
+fn in_chunks(body: Bytes) -> impl MessageBody {
     let size = body.len() as u64;
-    let chunks = iter::from_fn(move || {
+    let chunks = stream::unfold(body, async |mut body| {
+        if body.is_empty() {
+            return None;
+        }
+        yield_now().await;
         let chunk = body.split_to(body.len().min(CHUNK_SIZE));
-        (!chunk.is_empty()).then_some(Ok::<_, Infallible>(chunk))
+        Some((Ok::<_, Infallible>(chunk), body))
     });
-    SizedStream::new(size, stream::iter(chunks))
+    SizedStream::new(size, chunks)
 }

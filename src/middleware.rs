@@ -72,7 +72,8 @@ use crate::{
 /// # What a panic, an error or a client that leaves does
 ///
 /// Every request is recorded exactly once, however it ends; see [`DefaultMonitor`] for the status that it is counted
-/// under, and [`RequestMonitor`](crate::RequestMonitor) for what monitors are told. The middleware changes nothing of a response.
+/// under, and [`RequestMonitor`](crate::RequestMonitor) for what monitors are told. The middleware changes nothing of a
+/// response.
 pub struct HrPrometheus<M: Monitors = DefaultMonitor> {
     registry: Option<MetricsRegistry>,
     source: Source<M>,

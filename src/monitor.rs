@@ -206,7 +206,8 @@ pub trait RequestMonitor: Clone + Send + 'static {
     /// Called when the response head is ready, before the body.
     ///
     /// Not called for requests that end without a response: a panic, a client that left before, and an `Err` of
-    /// an inner middleware, which actix-web turns into a response when nobody can see it any more.
+    /// an inner middleware, which actix-web turns into a response when nobody can see it any more. Nor for those that
+    /// are [`Excluded`].
     #[expect(
         unused_variables,
         reason = "the names are documentation; the body is for implementors"

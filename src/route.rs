@@ -157,6 +157,7 @@ impl Routes {
             return Rc::clone(&self.unmatched);
         }
 
+        let by_pattern = || self.label_of_pattern(self.pattern_of(request, rest, not_found).as_deref());
         // What of the consumed path no parameter captured is the application's own text. With the names of the
         // parameters it nearly always is the label.
         let mut memory;
@@ -165,14 +166,14 @@ impl Routes {
         } else if rest.is_empty() || not_found {
             memory = self.text.borrow_mut();
             if !name_captures(info, &path[..path.len() - rest.len()], &mut memory) {
-                return self.label_of_pattern(self.pattern_of(request, rest, not_found).as_deref());
+                return by_pattern();
             }
             if !rest.is_empty() {
                 memory.push(BELOW);
             }
             &memory
         } else {
-            return self.label_of_pattern(self.pattern_of(request, rest, not_found).as_deref());
+            return by_pattern();
         };
 
         let mut labels = self.labels.borrow_mut();

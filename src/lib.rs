@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod active_request;
+mod cap;
 mod error;
 mod exposition;
 mod in_flight;

@@ -9,8 +9,9 @@ use std::{
     rc::Rc,
     sync::{
         Arc, Mutex, RwLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use actix_web::{HttpRequest, web};
@@ -20,10 +21,19 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     Error,
-    exposition::{render, samples},
+    cap::{Caps, CapsCollector},
+    exposition::{
+        negotiation::Encoding,
+        render::{self, LeftOut},
+        samples,
+        scrape::Scrapes,
+    },
     lock::{lock, read, write},
     monitor::{MonitorSet, ScrapeStart, panic_message},
 };
+
+/// How much of what is left out is logged, at the most: a collector may make up names.
+const MOST_REPORTED: usize = 1_000;
 
 static GLOBAL: Lazy<MetricsRegistry> = Lazy::new(MetricsRegistry::new);
 
@@ -67,10 +77,14 @@ struct Shared {
     families: RwLock<Families>,
     /// One cell for each monitor, so that making one holds no lock that another needs.
     monitors: Mutex<HashMap<TypeId, Arc<OnceCell<Registered>>>>,
-    /// The names of families about which a scrape has already complained.
-    reported: Mutex<HashSet<String>>,
+    /// What has been logged because it is left out of scrapes.
+    reported: Mutex<HashSet<LeftOut>>,
     /// The size of the last scrape, in bytes.
     encoded_size: AtomicUsize,
+    scrapes: Scrapes,
+    caps: Arc<Caps>,
+    /// Whether a scrape shows how many requests ran into the caps.
+    caps_are_shown: AtomicBool,
 }
 
 struct Families {
@@ -78,6 +92,13 @@ struct Families {
     root: Registry,
     /// One for each registration since, with the prefix and labels of the root.
     parts: Vec<Registry>,
+}
+
+impl Families {
+    /// Makes an empty registry with the prefix and the labels of the root.
+    fn new_part(&mut self) -> Registry {
+        mem::take(self.root.sub_registry_with_labels(iter::empty()))
+    }
 }
 
 /// What became of the registration of a monitor.
@@ -114,8 +135,8 @@ impl MetricsRegistry {
 
     /// Registers metrics of one's own, which then appear in every scrape.
     ///
-    /// The closure gets a registry with the prefix and the labels of this one. Names are not checked here: a family
-    /// whose name is taken is left out of the scrape, and logged once.
+    /// The closure gets a registry with the prefix and the labels of this one. What would break a scrape is
+    /// [left out](crate::metrics_view#what-is-left-out) of it, and logged once.
     ///
     /// ```
     /// use hr_prometheus::{MetricsRegistry, prometheus_client::metrics::gauge::Gauge};
@@ -143,40 +164,84 @@ impl MetricsRegistry {
         }
     }
 
+    /// Measures the scrapes themselves as well, from now on.
+    ///
+    /// | family | type | meaning |
+    /// | --- | --- | --- |
+    /// | `hr_prometheus_scrapes_total` | counter | scrapes, by `outcome`: `success`, `timeout` or `error` |
+    /// | `hr_prometheus_scrape_duration_seconds` | histogram | time to render one, without the time to send it |
+    /// | `hr_prometheus_scrape_size_bytes` | gauge | size of the one before, before compression |
+    /// | `hr_prometheus_scrape_series` | gauge | series in the one before |
+    /// | `hr_prometheus_scrape_families_left_out` | gauge | families that were left out of the one before |
+    ///
+    /// Scrapes that wait for the same render count each in `hr_prometheus_scrapes_total`, and once in the others. How
+    /// many requests ran into a cap on labels is `hr_prometheus_requests_beyond_cap_total`, which is there whenever there
+    /// is a cap.
+    ///
+    /// ```
+    /// use hr_prometheus::MetricsRegistry;
+    ///
+    /// # fn main() -> Result<(), hr_prometheus::Error> {
+    /// let registry = MetricsRegistry::new().with_scrape_metrics();
+    /// registry.encode()?;
+    /// assert_eq!(registry.value("hr_prometheus_scrape_duration_seconds_count", &[]), Some(1.0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_scrape_metrics(self) -> Self {
+        let mut families = write(&self.shared.families);
+        if let Some(part) = self.shared.scrapes.measure(|| families.new_part()) {
+            families.parts.push(part);
+        }
+        drop(families);
+        self
+    }
+
     /// Encodes all families as OpenMetrics 1.0.0 text, ending in `# EOF`.
     ///
     /// What `/metrics` serves, but for [`RequestMonitor::prepare_scrape`], which is not called: it needs a worker.
-    /// A family whose name is taken by an earlier one is left out, and logged once.
+    /// Families that would break the format are [left out](crate::metrics_view#what-is-left-out).
     ///
     /// [`RequestMonitor::prepare_scrape`]: crate::RequestMonitor::prepare_scrape
     ///
     /// # Errors
     ///
-    /// When a collector or a metric fails or panics, and when called from within a registration or a scrape of the
-    /// same registry. Nothing is encoded then.
+    /// When called from within a registration or a scrape of the same registry.
     pub fn encode(&self) -> Result<String, Error> {
+        let text = self.render(Encoding::OpenMetrics)?;
+        String::from_utf8(text).map_err(|_| Error::new("OpenMetrics text is UTF-8, but this is not"))
+    }
+
+    /// Encodes all families that are valid; those that are not are logged, once each.
+    pub(crate) fn render(&self, encoding: Encoding) -> Result<Vec<u8>, Error> {
         let _in_use = self.enter("a registry cannot be encoded")?;
-        let families = read(&self.shared.families);
-        let registries = iter::once(&families.root).chain(&families.parts);
-        // A little more than the last time, so that it need not be moved while it grows.
-        let size = self.shared.encoded_size.load(Ordering::Relaxed);
-        let size = size + size / 16;
-        let text = catch_unwind(AssertUnwindSafe(|| render::openmetrics(registries, size)))
-            .map_err(|panic| {
-                let message = panic_message(&*panic);
-                Error::new(format!("a collector or metric panicked while it was encoded: {message}; mend it, or do not register it"))
-            })?
-            .map_err(|fmt::Error| {
-                Error::new("a collector or metric could not be encoded; mend it, or do not register it (a histogram with native buckets alone has no text form)")
-            })?;
-        self.shared.encoded_size.store(text.len(), Ordering::Relaxed);
-        Ok(render::without_repeated_families(text, |name| {
-            if lock(&self.shared.reported).insert(name.to_owned()) {
-                log::error!(
-                    "the family {name} is registered twice; the later one is left out of the scrape: rename one of them, or register it once"
-                );
+        let began = Instant::now();
+        let rendered = {
+            let families = read(&self.shared.families);
+            let registries = iter::once(&families.root).chain(&families.parts);
+            // A little more than the last time, so that it need not be moved while it grows.
+            let size = self.shared.encoded_size.load(Ordering::Relaxed);
+            render::render(registries, encoding, size + size / 16)
+        };
+        self.shared
+            .encoded_size
+            .store(rendered.body.len(), Ordering::Relaxed);
+        self.shared.scrapes.observe(&rendered, began);
+        for left_out in rendered.left_out {
+            let is_new = {
+                let mut reported = lock(&self.shared.reported);
+                reported.len() < MOST_REPORTED && reported.insert(left_out.clone())
+            };
+            if is_new {
+                log::error!("left out of the scrape: {left_out}");
             }
-        }))
+        }
+        Ok(rendered.body)
+    }
+
+    pub(crate) fn scrapes(&self) -> &Scrapes {
+        &self.shared.scrapes
     }
 
     /// The sum over the samples called `name` whose labels include all of `labels`; `None` if there is none.
@@ -280,14 +345,27 @@ impl MetricsRegistry {
         }
     }
 
+    /// The registry that is registering or encoding on this thread at this moment, if any.
+    pub(crate) fn in_use() -> Option<Self> {
+        IN_USE.with_borrow(|in_use| in_use.last().cloned())
+    }
+
+    /// The caps of this registry, for an option that needs one; from now on the scrape shows how many requests ran
+    /// into them.
+    pub(crate) fn caps(&self) -> Arc<Caps> {
+        if !self.shared.caps_are_shown.swap(true, Ordering::Relaxed) {
+            let mut families = write(&self.shared.families);
+            let mut part = families.new_part();
+            part.register_collector(Box::new(CapsCollector(Arc::clone(&self.shared.caps))));
+            families.parts.push(part);
+        }
+        Arc::clone(&self.shared.caps)
+    }
+
     /// Registers into a registry of its own, so that no lock is held and a panic leaves nothing behind.
     fn register_part<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> Result<T, Error> {
         let _in_use = self.enter("nothing can be registered in a registry")?;
-        let mut part = mem::take(
-            write(&self.shared.families)
-                .root
-                .sub_registry_with_labels(iter::empty()),
-        );
+        let mut part = write(&self.shared.families).new_part();
         let value = register(&mut part);
         write(&self.shared.families).parts.push(part);
         Ok(value)
@@ -295,8 +373,7 @@ impl MetricsRegistry {
 
     /// Refuses what would dead-lock or recurse without end, rather than do it.
     fn check_free(&self, refused: &str) -> Result<(), Error> {
-        let shared = Arc::as_ptr(&self.shared);
-        if IN_USE.with_borrow(|in_use| in_use.contains(&shared)) {
+        if IN_USE.with_borrow(|in_use| in_use.iter().any(|registry| registry.is(self))) {
             return Err(Error::new(format!(
                 "{refused} from within a registration or a scrape of itself; do it before or after"
             )));
@@ -304,11 +381,14 @@ impl MetricsRegistry {
         Ok(())
     }
 
-    fn enter(&self, refused: &str) -> Result<InUse, Error> {
+    fn enter(&self, refused: &str) -> Result<InUse<'_>, Error> {
         self.check_free(refused)?;
-        let shared = Arc::as_ptr(&self.shared);
-        IN_USE.with_borrow_mut(|in_use| in_use.push(shared));
-        Ok(InUse(shared))
+        IN_USE.with_borrow_mut(|in_use| in_use.push(self.clone()));
+        Ok(InUse(self))
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 }
 
@@ -330,6 +410,9 @@ impl From<Registry> for MetricsRegistry {
                 monitors: Mutex::default(),
                 reported: Mutex::default(),
                 encoded_size: AtomicUsize::new(0),
+                scrapes: Scrapes::default(),
+                caps: Arc::default(),
+                caps_are_shown: AtomicBool::new(false),
             }),
         }
     }
@@ -343,14 +426,14 @@ impl fmt::Debug for MetricsRegistry {
 
 thread_local! {
     /// The registries in which this thread is registering or encoding at this moment.
-    static IN_USE: RefCell<Vec<*const Shared>> = const { RefCell::new(Vec::new()) };
+    static IN_USE: RefCell<Vec<MetricsRegistry>> = const { RefCell::new(Vec::new()) };
 }
 
 /// This thread's mark on a registry that it is registering in or encoding.
-struct InUse(*const Shared);
+struct InUse<'a>(&'a MetricsRegistry);
 
-impl Drop for InUse {
+impl Drop for InUse<'_> {
     fn drop(&mut self) {
-        IN_USE.with_borrow_mut(|in_use| in_use.retain(|&shared| shared != self.0));
+        IN_USE.with_borrow_mut(|in_use| in_use.retain(|registry| !registry.is(self.0)));
     }
 }

@@ -1,4 +1,6 @@
-//! What the one error type says, to the letter.
+//! What the one error type says, and what is logged of what is left out of scrapes, to the letter.
+
+mod support;
 
 use std::{
     error, fmt, io,
@@ -15,6 +17,8 @@ use hr_prometheus::{
     },
 };
 
+use support::{capture_log, logged};
+
 /// Encodes by calling a function.
 #[derive(Debug)]
 struct Collects(fn() -> fmt::Result);
@@ -25,11 +29,15 @@ impl Collector for Collects {
     }
 }
 
-/// The error of a scrape with `collector`.
-fn error_of_collector(collect: fn() -> fmt::Result) -> Error {
+/// Scrapes a registry with a collector that calls `collect`, three times.
+#[track_caller]
+fn scrape_with_collector(collect: fn() -> fmt::Result) {
+    capture_log();
     let registry = MetricsRegistry::new();
     registry.register_with(|registry| registry.register_collector(Box::new(Collects(collect))));
-    registry.encode().unwrap_err()
+    for _ in 0..3 {
+        assert_eq!(registry.encode().unwrap(), "# EOF\n");
+    }
 }
 
 /// A monitor whose registration panics.
@@ -54,35 +62,56 @@ fn error_of_monitor() -> Error {
 }
 
 #[test]
-fn the_error_of_a_collector_that_panics_has_its_message() {
+fn a_collector_that_panics_is_logged_once_with_its_message() {
+    scrape_with_collector(|| panic!("no such device: {}", "eth8"));
     assert_eq!(
-        error_of_collector(|| panic!("no such device: {}", "eth7")).to_string(),
-        "a collector or metric panicked while it was encoded: no such device: eth7; \
-         mend it, or do not register it",
+        logged("no such device: eth8"),
+        [
+            "ERROR left out of the scrape: a collector panicked when it was encoded: no such device: eth8; \
+             mend it, or do not register it"
+        ],
     );
+
+    scrape_with_collector(|| panic_any(7));
     assert_eq!(
-        error_of_collector(|| panic_any(7)).to_string(),
-        "a collector or metric panicked while it was encoded: no message; mend it, or do not register it",
+        logged("no message"),
+        [
+            "ERROR left out of the scrape: a collector panicked when it was encoded: no message; \
+             mend it, or do not register it"
+        ],
     );
 }
 
 #[test]
-fn the_error_of_a_metric_without_a_text_form_says_so() {
+fn a_collector_that_fails_is_logged_once() {
+    scrape_with_collector(|| Err(fmt::Error));
+    assert_eq!(
+        logged("a collector returned an error"),
+        [
+            "ERROR left out of the scrape: a collector returned an error when it was encoded; \
+             mend it, or do not register it (a histogram with native buckets alone has no text form)"
+        ],
+    );
+}
+
+#[test]
+fn a_metric_without_a_text_form_is_logged_once_with_its_name() {
+    capture_log();
     let registry = MetricsRegistry::new();
     registry.register_with(|registry| {
         let native_only = Histogram::new_native(NativeHistogramConfig::new(1.1));
-        registry.register("native", "Help", native_only);
+        registry.register("native_only", "Help", native_only);
     });
-    for error in [
-        registry.encode().unwrap_err(),
-        error_of_collector(|| Err(fmt::Error)),
-    ] {
-        assert_eq!(
-            error.to_string(),
-            "a collector or metric could not be encoded; mend it, or do not register it \
-             (a histogram with native buckets alone has no text form)",
-        );
+    for _ in 0..3 {
+        assert_eq!(registry.encode().unwrap(), "# EOF\n");
     }
+    assert_eq!(
+        logged("native_only"),
+        [
+            "ERROR left out of the scrape: the family native_only returned an error when it was encoded; \
+             mend it, or do not register it (a histogram with native buckets alone has no text form)"
+        ],
+    );
 }
 
 #[test]

@@ -1,71 +1,160 @@
-//! From families to the text of a scrape.
+//! From registries to the body of a scrape: what is valid, whatever stands beside it.
 
-use std::{collections::HashSet, fmt};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
-use prometheus_client::{encoding::text, registry::Registry};
+use prometheus_client::{encoding, registry::Registry};
 
-/// Encodes `registries` one after the other as OpenMetrics 1.0.0 text of about `size` bytes.
-pub(crate) fn openmetrics<'a>(
+#[cfg(feature = "protobuf")]
+use crate::exposition::protobuf;
+use crate::{
+    exposition::{
+        exemplars,
+        negotiation::Encoding,
+        openmetrics::{self, Fault},
+        text::{self, Dialect},
+    },
+    monitor::panic_message,
+};
+
+/// The body of a scrape, and what is in it.
+#[derive(Debug, Default)]
+pub(crate) struct Rendered {
+    pub(crate) body: Vec<u8>,
+    pub(crate) samples: usize,
+    pub(crate) left_out: Vec<LeftOut>,
+}
+
+/// A family, or what stands behind it, that is not in the scrape.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LeftOut {
+    /// Empty where no name is known.
+    pub(crate) family: String,
+    pub(crate) reason: String,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.family.is_empty() {
+            write!(f, "a collector {}", self.reason)
+        } else {
+            write!(f, "the family {} {}", self.family, self.reason)
+        }
+    }
+}
+
+impl From<Fault<'_>> for LeftOut {
+    fn from(fault: Fault<'_>) -> Self {
+        Self {
+            family: fault.family.to_owned(),
+            reason: fault.reason.into_owned(),
+        }
+    }
+}
+
+/// Encodes `registries` one after the other into about `size` bytes.
+pub(crate) fn render<'a>(
     registries: impl Iterator<Item = &'a Registry>,
+    encoding: Encoding,
     size: usize,
-) -> Result<String, fmt::Error> {
-    let mut text = String::with_capacity(size);
-    for registry in registries {
-        text::encode_registry(&mut text, registry)?;
+) -> Rendered {
+    match encoding {
+        Encoding::OpenMetrics => render_text(registries, Dialect::OpenMetrics, size),
+        Encoding::PrometheusText => render_text(registries, Dialect::Prometheus, size),
+        #[cfg(feature = "protobuf")]
+        Encoding::PrometheusProtobuf => protobuf::render(registries),
     }
-    text::encode_eof(&mut text)?;
-    Ok(text)
 }
 
-/// Leaves out each family whose name an earlier one has, and calls `report` with its name.
-///
-/// OpenMetrics 1.0 forbids a name twice; Prometheus would drop half of the samples without a word. Only the encoded
-/// text shows it: a `Registry` lists no names, and a family without series has none in the text.
-pub(crate) fn without_repeated_families(text: String, mut report: impl FnMut(&str)) -> String {
-    let mut names = HashSet::new();
-    let repeated: Vec<_> = families(&text)
-        .filter(|family| !names.insert(family.name))
-        .collect();
-    if repeated.is_empty() {
-        return text;
+fn render_text<'a>(
+    registries: impl Iterator<Item = &'a Registry>,
+    dialect: Dialect,
+    size: usize,
+) -> Rendered {
+    let mut rendered = Rendered::default();
+    let (encoded, lent) = exemplars::borrowed_by(|| {
+        let mut encoded = String::with_capacity(size);
+        for registry in registries {
+            let begin = encoded.len();
+            if let Err(reason) = contain(|| encoding::text::encode_registry(&mut encoded, registry)) {
+                rendered.left_out.push(take_back(&mut encoded, begin, reason));
+            }
+        }
+        encoded
+    });
+
+    let mut families = Vec::new();
+    for family in openmetrics::families(&encoded) {
+        match family {
+            Ok(family) => families.push(family),
+            Err(fault) => rendered.left_out.push(fault.into()),
+        }
     }
-    let mut kept = String::with_capacity(text.len());
-    let mut end_of_last = 0;
-    for family in repeated {
-        report(family.name);
-        kept.push_str(&text[end_of_last..family.start]);
-        end_of_last = family.end;
+    rendered.samples = families.iter().map(|family| family.sample_count).sum();
+
+    let is_as_encoded = dialect == Dialect::OpenMetrics
+        && rendered.left_out.is_empty()
+        && families.iter().all(text::is_as_encoded);
+    let mut body = if is_as_encoded {
+        encoded
+    } else {
+        let mut body = String::with_capacity(encoded.len());
+        for family in &families {
+            text::write_family(&mut body, family, &lent, dialect);
+        }
+        body
+    };
+    if dialect == Dialect::OpenMetrics {
+        body.push_str("# EOF\n");
     }
-    kept.push_str(&text[end_of_last..]);
-    kept
+    rendered.body = body.into_bytes();
+    rendered
 }
 
-struct EncodedFamily<'a> {
-    name: &'a str,
-    start: usize,
-    end: usize,
+/// Runs code of metrics and collectors; says how it failed.
+pub(crate) fn contain<T>(encode: impl FnOnce() -> Result<T, fmt::Error>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(encode)) {
+        Ok(Ok(encoded)) => Ok(encoded),
+        Ok(Err(fmt::Error)) => {
+            Err("returned an error when it was encoded; mend it, or do not register it (a histogram with native buckets alone has no text form)".to_owned())
+        }
+        Err(panic) => {
+            let message = panic_message(&*panic);
+            Err(format!("panicked when it was encoded: {message}; mend it, or do not register it"))
+        }
+    }
 }
 
-/// The families of an encoded text: each begins with its HELP line and ends before the next one.
-fn families(text: &str) -> impl Iterator<Item = EncodedFamily<'_>> {
-    const HELP: &str = "# HELP ";
-    const EOF: &str = "# EOF\n";
-
-    let end_of_all = text.len() - EOF.len();
-    // Hardly anything but the lines of families has this sign, and one is found faster than seven.
-    let mut signs = text[..end_of_all].match_indices('#').skip(1);
-    let mut start = 0;
-    std::iter::from_fn(move || {
-        let name = text[start..end_of_all].strip_prefix(HELP)?;
-        let name = &name[..name.find([' ', '\n'])?];
-        let family = EncodedFamily {
-            name,
-            start,
-            end: signs
-                .find(|&(sign, _)| text[..sign].ends_with('\n') && text[sign..].starts_with(HELP))
-                .map_or(end_of_all, |(sign, _)| sign),
+/// Takes the family that failed out of what a registry has encoded before that. What is behind it in the same registry
+/// has not been encoded.
+fn take_back(encoded: &mut String, begin: usize, reason: String) -> LeftOut {
+    let of_registry = &encoded[begin..];
+    let last = of_registry
+        .match_indices("# HELP ")
+        .filter(|&(at, _)| at == 0 || of_registry[..at].ends_with('\n'));
+    let Some((last, _)) = last.last() else {
+        encoded.truncate(begin);
+        return LeftOut {
+            family: String::new(),
+            reason,
         };
-        start = family.end;
-        Some(family)
-    })
+    };
+    let of_last = &of_registry[last..];
+    let family = of_last.split(' ').nth(2).unwrap_or_default().to_owned();
+    let help = of_last.lines().next().unwrap_or_default();
+    // Whole lines of samples: it may have been a collector behind it that failed. A family from a collector is taken
+    // back all the same, since that may have been its own; only the help of others ends in a full stop that
+    // prometheus-client adds.
+    let is_whole =
+        of_last.ends_with('\n') && of_last.lines().any(|line| !line.starts_with("# ")) && help.ends_with('.');
+    if is_whole {
+        return LeftOut {
+            family: String::new(),
+            reason,
+        };
+    }
+    encoded.truncate(begin + last);
+    LeftOut { family, reason }
 }

@@ -178,3 +178,26 @@ pub fn logged(marker: &str) -> Vec<String> {
     let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
     log.iter().filter(|line| line.contains(marker)).cloned().collect()
 }
+
+/// Scrapes `registry` through an application of its own, with these headers.
+pub async fn scrape_with(
+    registry: &MetricsRegistry,
+    headers: &[(&'static str, &str)],
+) -> actix_web::dev::ServiceResponse {
+    let app = actix_web::App::new()
+        .app_data(registry.clone())
+        .service(hr_prometheus::metrics_scope());
+    let app = actix_web::test::init_service(app).await;
+    let mut request = actix_web::test::TestRequest::get().uri("/metrics");
+    for header in headers {
+        request = request.append_header(*header);
+    }
+    actix_web::test::call_service(&app, request.to_request()).await
+}
+
+/// The scrape of `registry` as the Prometheus text format 0.0.4 has it.
+pub async fn scrape_prometheus_text(registry: &MetricsRegistry) -> String {
+    let response = scrape_with(registry, &[("Accept", "text/plain;version=0.0.4")]).await;
+    let body = actix_web::test::read_body(response).await;
+    String::from_utf8(body.to_vec()).expect("UTF-8")
+}

@@ -1,0 +1,160 @@
+//! The Prometheus protobuf format: what prometheus-client makes of a registry, checked like the text.
+
+use std::collections::HashSet;
+
+use prometheus_client::{
+    encoding::prometheus_protobuf::{
+        self,
+        prometheus_data_model::{self as model, MetricType},
+    },
+    registry::Registry,
+};
+use prost::Message as _;
+
+use crate::exposition::{
+    exemplars::{self, OfSeries},
+    openmetrics::{self, Kind, Reason, TakenNames},
+    render::{LeftOut, Rendered, contain},
+};
+
+/// Encodes `registries` one after the other, each family with its length before it.
+pub(crate) fn render<'a>(registries: impl Iterator<Item = &'a Registry>) -> Rendered {
+    let mut rendered = Rendered::default();
+    let (families, lent) = exemplars::borrowed_by(|| {
+        let mut families = Vec::new();
+        for registry in registries {
+            match contain(|| prometheus_protobuf::encode(registry)) {
+                Ok(of_registry) => families.extend(of_registry),
+                Err(reason) => rendered.left_out.push(LeftOut {
+                    family: String::new(),
+                    reason,
+                }),
+            }
+        }
+        families
+    });
+
+    let mut taken = TakenNames::default();
+    for mut family in families {
+        match complete(&mut family, &mut taken, &lent) {
+            // Writing to a vector does not fail.
+            Ok(()) => {
+                let _ = family.encode_length_delimited(&mut rendered.body);
+                rendered.samples += family.metric.iter().map(sample_count).sum::<usize>();
+            }
+            Err(reason) => rendered.left_out.push(LeftOut {
+                family: family.name,
+                reason: reason.into_owned(),
+            }),
+        }
+    }
+    rendered
+}
+
+/// The series that Prometheus makes of one metric.
+fn sample_count(metric: &model::Metric) -> usize {
+    metric
+        .histogram
+        .as_ref()
+        .map_or(1, |histogram| histogram.bucket.len() + 2)
+}
+
+/// Checks a family, and makes it what it would be if prometheus-client knew all types and exemplars.
+fn complete(
+    family: &mut model::MetricFamily,
+    taken: &mut TakenNames,
+    lent: &[OfSeries],
+) -> Result<(), Reason> {
+    if !openmetrics::is_metric_name(&family.name) {
+        return Err(openmetrics::NO_METRIC_NAME.into());
+    }
+    let (name, kind) = match family.r#type() {
+        MetricType::Counter => (family.name.strip_suffix("_total"), Kind::Counter),
+        MetricType::Histogram => (None, Kind::Histogram),
+        _ => (None, Kind::Gauge),
+    };
+    taken.take(name.unwrap_or(&family.name), kind)?;
+
+    let is_untyped = family.r#type() == MetricType::Untyped;
+    let mut seen = HashSet::new();
+    for metric in &mut family.metric {
+        let mark = metric.label.pop_if(|label| label.name == exemplars::MARK);
+        let lent = mark.and_then(|mark| lent.get(mark.value.parse::<usize>().ok()?));
+        check_labels(&metric.label, kind)?;
+        let mut labels: Vec<_> = metric
+            .label
+            .iter()
+            .filter(|label| !label.value.is_empty())
+            .collect();
+        labels.sort_by(|a, b| a.name.cmp(&b.name));
+        let labels: Vec<_> = labels
+            .into_iter()
+            .map(|label| (label.name.clone(), label.value.clone()))
+            .collect();
+        if !seen.insert(labels) {
+            return Err("has a series twice; its collector has to give each once".into());
+        }
+        if let Some(counter) = &mut metric.counter {
+            openmetrics::check_counted(counter.value)?;
+            replace_exemplar(&mut counter.exemplar, lent, 0);
+        }
+        if let Some(histogram) = &mut metric.histogram {
+            openmetrics::check_counted(histogram.sample_sum)?;
+            if !histogram
+                .bucket
+                .is_sorted_by(|a, b| a.upper_bound < b.upper_bound)
+            {
+                return Err(openmetrics::BOUNDS_DO_NOT_RISE.into());
+            }
+            if histogram
+                .bucket
+                .first()
+                .is_some_and(|bucket| bucket.upper_bound < 0.0 || bucket.upper_bound.is_nan())
+            {
+                return Err(openmetrics::BOUNDS_BELOW_ZERO.into());
+            }
+            for (index, bucket) in histogram.bucket.iter_mut().enumerate() {
+                replace_exemplar(&mut bucket.exemplar, lent, index);
+            }
+        }
+        if is_untyped {
+            // prometheus-client gives the value of a gauge, in which Prometheus does not look for it.
+            metric.untyped = metric
+                .gauge
+                .take()
+                .map(|gauge| model::Untyped { value: gauge.value });
+        }
+    }
+    Ok(())
+}
+
+fn check_labels(labels: &[model::LabelPair], kind: Kind) -> Result<(), Reason> {
+    let mut names = Vec::new();
+    for label in labels {
+        openmetrics::check_label(&label.name, &names, kind)?;
+        names.push(&label.name);
+    }
+    Ok(())
+}
+
+/// Puts in the exemplar that was lent, or takes out one that is not valid.
+fn replace_exemplar(exemplar: &mut Option<model::Exemplar>, lent: Option<&OfSeries>, index: usize) {
+    let lent = lent.and_then(|lent| lent.iter().find(|(bucket, _)| *bucket == index));
+    if let Some((_, lent)) = lent {
+        let label = lent.labels.iter().map(|(name, value)| model::LabelPair {
+            name: name.clone(),
+            value: value.clone(),
+        });
+        *exemplar = Some(model::Exemplar {
+            label: label.collect(),
+            value: lent.value,
+            timestamp: Some(lent.time.into()),
+        });
+    }
+    let labels = |exemplar: &model::Exemplar| {
+        exemplars::are_labels(exemplar.label.iter().map(|label| (&*label.name, &*label.value)))
+    };
+    if !exemplar.as_ref().is_some_and(labels) {
+        *exemplar = None;
+    }
+}

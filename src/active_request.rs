@@ -1,7 +1,7 @@
 //! One request from its arrival to the last byte of its response.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, RefCell},
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -16,7 +16,7 @@ use actix_web::{
     body::{BodySize, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     error::PayloadError,
-    http::StatusCode,
+    http::{StatusCode, uri::PathAndQuery},
     web::Bytes,
 };
 use futures_util::stream::{Stream, StreamExt as _};
@@ -25,8 +25,8 @@ use pin_project_lite::pin_project;
 use crate::{
     in_flight::InFlightTable,
     middleware::Worker,
-    monitor::{Ending, MonitorSet, RequestEnd, RequestStart, ResponseStart},
-    route::{RouteLabel, arrived_path, method_label},
+    monitor::{Ending, Excluded, MonitorSet, RequestEnd, ResponseStart},
+    route::{RouteLabel, arrived_path},
 };
 
 /// The status of a request that was dropped before there was a response: nginx's "client closed request", which has
@@ -68,20 +68,17 @@ pub(crate) struct RequestState<S: MonitorSet> {
 }
 
 impl<S: MonitorSet> ActiveRequest<S> {
-    /// Begins to measure a request.
+    /// Begins to measure a request, unless it is excluded.
     pub(crate) fn begin(worker: &Rc<Worker<S>>, request: &mut ServiceRequest, arrived: Instant) -> Self {
-        let method = method_label(request.method());
+        let method = worker.options.method_label(request.method());
+        if worker.has_predicates && worker.excludes(request, method) {
+            return Self { state: None };
+        }
         let mut state = worker.spare_states.take(&worker.in_flight, arrived);
         worker
             .in_flight
             .arrive(state.place, method, arrived_path(request));
-        state.in_flight = Some(worker.monitors.start(&RequestStart {
-            request,
-            method,
-            table: &worker.in_flight,
-            routes: &worker.routes,
-            route: OnceCell::new(),
-        }));
+        state.in_flight = Some(worker.monitors.start(&worker.start(request, method, false)));
         if worker.counts_request_body {
             state.request_body_bytes = Some(count_request_body(request));
         }
@@ -109,23 +106,26 @@ impl<S: MonitorSet> ActiveRequest<S> {
     fn respond<B>(&mut self, response: &ServiceResponse<B>, body_size: BodySize) {
         let Some(state) = &mut self.state else { return };
         let Some(worker) = &state.worker else { return };
+        let extensions = response.response().extensions();
+        if Excluded::marks(response.request(), &extensions) {
+            return self.forget();
+        }
         let status = response.status();
-        let route = worker
+        let Some(route) = worker
             .routes
-            .label_as_served(response.request(), state.method, status);
+            .label_as_served(response.request(), state.method, status)
+        else {
+            return self.forget();
+        };
         let start = ResponseStart {
             request: response.request(),
             head: response.response().head(),
-            extensions: response.response().extensions(),
+            extensions,
             body_size,
             method: state.method,
             route: &route,
             arrived: state.arrived,
         };
-        if start.is_excluded() {
-            drop(start);
-            return self.forget();
-        }
         if let Some(in_flight) = &mut state.in_flight {
             worker.monitors.respond(in_flight, &start);
         }
@@ -208,11 +208,13 @@ impl<S: MonitorSet> ActiveRequest<S> {
         };
         let Some(worker) = state.worker.take() else { return };
         let path = worker.in_flight.leave(state.place);
+        if state.route.is_none() {
+            state.route_without_response(&worker, path.as_ref());
+        }
         let (route, status) = (state.route.take(), state.status.take());
         let status_of_error = state.status_of_error.take();
         let request_body_bytes = state.request_body_bytes.take();
-        if let Some(in_flight) = state.in_flight.take() {
-            let route = route.unwrap_or_else(|| worker.routes.label_as_arrived(path.as_ref()));
+        if let (Some(in_flight), Some(route)) = (state.in_flight.take(), route) {
             let status = status.unwrap_or_else(|| match ending {
                 Ending::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
                 _ => status_of_error.unwrap_or_else(client_closed_request),
@@ -229,6 +231,21 @@ impl<S: MonitorSet> ActiveRequest<S> {
             worker.monitors.end(in_flight, &end);
         }
         worker.spare_states.put_back(state, &worker.in_flight);
+    }
+}
+
+impl<S: MonitorSet> RequestState<S> {
+    /// Labels a request that ended without a response, or leaves it out.
+    #[cold]
+    fn route_without_response(&mut self, worker: &Worker<S>, path: Option<&PathAndQuery>) {
+        if self.in_flight.is_some() {
+            self.route = worker.routes.label_without_response(path);
+        }
+        if self.route.is_none()
+            && let Some(in_flight) = self.in_flight.take()
+        {
+            worker.monitors.forget(in_flight);
+        }
     }
 }
 

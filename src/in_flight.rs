@@ -1,19 +1,18 @@
 //! Requests in progress, written down by one worker each and labelled when somebody looks.
 
 use std::{
-    cell::OnceCell,
-    collections::BTreeMap,
     sync::{Arc, Mutex, Weak},
     thread::{self, ThreadId},
 };
 
-use actix_web::{dev::ResourceDef, http::uri::PathAndQuery, rt::task::yield_now};
+use actix_web::{http::uri::PathAndQuery, rt::task::yield_now};
 use slab::Slab;
 
 use crate::{
+    kept_path::{Labelling, Shown},
     lock::lock,
     monitor::ScrapeStart,
-    route::{self, RouteLabel, UNMATCHED},
+    route::{self, KnownRoutes, RouteLabel},
 };
 
 /// How many requests a scrape labels before it lets the worker go on. A walk over 500 routes can take 0.07 ms.
@@ -23,6 +22,7 @@ const LABELLED_AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub(crate) struct InFlightTable {
     thread: ThreadId,
+    labelling: Arc<Labelling>,
     entries: Mutex<Slab<Entry>>,
 }
 
@@ -33,7 +33,7 @@ struct Entry {
     /// `None` while there is no request.
     path: Option<PathAndQuery>,
     /// The route, once it is known: from the response, or from a scrape that looked before.
-    route: Option<Arc<str>>,
+    route: Option<Shown>,
 }
 
 /// A request in progress at the moment of a look at the table.
@@ -42,11 +42,11 @@ struct Seen {
     method: &'static str,
     /// Looked at only where there is no route yet.
     path: Option<PathAndQuery>,
-    route: Option<Arc<str>>,
+    route: Option<Shown>,
 }
 
 impl Seen {
-    fn label(&mut self, find: impl FnOnce(&PathAndQuery) -> Option<Arc<str>>) {
+    fn label(&mut self, find: impl FnOnce(&PathAndQuery) -> Option<Shown>) {
         if self.route.is_none() {
             self.route = self.path.as_ref().and_then(find);
         }
@@ -55,9 +55,10 @@ impl Seen {
 
 impl InFlightTable {
     /// Makes the table of the worker that runs on this thread.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(labelling: Arc<Labelling>) -> Self {
         Self {
             thread: thread::current().id(),
+            labelling,
             entries: Mutex::default(),
         }
     }
@@ -87,7 +88,7 @@ impl InFlightTable {
     /// Labels a request by the route that served it.
     pub(crate) fn label(&self, place: usize, route: &Arc<str>) {
         if let Some(entry) = lock(&self.entries).get_mut(place) {
-            entry.route = Some(Arc::clone(route));
+            entry.route = Some(Shown::As(Arc::clone(route)));
         }
     }
 
@@ -132,16 +133,8 @@ impl InFlightTable {
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     tables: Mutex<Vec<Weak<InFlightTable>>>,
-    /// The routes that requests have ended with, by label: what is known where the application is not at hand. A
-    /// static route comes before one with a parameter in its place.
-    ended: Mutex<BTreeMap<Arc<str>, EndedRoute>>,
-}
-
-#[derive(Debug)]
-struct EndedRoute {
-    pattern: Box<str>,
-    /// Made when it is first needed; `None` if it cannot be made.
-    matcher: OnceCell<Option<ResourceDef>>,
+    /// The routes that requests have ended with: what is known where the application is not at hand.
+    ended: KnownRoutes,
 }
 
 impl InFlight {
@@ -155,13 +148,7 @@ impl InFlight {
     /// Learns a route that a request has ended with.
     pub(crate) fn add_route(&self, route: &RouteLabel) {
         if let Some(pattern) = &route.pattern {
-            let mut ended = lock(&self.ended);
-            ended
-                .entry(Arc::clone(&route.text))
-                .or_insert_with(|| EndedRoute {
-                    pattern: pattern.clone(),
-                    matcher: OnceCell::new(),
-                });
+            self.ended.learn(pattern);
         }
     }
 
@@ -179,7 +166,10 @@ impl InFlight {
             requests.retain(|seen| seen.route.is_none());
             for slice in requests.chunks_mut(LABELLED_AT_ONCE) {
                 for seen in &mut *slice {
-                    seen.label(|path| scrape.route(path).map(Into::into));
+                    seen.label(|path| {
+                        let routes = scrape.request.resource_map();
+                        table.labelling.shown(path, |path| routes.match_pattern(path))
+                    });
                 }
                 table.keep_labels(slice);
                 // Not by waking oneself: with a task that is always ready tokio looks for new input only now and then.
@@ -189,34 +179,26 @@ impl InFlight {
     }
 
     /// Adds the requests in progress to `gauge`, by method and route. What has no label yet gets that of an application
-    /// on this thread, else of a route that requests have ended with, else none.
+    /// on this thread, else of a route that requests have ended with, else none. What is left out is not shown.
     pub(crate) fn add_to(&self, gauge: &mut Vec<(&'static str, Arc<str>, i64)>) {
         for table in self.tables() {
             let mut requests = table.look();
             for seen in &mut requests {
                 seen.label(|path| {
-                    let label = route::label_on_this_thread(path).map(Into::into);
-                    label.or_else(|| self.label_of_ended(path))
+                    let shown = route::shown_on_this_thread(&table.labelling, path);
+                    let known = [&self.ended, table.labelling.options.special_routes()];
+                    shown.or_else(|| table.labelling.shown(path, |path| KnownRoutes::find(known, path)))
                 });
             }
             table.keep_labels(&requests);
-            gauge.extend(requests.into_iter().map(|seen| {
-                let route = seen.route.unwrap_or_else(|| UNMATCHED.into());
-                (seen.method, route, 1)
+            gauge.extend(requests.into_iter().filter_map(|seen| {
+                let shown = seen.route.unwrap_or_else(|| table.labelling.shown_unmatched());
+                match shown {
+                    Shown::As(route) => Some((seen.method, route, 1)),
+                    Shown::LeftOut => None,
+                }
             }));
         }
-    }
-
-    fn label_of_ended(&self, path: &PathAndQuery) -> Option<Arc<str>> {
-        let path = route::decoded(path);
-        let ended = lock(&self.ended);
-        let found = ended.iter().find(|(_, route)| {
-            let matcher = route.matcher.get_or_init(|| route::matcher(&route.pattern));
-            matcher
-                .as_ref()
-                .is_some_and(|matcher| matcher.is_match(path.path()))
-        })?;
-        Some(Arc::clone(found.0))
     }
 
     fn tables(&self) -> Vec<Arc<InFlightTable>> {

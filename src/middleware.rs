@@ -20,10 +20,12 @@ use actix_web::{
 use prometheus_client::registry::Registry;
 
 use crate::{
-    DefaultMonitor, Error, MetricsRegistry, Monitors,
+    DefaultMonitor, Error, MetricsRegistry, Monitors, RequestStart,
     active_request::{ActiveRequest, MeasuredBody, MeasuredResponse, SpareStates},
     in_flight::InFlightTable,
+    kept_path::Labelling,
     monitor::MonitorSet,
+    options::Options,
     route::Routes,
 };
 
@@ -77,6 +79,7 @@ use crate::{
 pub struct HrPrometheus<M: Monitors = DefaultMonitor> {
     registry: Option<MetricsRegistry>,
     source: Source<M>,
+    options: Arc<Options>,
 }
 
 /// Gets the monitors from a registry, and registers them there if that has not been done.
@@ -95,6 +98,7 @@ impl HrPrometheus {
         HrPrometheus {
             registry: None,
             source: Arc::new(M::obtain),
+            options: Arc::default(),
         }
     }
 
@@ -172,6 +176,7 @@ impl HrPrometheus {
                 let register = |registry: &mut Registry| register(registry).contained();
                 registry.monitor_set(type_name::<M>(), TypeId::of::<F>(), register, errors)
             }),
+            options: Arc::default(),
         }
     }
 }
@@ -211,7 +216,310 @@ impl<M: Monitors> HrPrometheus<M> {
             return Err(error);
         }
         self.registry = Some(registry.clone());
+        self.show_cap();
         Ok(self)
+    }
+
+    /// Leaves out the requests of the routes with these labels: no trace of them in any family, the gauge included.
+    ///
+    /// A label is the `path` that such requests would have: `/users/{id}`, without the regular expressions of
+    /// parameters; `/` for a mount at the root; the text of [`unmatched`](Self::unmatched); a path with
+    /// [kept values](Self::keep_params), which is then no part of the cap. The label of a route stands for all paths
+    /// that are made of it. Which route it was is known when there is a response, or when the request ended without
+    /// one: [`RequestMonitor::forget`] is called then in place of the end. Until there is a response the gauge goes by
+    /// the route that the path matches. May be called several times.
+    ///
+    /// ```
+    /// use actix_web::{App, test, web};
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_scope};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// let registry = MetricsRegistry::new();
+    /// let metrics = HrPrometheus::default().exclude_routes(["/health", "/metrics"])?;
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .service(metrics_scope())
+    ///         .route("/health", web::get().to(async || "well"))
+    ///         .route("/", web::get().to(async || "hello"))
+    ///         .wrap(metrics),
+    /// )
+    /// .await;
+    ///
+    /// for path in ["/health", "/metrics", "/"] {
+    ///     test::call_and_read_body(&app, test::TestRequest::get().uri(path).to_request()).await;
+    /// }
+    /// let scrape = registry.encode()?;
+    /// let counts: Vec<_> = scrape.lines().filter(|line| line.starts_with("request_count_total")).collect();
+    /// assert_eq!(counts, [r#"request_count_total{method="GET",path="/",status="200"} 1"#]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When a text can be the label of no route: it does not begin with `/` and is not the text of `unmatched` (as it
+    /// has been set until now), it has the regular expression of a parameter, or a parameter is not closed.
+    ///
+    /// [`RequestMonitor::forget`]: crate::RequestMonitor::forget
+    pub fn exclude_routes(mut self, labels: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, Error> {
+        for label in labels {
+            self.options().exclude_route(label.as_ref())?;
+        }
+        Ok(self)
+    }
+
+    /// Leaves out the requests for which `predicate` is true: no hook of a monitor is called, no family shows them, and
+    /// the response passes untouched.
+    ///
+    /// Asked once for each request, when it arrives and before it is routed: by anything that is known then, such as a
+    /// prefix of the path or a header. [`RequestStart::route`] costs a walk over the route table, and has what
+    /// [`keep_params`](Self::keep_params) keeps whether or not the cap allows it. May be called several times: a
+    /// request is left out if any of them says so. A predicate that panics is logged once, and the request is measured.
+    ///
+    /// ```
+    /// use actix_web::{App, test, web};
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() {
+    /// let registry = MetricsRegistry::new();
+    /// let metrics = HrPrometheus::default()
+    ///     .exclude(|start| start.request().path().starts_with("/internal/"))
+    ///     .exclude(|start| start.request().headers().contains_key("x-synthetic"));
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .default_service(web::to(async || "hello"))
+    ///         .wrap(metrics),
+    /// )
+    /// .await;
+    ///
+    /// let internal = test::TestRequest::with_uri("/internal/status");
+    /// let synthetic = test::TestRequest::default().insert_header(("x-synthetic", "1"));
+    /// for request in [internal, synthetic, test::TestRequest::default()] {
+    ///     test::call_and_read_body(&app, request.to_request()).await;
+    /// }
+    /// assert_eq!(registry.value("request_count_total", &[]), Some(1.0));
+    /// # }
+    /// ```
+    #[must_use = "give it to `App::wrap`"]
+    pub fn exclude(mut self, predicate: impl Fn(&RequestStart<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.options().exclude(Arc::new(predicate));
+        self
+    }
+
+    /// Gives these methods labels of their own, rather than `_OTHER`.
+    ///
+    /// For methods beyond those of RFC 9110, `PATCH` and `QUERY`, such as those of a cache or of `WebDAV`. Methods are
+    /// case-sensitive. Their texts are kept for the life of the process. May be called several times.
+    ///
+    /// ```
+    /// use actix_web::{App, HttpResponse, http::Method, test, web};
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let registry = MetricsRegistry::new();
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .route("/", web::to(HttpResponse::Ok))
+    ///         .wrap(HrPrometheus::default().extra_methods(["PURGE", "PROPFIND"])?),
+    /// )
+    /// .await;
+    ///
+    /// for method in ["PURGE", "BREW"] {
+    ///     let request = test::TestRequest::default().method(Method::from_bytes(method.as_bytes())?);
+    ///     test::call_and_read_body(&app, request.to_request()).await;
+    /// }
+    /// assert_eq!(registry.value("request_count_total", &[("method", "PURGE")]), Some(1.0));
+    /// assert_eq!(registry.value("request_count_total", &[("method", "_OTHER")]), Some(1.0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// For a text that is no token of RFC 9110, section 5.6.2, and so cannot be a method.
+    pub fn extra_methods(mut self, methods: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, Error> {
+        for method in methods {
+            self.options().add_method(method.as_ref())?;
+        }
+        Ok(self)
+    }
+
+    /// Keeps the values of these parameters of a route in its labels.
+    ///
+    /// `route` is the label that the route has without this option. Each distinct path is a series for every status, so
+    /// a parameter should have few values; [`max_kept_paths`](Self::max_kept_paths) is the limit if it has more. May
+    /// be called several times, for the same route too.
+    ///
+    /// ```
+    /// use actix_web::{App, test, web};
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// const ROUTE: &str = "/cell_neighbour/{cell_id}/direction/{direction}";
+    ///
+    /// let registry = MetricsRegistry::new();
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .route(ROUTE, web::get().to(async || "a cell"))
+    ///         .wrap(HrPrometheus::default().keep_params(ROUTE, ["direction"])?),
+    /// )
+    /// .await;
+    ///
+    /// for path in ["/cell_neighbour/17/direction/north", "/cell_neighbour/4/direction/north"] {
+    ///     test::call_and_read_body(&app, test::TestRequest::get().uri(path).to_request()).await;
+    /// }
+    /// let path = "/cell_neighbour/{cell_id}/direction/north";
+    /// assert_eq!(registry.value("request_count_total", &[("path", path)]), Some(2.0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # What a label is made of
+    ///
+    /// Of the path as it arrived, which the pattern of the route is matched with; the gauge, the counter and
+    /// [`RequestStart::route`] all make it in this way. A value is written as actix-web decodes it (`%2F`, `%25` and
+    /// `%2B` stay), with two exceptions: braces and control characters are percent-encoded, so that no value looks like
+    /// a parameter, and the value of a tail `{tail}*` stands without the `*`. A value of more than 128 characters is
+    /// not kept: its parameter stays as it is. So does one where another pattern of the same resource matched.
+    ///
+    /// A path that is the label of one of the application's own routes is that route's, and no part of the cap.
+    ///
+    /// # Errors
+    ///
+    /// When `route` can be the label of no route, as with [`exclude_routes`](Self::exclude_routes), or a name is not
+    /// that of one of its parameters.
+    pub fn keep_params(
+        mut self,
+        route: &str,
+        names: impl IntoIterator<Item: AsRef<str>>,
+    ) -> Result<Self, Error> {
+        for name in names {
+            self.options().keep(route, name.as_ref())?;
+        }
+        self.show_cap();
+        Ok(self)
+    }
+
+    /// Keeps the values of all parameters of all routes, tails included: the labels are the paths that were asked for.
+    ///
+    /// Everything said of [`keep_params`](Self::keep_params) holds. With identifiers in paths the limit of
+    /// [`max_kept_paths`](Self::max_kept_paths) is soon reached.
+    ///
+    /// ```
+    /// use actix_web::{App, test, web};
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() {
+    /// let registry = MetricsRegistry::new();
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .route("/{language}/docs/{tail}*", web::get().to(async || "a page"))
+    ///         .wrap(HrPrometheus::default().keep_all_params()),
+    /// )
+    /// .await;
+    ///
+    /// let request = test::TestRequest::with_uri("/en/docs/guide/start").to_request();
+    /// test::call_and_read_body(&app, request).await;
+    /// assert_eq!(registry.value("request_count_total", &[("path", "/en/docs/guide/start")]), Some(1.0));
+    /// # }
+    /// ```
+    #[must_use = "give it to `App::wrap`"]
+    pub fn keep_all_params(mut self) -> Self {
+        self.options().keep_all();
+        self.show_cap();
+        self
+    }
+
+    /// Sets how many distinct paths with kept values a registry takes; 1,000 where nobody says otherwise.
+    ///
+    /// What would be one more has the label `_OTHER`. The application's own routes neither count nor fall under it.
+    /// The paths are those of the registry, whoever made them: workers, clones and other middleware; one that sets a
+    /// higher limit may add to them further. A path counts once it is a label anywhere, which the gauge of requests in
+    /// progress can be first with; then it stays.
+    ///
+    /// `hr_prometheus_requests_beyond_cap_total{cap="path"}` counts the requests that ran into the limit; the first
+    /// one is logged. It is exposed where parameters are kept.
+    ///
+    /// ```
+    /// use actix_web::{App, test, web};
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() {
+    /// let registry = MetricsRegistry::new();
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .route("/users/{name}", web::get().to(async || "a user"))
+    ///         .wrap(HrPrometheus::default().keep_all_params().max_kept_paths(1)),
+    /// )
+    /// .await;
+    ///
+    /// for path in ["/users/alice", "/users/bob", "/users/carol"] {
+    ///     test::call_and_read_body(&app, test::TestRequest::get().uri(path).to_request()).await;
+    /// }
+    /// assert_eq!(registry.value("request_count_total", &[("path", "/users/alice")]), Some(1.0));
+    /// assert_eq!(registry.value("request_count_total", &[("path", "_OTHER")]), Some(2.0));
+    /// assert_eq!(registry.value("hr_prometheus_requests_beyond_cap_total", &[("cap", "path")]), Some(2.0));
+    /// # }
+    /// ```
+    #[must_use = "give it to `App::wrap`"]
+    pub fn max_kept_paths(mut self, most: usize) -> Self {
+        self.options().set_most_kept_paths(most);
+        self
+    }
+
+    /// Sets the label of requests that no route matched; `unmatched` where nobody says otherwise.
+    ///
+    /// ```
+    /// use actix_web::{App, test};
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// let registry = MetricsRegistry::new();
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .wrap(HrPrometheus::default().unmatched("none")?),
+    /// )
+    /// .await;
+    ///
+    /// test::call_and_read_body(&app, test::TestRequest::with_uri("/nowhere").to_request()).await;
+    /// assert_eq!(registry.value("request_count_total", &[("path", "none"), ("status", "404")]), Some(1.0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// For an empty text, for one that begins with `/` and so could be a route, and for `_OTHER`.
+    pub fn unmatched(mut self, text: &str) -> Result<Self, Error> {
+        self.options().set_unmatched(text)?;
+        Ok(self)
+    }
+
+    fn options(&mut self) -> &mut Options {
+        Arc::make_mut(&mut self.options)
+    }
+
+    /// Shows from now on how many requests ran into the cap, where there is one.
+    fn show_cap(&self) {
+        if let Some(registry) = &self.registry
+            && self.options.keeps_params()
+        {
+            registry.caps();
+        }
     }
 }
 
@@ -227,6 +535,7 @@ impl<M: Monitors> Clone for HrPrometheus<M> {
         Self {
             registry: self.registry.clone(),
             source: Arc::clone(&self.source),
+            options: Arc::clone(&self.options),
         }
     }
 }
@@ -272,10 +581,37 @@ pub struct HrPrometheusService<N, M: Monitors> {
 /// What the requests of one worker share.
 pub(crate) struct Worker<S: MonitorSet> {
     pub(crate) monitors: S,
+    pub(crate) options: Arc<Options>,
+    pub(crate) has_predicates: bool,
     pub(crate) routes: Rc<Routes>,
     pub(crate) counts_request_body: bool,
     pub(crate) in_flight: Arc<InFlightTable>,
     pub(crate) spare_states: SpareStates<S>,
+}
+
+impl<S: MonitorSet> Worker<S> {
+    #[inline]
+    pub(crate) fn start<'a>(
+        &'a self,
+        request: &'a ServiceRequest,
+        method: &'static str,
+        is_for_predicate: bool,
+    ) -> RequestStart<'a> {
+        RequestStart {
+            request,
+            method,
+            table: &self.in_flight,
+            routes: &self.routes,
+            route: OnceCell::new(),
+            is_for_predicate,
+        }
+    }
+
+    /// Whether a predicate leaves this request out.
+    #[cold]
+    pub(crate) fn excludes(&self, request: &ServiceRequest, method: &'static str) -> bool {
+        self.options.excludes(&self.start(request, method, true))
+    }
 }
 
 impl<N, M: Monitors> HrPrometheusService<N, M> {
@@ -285,11 +621,16 @@ impl<N, M: Monitors> HrPrometheusService<N, M> {
             let registry = registry.unwrap_or_else(|| MetricsRegistry::of(request));
             // A monitor that cannot be registered is off, which the registry has logged; requests are served.
             let monitors = (self.metrics.source)(&registry, &mut Vec::new()).for_worker();
+            let options = Arc::clone(&self.metrics.options);
+            let caps = options.keeps_params().then(|| registry.caps());
+            let labelling = Arc::new(Labelling::new(Arc::clone(&options), caps));
             Rc::new(Worker {
                 counts_request_body: monitors.counts_request_body(),
                 monitors,
-                routes: Routes::of(request),
-                in_flight: Arc::new(InFlightTable::new()),
+                has_predicates: options.has_predicates(),
+                options,
+                routes: Routes::of(request, &labelling),
+                in_flight: Arc::new(InFlightTable::new(labelling)),
                 spare_states: SpareStates::new(),
             })
         })

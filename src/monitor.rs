@@ -5,7 +5,6 @@ use std::{
     cell::{OnceCell, Ref},
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -46,7 +45,9 @@ use crate::{
 /// | [`update_init_metrics`](Self::update_init_metrics) | it arrived, before it is routed | once |
 /// | [`update_response_metrics`](Self::update_response_metrics) | the response head is ready | at most once |
 /// | [`update_end_metrics`](Self::update_end_metrics) | it ended, in whichever way | exactly once, unless |
-/// | [`forget`](Self::forget) | a handler or middleware marked it [`Excluded`] | then once, in place of the end |
+/// | [`forget`](Self::forget) | it turned out to be left out: it was marked [`Excluded`], or its route is one of [`exclude_routes`] | then once, in place of the end |
+///
+/// None of them is called for a request that [`exclude`] leaves out.
 ///
 /// A hook that panics is contained: the panic is logged once for each monitor, and the request, the worker, the
 /// scrape and other monitors go on. If `update_init_metrics` panicked, nothing further is called for that request.
@@ -108,6 +109,8 @@ use crate::{
 /// ```
 ///
 /// [`HrPrometheus::with_monitor`]: crate::HrPrometheus::with_monitor
+/// [`exclude`]: crate::HrPrometheus::exclude
+/// [`exclude_routes`]: crate::HrPrometheus::exclude_routes
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a request monitor",
     label = "not a monitor",
@@ -207,7 +210,7 @@ pub trait RequestMonitor: Clone + Send + 'static {
     ///
     /// Not called for requests that end without a response: a panic, a client that left before, and an `Err` of
     /// an inner middleware, which actix-web turns into a response when nobody can see it any more. Nor for those that
-    /// are [`Excluded`].
+    /// are left out.
     #[expect(
         unused_variables,
         reason = "the names are documentation; the body is for implementors"
@@ -219,7 +222,7 @@ pub trait RequestMonitor: Clone + Send + 'static {
     fn update_end_metrics(&self, in_flight: Self::InFlight, end: &RequestEnd<'_>);
 
     /// Called in place of `update_end_metrics` for a request that was left out after it had begun, to undo what
-    /// the start did. See [`Excluded`].
+    /// the start did. See [`Excluded`] and [`HrPrometheus::exclude_routes`](crate::HrPrometheus::exclude_routes).
     #[expect(
         unused_variables,
         reason = "the name is documentation; the body is for implementors"
@@ -251,6 +254,9 @@ pub trait RequestMonitor: Clone + Send + 'static {
 /// then neither counted nor timed, and [`RequestMonitor::forget`] is called in place of the end; the gauge of
 /// requests in progress had it while it ran. No effect on a request that ends without a response.
 ///
+/// To leave out whole routes, or what is known when a request arrives, see [`HrPrometheus::exclude_routes`] and
+/// [`HrPrometheus::exclude`].
+///
 /// ```
 /// use actix_web::{App, HttpMessage as _, HttpRequest, test, web};
 /// use hr_prometheus::{Excluded, HrPrometheus, MetricsRegistry};
@@ -275,8 +281,66 @@ pub trait RequestMonitor: Clone + Send + 'static {
 /// assert_eq!(registry.value("request_count_total", &[]), None);
 /// # }
 /// ```
+///
+/// By what the response says, such as its status, with a middleware of one's own between the handlers and this one:
+///
+/// ```
+/// use actix_web::{
+///     App, Error,
+///     body::MessageBody,
+///     dev::{ServiceRequest, ServiceResponse},
+///     http::StatusCode,
+///     middleware::{Next, from_fn},
+///     test, web,
+/// };
+/// use hr_prometheus::{Excluded, HrPrometheus, MetricsRegistry};
+///
+/// async fn leave_out_not_found<B: MessageBody>(
+///     request: ServiceRequest,
+///     next: Next<B>,
+/// ) -> Result<ServiceResponse<B>, Error> {
+///     let mut response = next.call(request).await?;
+///     if response.status() == StatusCode::NOT_FOUND {
+///         response.response_mut().extensions_mut().insert(Excluded);
+///     }
+///     Ok(response)
+/// }
+///
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), hr_prometheus::Error> {
+/// let registry = MetricsRegistry::new();
+/// let app = test::init_service(
+///     App::new()
+///         .app_data(registry.clone())
+///         .route("/", web::get().to(async || "hello"))
+///         .wrap(from_fn(leave_out_not_found))
+///         .wrap(HrPrometheus::default()),
+/// )
+/// .await;
+///
+/// for path in ["/", "/nowhere"] {
+///     test::call_and_read_body(&app, test::TestRequest::get().uri(path).to_request()).await;
+/// }
+/// let scrape = registry.encode()?;
+/// let counts: Vec<_> = scrape.lines().filter(|line| line.starts_with("request_count_total")).collect();
+/// assert_eq!(counts, [r#"request_count_total{method="GET",path="/",status="200"} 1"#]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`HrPrometheus::exclude`]: crate::HrPrometheus::exclude
+/// [`HrPrometheus::exclude_routes`]: crate::HrPrometheus::exclude_routes
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Excluded;
+
+impl Excluded {
+    #[inline]
+    pub(crate) fn marks(request: &HttpRequest, of_response: &Extensions) -> bool {
+        // Something may hold the extensions of the request for writing, such as a task that was spawned with it.
+        let of_request = || request.extensions().contains::<Self>();
+        of_response.contains::<Self>() || catch_unwind(AssertUnwindSafe(of_request)).unwrap_or(false)
+    }
+}
 
 /// A request that arrived and has not been routed yet.
 pub struct RequestStart<'a> {
@@ -284,7 +348,9 @@ pub struct RequestStart<'a> {
     pub(crate) method: &'static str,
     pub(crate) table: &'a Arc<InFlightTable>,
     pub(crate) routes: &'a Routes,
-    pub(crate) route: OnceCell<Rc<RouteLabel>>,
+    pub(crate) route: OnceCell<Arc<str>>,
+    /// Whether a predicate asks, which makes no label of the answer: so it has no claim on the cap.
+    pub(crate) is_for_predicate: bool,
 }
 
 impl RequestStart<'_> {
@@ -295,7 +361,8 @@ impl RequestStart<'_> {
         self.request
     }
 
-    /// The label of the method: a method of RFC 9110, `PATCH` or `QUERY`; anything else is `_OTHER`.
+    /// The label of the method: a method of RFC 9110, `PATCH`, `QUERY` or one of
+    /// [`extra_methods`](crate::HrPrometheus::extra_methods); anything else is `_OTHER`.
     #[must_use]
     pub fn method(&self) -> &str {
         self.method
@@ -303,14 +370,18 @@ impl RequestStart<'_> {
 
     /// The label of the route that the path matches, guards not considered; `unmatched` if there is none.
     ///
-    /// A walk over the route table when it is first asked for. [`RequestEnd::route`] is exact and costs less.
+    /// A walk over the route table when it is first asked for. [`RequestEnd::route`] is exact and costs less. With
+    /// [kept parameters](crate::HrPrometheus::keep_params) a path that is asked for here counts towards the cap, unless
+    /// a predicate of [`exclude`](crate::HrPrometheus::exclude) asks.
     #[must_use]
     pub fn route(&self) -> &str {
-        let label = self.route.get_or_init(|| {
+        self.route.get_or_init(|| {
             let path = route::arrived_path(self.request);
-            self.routes.label_as_arrived(Some(&path))
-        });
-        &label.text
+            if self.is_for_predicate {
+                return self.routes.text_before_cap(&path);
+            }
+            Arc::clone(&self.routes.label_as_arrived(Some(&path)).text)
+        })
     }
 }
 
@@ -412,13 +483,6 @@ impl ResponseStart<'_> {
 
     pub(crate) fn route_label(&self) -> &RouteLabel {
         self.route
-    }
-
-    #[inline]
-    pub(crate) fn is_excluded(&self) -> bool {
-        // Something may hold the extensions of the request for writing, such as a task that was spawned with it.
-        let of_request = || self.request.extensions().contains::<Excluded>();
-        self.extensions.contains::<Excluded>() || catch_unwind(AssertUnwindSafe(of_request)).unwrap_or(false)
     }
 }
 
@@ -527,7 +591,8 @@ pub struct ScrapeStart {
 impl ScrapeStart {
     /// The label of the route that `path` matches in the application that is scraped; `None` if there is none.
     ///
-    /// `path` is that of a request line: percent-encoded, with or without a query. A walk over the route table.
+    /// `path` is that of a request line: percent-encoded, with or without a query. A walk over the route table. The
+    /// options of a middleware do not apply: a registry, and so a scrape, can have several with different options.
     #[must_use]
     pub fn route(&self, path: &PathAndQuery) -> Option<String> {
         route::label_in_table(self.request.resource_map(), path)

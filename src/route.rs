@@ -1,22 +1,28 @@
 //! Method and route labels: bounded by the application, never by what a client sends.
 
 use std::{
-    cell::RefCell,
-    fmt::Write as _,
+    cell::{OnceCell, RefCell},
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
     rc::{Rc, Weak},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use actix_web::{
     HttpRequest,
     dev::{Path, ResourceDef, ResourceMap, ServiceRequest, Url},
-    http::{Method, StatusCode, Uri, uri::PathAndQuery},
+    http::{StatusCode, Uri, uri::PathAndQuery},
 };
 use foldhash::HashMap;
 
-/// The label of a request that no route of the application matched.
+use crate::{
+    cap::OTHER,
+    kept_path::{Kept, KeptParams, Labelling, Shown},
+    lock::lock,
+};
+
+/// The label of a request that no route of the application matched, where nobody chose another.
 pub(crate) const UNMATCHED: &str = "unmatched";
 
 /// Ends the text of what a scope or a mount consumed of a path of which it knows nothing more; in no route.
@@ -26,14 +32,11 @@ const BELOW: char = '\0';
 /// own, unless a middleware replaces the path within the scope.
 const MOST_TEXTS: usize = 16_384;
 
-/// The label of a request's method: itself if RFC 9110 defines it, PATCH (RFC 5789) or QUERY, else `_OTHER`, as
-/// the OpenTelemetry HTTP semantic conventions name what they do not know.
+/// The label of a method that RFC 9110 defines, of PATCH (RFC 5789) or QUERY.
 #[inline]
-pub(crate) fn method_label(method: &Method) -> &'static str {
-    if method == Method::GET {
-        return "GET";
-    }
-    match method.as_str() {
+pub(crate) fn known_method(method: &str) -> Option<&'static str> {
+    Some(match method {
+        "GET" => "GET",
         "HEAD" => "HEAD",
         "POST" => "POST",
         "PUT" => "PUT",
@@ -43,8 +46,8 @@ pub(crate) fn method_label(method: &Method) -> &'static str {
         "TRACE" => "TRACE",
         "PATCH" => "PATCH",
         "QUERY" => "QUERY",
-        _ => "_OTHER",
-    }
+        _ => return None,
+    })
 }
 
 /// What a request asked for as it arrived; costs a reference count.
@@ -63,8 +66,22 @@ pub(crate) struct RouteLabel {
     pub(crate) text: Arc<str>,
     /// A small number, by which a monitor finds its own records.
     pub(crate) id: usize,
-    /// A pattern with this label, as actix-web has it; `None` for `unmatched`.
+    /// A pattern with this label, or without the values in it, as actix-web has it; `None` for `unmatched` and what is
+    /// beyond the cap.
     pub(crate) pattern: Option<Box<str>>,
+    standing: Standing,
+}
+
+/// What becomes of the requests with a label.
+#[derive(Debug)]
+enum Standing {
+    Recorded,
+    /// No trace of them.
+    LeftOut,
+    /// They are recorded, under a label that many paths share.
+    BeyondCap,
+    /// They get labels of their own, with values of their paths.
+    Keeps(Arc<KeptParams>),
 }
 
 /// The routes of one application as one worker sees them, and the labels made from them so far.
@@ -74,6 +91,7 @@ pub(crate) struct Routes {
     /// Whether something is mounted at the root and so receives requests of which nothing was consumed. Not seen
     /// behind a scope without a prefix, where the look-up of actix-web ends; a 404 of such a mount is `unmatched`.
     mounted_at_root: bool,
+    labelling: Arc<Labelling>,
     unmatched: Rc<RouteLabel>,
     labels: RefCell<Labels>,
     /// The text that is looked up; kept for its memory.
@@ -83,7 +101,8 @@ pub(crate) struct Routes {
 struct Labels {
     /// By their ids; the first is `unmatched`.
     all: Vec<Rc<RouteLabel>>,
-    /// The pattern of a route, as actix-web has it or as its label has it, to the id of the label.
+    /// The pattern of a route, as actix-web has it or as its label has it, and the texts of other labels, to the id of
+    /// the label.
     by_pattern: HashMap<Box<str>, usize>,
     /// The texts of routes, and the requests for which they have led to a label. One text can lead to several routes:
     /// guards choose, most often by the method, and a scope that knows nothing of its bare prefix answers 404.
@@ -103,12 +122,18 @@ thread_local! {
 
 impl Routes {
     /// Learns the routes from the first request of a worker.
-    pub(crate) fn of(request: &HttpRequest) -> Rc<Self> {
+    pub(crate) fn of(request: &HttpRequest, labelling: &Arc<Labelling>) -> Rc<Self> {
         let table = request.resource_map();
+        let options = &labelling.options;
         let unmatched = Rc::new(RouteLabel {
-            text: UNMATCHED.into(),
+            text: Arc::clone(options.unmatched()),
             id: 0,
             pattern: None,
+            standing: if options.excludes_unmatched() {
+                Standing::LeftOut
+            } else {
+                Standing::Recorded
+            },
         });
         let routes = Rc::new(Self {
             table: table.clone(),
@@ -119,6 +144,7 @@ impl Routes {
                 by_text: HashMap::default(),
             }),
             text: RefCell::default(),
+            labelling: Arc::clone(labelling),
             unmatched,
         });
         ROUTES_OF_THREAD.with_borrow_mut(|all| {
@@ -128,23 +154,55 @@ impl Routes {
         routes
     }
 
-    /// The label of a request that has not been routed yet, or that ended before there was a response.
-    pub(crate) fn label_as_arrived(&self, path: Option<&PathAndQuery>) -> Rc<RouteLabel> {
-        let pattern = path.and_then(|path| match_pattern(&self.table, path));
-        self.label_of_pattern(pattern.as_deref())
+    /// The label of a request that ended before there was a response; `None` if it is left out.
+    #[cold]
+    pub(crate) fn label_without_response(&self, path: Option<&PathAndQuery>) -> Option<Rc<RouteLabel>> {
+        self.recorded(self.label_as_arrived(path))
     }
 
-    /// The label of a request that has been answered, by the route that served it.
+    /// The label of a request that has not been routed.
+    pub(crate) fn label_as_arrived(&self, path: Option<&PathAndQuery>) -> Rc<RouteLabel> {
+        let Some(path) = path.map(decoded) else {
+            return Rc::clone(&self.unmatched);
+        };
+        let route = self.route_of_path(path.path());
+        self.with_kept_values(route, path.path())
+    }
+
+    /// The text of that label, whatever the cap says of it, and without a claim on the cap.
+    pub(crate) fn text_before_cap(&self, path: &PathAndQuery) -> Arc<str> {
+        let path = decoded(path);
+        let route = self.route_of_path(path.path());
+        let kept = route.label_with_values(path.path());
+        kept.map_or_else(|| Arc::clone(&route.text), Arc::from)
+    }
+
+    /// The label of a request that has been answered, by the route that served it; `None` if it is left out.
     pub(crate) fn label_as_served(
         &self,
         request: &HttpRequest,
         method: &'static str,
         status: StatusCode,
-    ) -> Rc<RouteLabel> {
+    ) -> Option<Rc<RouteLabel>> {
         // A middleware that replaced the path and kept the position in it makes `unprocessed` cut within a
         // character, which panics.
-        catch_unwind(AssertUnwindSafe(|| self.find_served(request, method, status)))
-            .unwrap_or_else(|_| self.label_of_pattern(request.match_pattern().as_deref()))
+        let route = catch_unwind(AssertUnwindSafe(|| self.find_served(request, method, status)))
+            .unwrap_or_else(|_| self.label_of_pattern(request.match_pattern().as_deref()));
+        if matches!(route.standing, Standing::Recorded) {
+            return Some(route);
+        }
+        self.recorded(self.with_kept_values(route, request.match_info().as_str()))
+    }
+
+    /// Counts the label of a request that is recorded if it is beyond the cap; `None` if it is left out.
+    #[cold]
+    fn recorded(&self, label: Rc<RouteLabel>) -> Option<Rc<RouteLabel>> {
+        match label.standing {
+            Standing::LeftOut => return None,
+            Standing::BeyondCap => self.labelling.count_beyond_cap(),
+            Standing::Recorded | Standing::Keeps(_) => {}
+        }
+        Some(label)
     }
 
     fn find_served(&self, request: &HttpRequest, method: &'static str, status: StatusCode) -> Rc<RouteLabel> {
@@ -180,9 +238,14 @@ impl Routes {
         if let Some(label) = labels.remembered(text, method, not_found) {
             return label;
         }
-        let label = labels.of_pattern(self.pattern_of(request, rest, not_found).as_deref());
+        let pattern = self.pattern_of(request, rest, not_found);
+        let label = labels.of_pattern(pattern.as_deref(), &self.labelling);
         // It is not the label for the further patterns of a resource that has several, for a tail, nor where a
         // middleware replaced the path after it was routed.
+        // Nor is it enough where values are kept, which needs the pattern.
+        if matches!(label.standing, Standing::Keeps(_)) {
+            return label;
+        }
         if *label.text == *text || (text.ends_with(BELOW) && labels.by_text.len() < MOST_TEXTS) {
             labels.remember(text, method, not_found, &label);
         }
@@ -209,8 +272,43 @@ impl Routes {
         Some(pattern)
     }
 
+    /// The route that a decoded path matches.
+    fn route_of_path(&self, path: &str) -> Rc<RouteLabel> {
+        self.label_of_pattern(self.table.match_pattern(path).as_deref())
+    }
+
     fn label_of_pattern(&self, pattern: Option<&str>) -> Rc<RouteLabel> {
-        self.labels.borrow_mut().of_pattern(pattern)
+        self.labels.borrow_mut().of_pattern(pattern, &self.labelling)
+    }
+
+    /// The label of a request that `route` matches, with the values that are kept of its decoded path.
+    #[cold]
+    fn with_kept_values(&self, route: Rc<RouteLabel>, path: &str) -> Rc<RouteLabel> {
+        let Some(text) = route.label_with_values(path) else {
+            return route;
+        };
+        let mut labels = self.labels.borrow_mut();
+        if let Some(&id) = labels.by_pattern.get(&*text) {
+            return Rc::clone(&labels.all[id]);
+        }
+        let find = |path: &str| self.table.match_pattern(path);
+        let (text, standing) = match self.labelling.admit(&text, find) {
+            Kept::Route(pattern) => return labels.of_pattern(Some(&pattern), &self.labelling),
+            Kept::LeftOut => (text.into(), Standing::LeftOut),
+            Kept::Admitted(text) => (text, Standing::Recorded),
+            Kept::BeyondCap => return labels.beyond_cap(),
+        };
+        labels.add(text, route.pattern.clone(), standing)
+    }
+}
+
+impl RouteLabel {
+    /// The label of a path that matches this route, with the values that are kept of it; `None` if there are none.
+    fn label_with_values(&self, path: &str) -> Option<String> {
+        match &self.standing {
+            Standing::Keeps(params) => params.label(path),
+            _ => None,
+        }
     }
 }
 
@@ -229,7 +327,7 @@ impl Labels {
         });
     }
 
-    fn of_pattern(&mut self, pattern: Option<&str>) -> Rc<RouteLabel> {
+    fn of_pattern(&mut self, pattern: Option<&str>, labelling: &Labelling) -> Rc<RouteLabel> {
         let Some(pattern) = pattern else {
             return Rc::clone(&self.all[0]);
         };
@@ -238,18 +336,41 @@ impl Labels {
         }
 
         let text = text_of_pattern(pattern);
-        let known = self.by_pattern.get(&*text).copied();
-        let id = known.unwrap_or(self.all.len());
-        if known.is_none() {
-            self.all.push(Rc::new(RouteLabel {
-                text: text.as_str().into(),
-                id,
-                pattern: Some(pattern.into()),
-            }));
-            self.by_pattern.insert(text.into(), id);
+        let kept = labelling.kept_params(pattern);
+        let known = self.by_pattern.get(&*text).map(|&id| Rc::clone(&self.all[id]));
+        let label = known.unwrap_or_else(|| {
+            let standing = if labelling.options.excludes_route(&text) {
+                Standing::LeftOut
+            } else {
+                kept.map_or(Standing::Recorded, Standing::Keeps)
+            };
+            if !matches!(standing, Standing::Recorded) {
+                labelling.options.special_routes().learn(pattern);
+            }
+            self.add(text.into(), Some(pattern.into()), standing)
+        });
+        self.by_pattern.insert(pattern.into(), label.id);
+        label
+    }
+
+    fn beyond_cap(&mut self) -> Rc<RouteLabel> {
+        match self.by_pattern.get(OTHER) {
+            Some(&id) => Rc::clone(&self.all[id]),
+            None => self.add(OTHER.into(), None, Standing::BeyondCap),
         }
-        self.by_pattern.insert(pattern.into(), id);
-        Rc::clone(&self.all[id])
+    }
+
+    fn add(&mut self, text: Arc<str>, pattern: Option<Box<str>>, standing: Standing) -> Rc<RouteLabel> {
+        let id = self.all.len();
+        self.by_pattern.insert((*text).into(), id);
+        let label = Rc::new(RouteLabel {
+            text,
+            id,
+            pattern,
+            standing,
+        });
+        self.all.push(Rc::clone(&label));
+        label
     }
 }
 
@@ -274,18 +395,61 @@ fn name_captures(info: &Path<Url>, path: &str, text: &mut String) -> bool {
 
 /// The label of `path` in the route table `table`; `None` if no route matches.
 pub(crate) fn label_in_table(table: &ResourceMap, path: &PathAndQuery) -> Option<String> {
-    match_pattern(table, path).map(|pattern| text_of_pattern(&pattern))
+    let pattern = table.match_pattern(decoded(path).path());
+    pattern.map(|pattern| text_of_pattern(&pattern))
 }
 
-/// The label of `path` in an application that runs on this thread; `None` if none knows it.
-pub(crate) fn label_on_this_thread(path: &PathAndQuery) -> Option<String> {
-    let label = ROUTES_OF_THREAD.try_with(|all| {
+/// What a request for `path` is shown as by an application that runs on this thread; `None` if none knows it.
+pub(crate) fn shown_on_this_thread(labelling: &Labelling, path: &PathAndQuery) -> Option<Shown> {
+    let shown = ROUTES_OF_THREAD.try_with(|all| {
         let all = all.try_borrow().ok()?;
         all.iter()
             .filter_map(Weak::upgrade)
-            .find_map(|routes| label_in_table(&routes.table, path))
+            .find_map(|routes| labelling.shown(path, |path| routes.table.match_pattern(path)))
     });
-    label.ok().flatten()
+    shown.ok().flatten()
+}
+
+/// Routes that are known without their application.
+#[derive(Debug, Default)]
+pub(crate) struct KnownRoutes {
+    matchers: Mutex<BTreeMap<KnownRoute, Matcher>>,
+}
+
+/// Label and pattern: in their order a static route comes before one with a parameter in its place.
+type KnownRoute = (Box<str>, Box<str>);
+
+/// Made when it is first needed; `None` if it cannot be made.
+type Matcher = OnceCell<Option<ResourceDef>>;
+
+impl Clone for KnownRoutes {
+    fn clone(&self) -> Self {
+        let routes = lock(&self.matchers);
+        let matchers = routes.keys().map(|route| (route.clone(), Matcher::new()));
+        Self {
+            matchers: Mutex::new(matchers.collect()),
+        }
+    }
+}
+
+impl KnownRoutes {
+    pub(crate) fn learn(&self, pattern: &str) {
+        let route = (text_of_pattern(pattern).into(), pattern.into());
+        lock(&self.matchers).entry(route).or_default();
+    }
+
+    /// The pattern of the first of all these routes that matches a decoded path.
+    pub(crate) fn find<'a>(all: impl IntoIterator<Item = &'a Self>, path: &str) -> Option<String> {
+        let found = all.into_iter().filter_map(|routes| {
+            let matchers = lock(&routes.matchers);
+            let found = matchers.iter().find(|((_, pattern), matcher)| {
+                let matcher = matcher.get_or_init(|| self::matcher(pattern, ResourceDef::new));
+                matcher.as_ref().is_some_and(|matcher| matcher.is_match(path))
+            });
+            found.map(|(route, _)| route.clone())
+        });
+        found.min().map(|(_, pattern)| pattern.into())
+    }
 }
 
 /// The path of a request as the router sees it.
@@ -293,16 +457,12 @@ pub(crate) fn decoded(path: &PathAndQuery) -> Url {
     Url::new(Uri::from(path.clone()))
 }
 
-/// Walks the route table as the router does, by the decoded path, but without guards.
-fn match_pattern(table: &ResourceMap, path: &PathAndQuery) -> Option<String> {
-    table.match_pattern(decoded(path).path())
-}
-
-/// Matches paths as the route with this pattern does; `None` for more parameters than actix-web allows in one.
+/// Matches paths as the route with this pattern does, which `make` makes of it; `None` for more parameters than
+/// actix-web allows in one, and for names within a regular expression that clash with ours.
 ///
 /// The parameters of nested scopes may have the same name, which actix-web does not allow in one pattern, so they are
-/// numbered.
-pub(crate) fn matcher(pattern: &str) -> Option<ResourceDef> {
+/// numbered; see [`captured_as`].
+pub(crate) fn matcher(pattern: &str, make: fn(String) -> ResourceDef) -> Option<ResourceDef> {
     const MOST_PARAMETERS: usize = 16;
 
     let mut numbered = String::with_capacity(pattern.len());
@@ -312,17 +472,26 @@ pub(crate) fn matcher(pattern: &str) -> Option<ResourceDef> {
             Place::Name => {}
             Place::Bracket if c == '{' => {
                 parameters += 1;
-                let _ = write!(numbered, "{{p{parameters}");
+                numbered.push('{');
+                numbered.push_str(&captured_as(parameters));
             }
             Place::Static | Place::Bracket | Place::Regex => numbered.push(c),
         }
     }
-    (parameters <= MOST_PARAMETERS).then(|| ResourceDef::new(numbered))
+    if parameters > MOST_PARAMETERS {
+        return None;
+    }
+    catch_unwind(AssertUnwindSafe(|| make(numbered))).ok()
+}
+
+/// What a [`matcher`] calls the parameter with this number, counted from 1.
+pub(crate) fn captured_as(number: usize) -> String {
+    format!("p{number}")
 }
 
 /// The label text of a route's pattern: the regular expressions of its parameters left out, `/` for a mount at
 /// the root.
-fn text_of_pattern(pattern: &str) -> String {
+pub(crate) fn text_of_pattern(pattern: &str) -> String {
     if pattern.is_empty() {
         return "/".to_owned();
     }
@@ -332,7 +501,7 @@ fn text_of_pattern(pattern: &str) -> String {
 
 /// What a character of a pattern belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     Static,
     /// The outer brackets of a parameter.
     Bracket,
@@ -341,7 +510,7 @@ enum Place {
     Regex,
 }
 
-fn places(pattern: &str) -> impl Iterator<Item = (char, Place)> {
+pub(crate) fn places(pattern: &str) -> impl Iterator<Item = (char, Place)> {
     let mut depth = 0_usize;
     let mut in_regex = false;
     pattern.chars().map(move |c| {
@@ -367,7 +536,13 @@ fn places(pattern: &str) -> impl Iterator<Item = (char, Place)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{matcher, text_of_pattern};
+    use actix_web::dev::ResourceDef;
+
+    use super::text_of_pattern;
+
+    fn matcher(pattern: &str) -> Option<ResourceDef> {
+        super::matcher(pattern, ResourceDef::new)
+    }
 
     #[test]
     fn a_matcher_is_made_of_any_pattern_that_nested_scopes_can_have() {

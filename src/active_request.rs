@@ -77,10 +77,10 @@ impl<S: MonitorSet> ActiveRequest<S> {
         let mut state = worker.spare_states.take(&worker.in_flight, arrived);
         worker
             .in_flight
-            .arrive(state.place, method, arrived_path(request));
+            .arrive(state.place, method, arrived_path(request), arrived);
         state.in_flight = Some(worker.monitors.start(&worker.start(request, method, false)));
         if worker.counts_request_body {
-            state.request_body_bytes = Some(count_request_body(request));
+            state.request_body_bytes = count_request_body(request);
         }
         state.worker = Some(Rc::clone(worker));
         state.arrived = arrived;
@@ -213,6 +213,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
         }
         let (route, status) = (state.route.take(), state.status.take());
         let status_of_error = state.status_of_error.take();
+        let answered = status.or(status_of_error).is_some();
         let request_body_bytes = state.request_body_bytes.take();
         if let (Some(in_flight), Some(route)) = (state.in_flight.take(), route) {
             let status = status.unwrap_or_else(|| match ending {
@@ -225,8 +226,11 @@ impl<S: MonitorSet> ActiveRequest<S> {
                 status,
                 latency: state.arrived.elapsed(),
                 response_body_bytes: state.response_body_bytes,
-                request_body_bytes: request_body_bytes.map(|bytes| bytes.get()),
+                request_body_bytes: worker
+                    .counts_request_body
+                    .then(|| request_body_bytes.map_or(0, |bytes| bytes.get())),
                 ending,
+                answered,
             };
             worker.monitors.end(in_flight, &end);
         }
@@ -292,7 +296,7 @@ impl<S: MonitorSet> SpareStates<S> {
         spare.unwrap_or_else(|| {
             Box::new(RequestState {
                 worker: None,
-                place: table.take_place(),
+                place: table.take_place(arrived),
                 in_flight: None,
                 arrived,
                 method: "",
@@ -317,21 +321,22 @@ impl<S: MonitorSet> SpareStates<S> {
     }
 }
 
-/// Counts the bytes of a request body as they are read.
-fn count_request_body(request: &mut ServiceRequest) -> Rc<Cell<u64>> {
-    let bytes = Rc::new(Cell::new(0));
+/// Counts the bytes of a request body as they are read; `None` if there is none.
+fn count_request_body(request: &mut ServiceRequest) -> Option<Rc<Cell<u64>>> {
     let payload = request.take_payload();
-    if !matches!(payload, Payload::None) {
-        let bytes = Rc::clone(&bytes);
-        let counted = payload.inspect(move |chunk: &Result<Bytes, PayloadError>| {
-            if let Ok(chunk) = chunk {
-                bytes.set(bytes.get() + chunk.len() as u64);
-            }
-        });
-        let payload: Pin<Box<dyn Stream<Item = _>>> = Box::pin(counted);
-        request.set_payload(Payload::Stream { payload });
+    if matches!(payload, Payload::None) {
+        return None;
     }
-    bytes
+    let bytes = Rc::new(Cell::new(0));
+    let read = Rc::clone(&bytes);
+    let counted = payload.inspect(move |chunk: &Result<Bytes, PayloadError>| {
+        if let Ok(chunk) = chunk {
+            read.set(read.get() + chunk.len() as u64);
+        }
+    });
+    let payload: Pin<Box<dyn Stream<Item = _>>> = Box::pin(counted);
+    request.set_payload(Payload::Stream { payload });
+    Some(bytes)
 }
 
 pin_project! {

@@ -4,21 +4,23 @@ use std::{
     collections::HashSet,
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
+use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, NoLabelSet},
     metrics::MetricType,
 };
 
-use crate::lock::lock;
-
 /// What stands in a label for values beyond its cap; OpenTelemetry's name for what is not known.
 pub(crate) const OTHER: &str = "_OTHER";
+
+/// How long a value is at the most, in characters.
+pub(crate) const LONGEST_VALUE: usize = 128;
 
 /// How many distinct values a registry takes where nobody said otherwise.
 pub(crate) const DEFAULT_MOST: usize = 1_000;
@@ -45,7 +47,7 @@ impl Cap {
 
     /// Gives back `value` as it is kept for the life of the registry, or `None` if it would be one more than `most`.
     pub(crate) fn admit(&self, value: &str, most: usize) -> Option<Arc<str>> {
-        let mut known = lock(&self.known);
+        let mut known = self.known.lock();
         if let Some(known) = known.get(value) {
             return Some(Arc::clone(known));
         }
@@ -62,7 +64,7 @@ impl Cap {
         self.beyond.fetch_add(1, Ordering::Relaxed);
         if !self.reported.swap(true, Ordering::Relaxed) {
             log::warn!(
-                "more distinct {} than their cap allows: from now on they are counted as {OTHER}; raise the cap, or keep less of what clients send",
+                "more distinct {} than their cap allows, or a value of more than {LONGEST_VALUE} characters: from now on they are counted as {OTHER}; raise the cap, or keep less of what clients send",
                 self.kind,
             );
         }

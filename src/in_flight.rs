@@ -1,16 +1,17 @@
 //! Requests in progress, written down by one worker each and labelled when somebody looks.
 
 use std::{
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Weak},
     thread::{self, ThreadId},
+    time::Instant,
 };
 
 use actix_web::{http::uri::PathAndQuery, rt::task::yield_now};
+use parking_lot::Mutex;
 use slab::Slab;
 
 use crate::{
     kept_path::{Labelling, Shown},
-    lock::lock,
     monitor::ScrapeStart,
     route::{self, KnownRoutes, RouteLabel},
 };
@@ -30,6 +31,7 @@ pub(crate) struct InFlightTable {
 #[derive(Debug)]
 struct Entry {
     method: &'static str,
+    arrived: Instant,
     /// `None` while there is no request.
     path: Option<PathAndQuery>,
     /// The route, once it is known: from the response, or from a scrape that looked before.
@@ -40,6 +42,7 @@ struct Entry {
 struct Seen {
     place: usize,
     method: &'static str,
+    arrived: Instant,
     /// Looked at only where there is no route yet.
     path: Option<PathAndQuery>,
     route: Option<Shown>,
@@ -64,30 +67,32 @@ impl InFlightTable {
     }
 
     /// Makes a place, until it is given up.
-    pub(crate) fn take_place(&self) -> usize {
-        lock(&self.entries).insert(Entry {
+    pub(crate) fn take_place(&self, now: Instant) -> usize {
+        self.entries.lock().insert(Entry {
             method: "",
+            arrived: now,
             path: None,
             route: None,
         })
     }
 
     pub(crate) fn give_up_place(&self, place: usize) {
-        lock(&self.entries).try_remove(place);
+        self.entries.lock().try_remove(place);
     }
 
     /// Writes down a request that arrived.
     #[inline]
-    pub(crate) fn arrive(&self, place: usize, method: &'static str, path: PathAndQuery) {
-        if let Some(entry) = lock(&self.entries).get_mut(place) {
+    pub(crate) fn arrive(&self, place: usize, method: &'static str, path: PathAndQuery, arrived: Instant) {
+        if let Some(entry) = self.entries.lock().get_mut(place) {
             entry.method = method;
+            entry.arrived = arrived;
             entry.path = Some(path);
         }
     }
 
     /// Labels a request by the route that served it.
     pub(crate) fn label(&self, place: usize, route: &Arc<str>) {
-        if let Some(entry) = lock(&self.entries).get_mut(place) {
+        if let Some(entry) = self.entries.lock().get_mut(place) {
             entry.route = Some(Shown::As(Arc::clone(route)));
         }
     }
@@ -95,19 +100,20 @@ impl InFlightTable {
     /// Strikes a request out, and gives back the path as it arrived.
     #[inline]
     pub(crate) fn leave(&self, place: usize) -> Option<PathAndQuery> {
-        let mut entries = lock(&self.entries);
+        let mut entries = self.entries.lock();
         let entry = entries.get_mut(place)?;
         entry.route = None;
         entry.path.take()
     }
 
     fn look(&self) -> Vec<Seen> {
-        let entries = lock(&self.entries);
+        let entries = self.entries.lock();
         let requests = entries.iter().filter(|(_, entry)| entry.path.is_some());
         requests
             .map(|(place, entry)| Seen {
                 place,
                 method: entry.method,
+                arrived: entry.arrived,
                 path: entry.path.clone().filter(|_| entry.route.is_none()),
                 route: entry.route.clone(),
             })
@@ -116,7 +122,7 @@ impl InFlightTable {
 
     /// Writes down the labels that were found since the look.
     fn keep_labels(&self, requests: &[Seen]) {
-        let mut entries = lock(&self.entries);
+        let mut entries = self.entries.lock();
         for seen in requests.iter().filter(|seen| seen.path.is_some()) {
             // The request may have ended, and its place be that of another.
             if let Some(entry) = entries.get_mut(seen.place)
@@ -140,7 +146,7 @@ pub(crate) struct InFlight {
 impl InFlight {
     /// Looks at the requests of one more worker, until the worker stops.
     pub(crate) fn add_table(&self, table: &Arc<InFlightTable>) {
-        let mut tables = lock(&self.tables);
+        let mut tables = self.tables.lock();
         tables.retain(|table| table.strong_count() > 0);
         tables.push(Arc::downgrade(table));
     }
@@ -178,9 +184,10 @@ impl InFlight {
         }
     }
 
-    /// Adds the requests in progress to `gauge`, by method and route. What has no label yet gets that of an application
-    /// on this thread, else of a route that requests have ended with, else none. What is left out is not shown.
-    pub(crate) fn add_to(&self, gauge: &mut Vec<(&'static str, Arc<str>, i64)>) {
+    /// Calls `each` with the method, the route and the arrival of each request in progress. What has no label yet gets
+    /// that of an application on this thread, else of a route that requests have ended with, else none. What is left
+    /// out is not among them.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(&'static str, Arc<str>, Instant)) {
         for table in self.tables() {
             let mut requests = table.look();
             for seen in &mut requests {
@@ -191,17 +198,25 @@ impl InFlight {
                 });
             }
             table.keep_labels(&requests);
-            gauge.extend(requests.into_iter().filter_map(|seen| {
-                let shown = seen.route.unwrap_or_else(|| table.labelling.shown_unmatched());
-                match shown {
-                    Shown::As(route) => Some((seen.method, route, 1)),
-                    Shown::LeftOut => None,
+            for seen in requests {
+                match seen.route.unwrap_or_else(|| table.labelling.shown_unmatched()) {
+                    Shown::As(route) => each(seen.method, route, seen.arrived),
+                    Shown::LeftOut => {}
                 }
-            }));
+            }
+        }
+    }
+
+    /// Calls `each` with the method of each request in progress: without a look for its route.
+    pub(crate) fn for_each_method(&self, mut each: impl FnMut(&'static str)) {
+        for table in self.tables() {
+            let entries = table.entries.lock();
+            let requests = entries.iter().filter(|(_, entry)| entry.path.is_some());
+            requests.for_each(|(_, entry)| each(entry.method));
         }
     }
 
     fn tables(&self) -> Vec<Arc<InFlightTable>> {
-        lock(&self.tables).iter().filter_map(Weak::upgrade).collect()
+        self.tables.lock().iter().filter_map(Weak::upgrade).collect()
     }
 }

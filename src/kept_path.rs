@@ -1,25 +1,18 @@
 //! Labels with kept values of path parameters, and how many of them there may be.
 
-use std::{
-    collections::HashMap,
-    fmt::Write as _,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashMap, fmt::Write as _, sync::Arc};
 
 use actix_web::{
     dev::{Path, ResourceDef},
     http::uri::PathAndQuery,
 };
+use parking_lot::Mutex;
 
 use crate::{
-    cap::{Caps, OTHER},
-    lock::lock,
+    cap::{Caps, LONGEST_VALUE, OTHER},
     options::Options,
     route::{self, Place},
 };
-
-/// How long a value may be that is kept, in characters.
-const LONGEST_VALUE: usize = 128;
 
 /// How the requests of one middleware are labelled in one worker: by its options, wherever somebody looks.
 #[derive(Debug)]
@@ -63,7 +56,7 @@ impl Labelling {
         if !self.options.keeps_params() {
             return None;
         }
-        let mut kept = lock(&self.kept);
+        let mut kept = self.kept.lock();
         let params = kept
             .entry(route::text_of_pattern(pattern))
             .or_insert_with_key(|route| KeptParams::of(route, &self.options).map(Arc::new))
@@ -191,7 +184,7 @@ impl KeptParams {
 
     /// Learns one more pattern that has this label.
     fn learn(&self, pattern: &str) {
-        let mut matchers = lock(&self.matchers);
+        let mut matchers = self.matchers.lock();
         if matchers.iter().any(|(known, _)| **known == *pattern) {
             return;
         }
@@ -208,7 +201,7 @@ impl KeptParams {
     /// The label of `path`, which is decoded, with its values; `None` if none of them can be kept.
     pub(crate) fn label(&self, path: &str) -> Option<String> {
         let mut info = Path::new(path);
-        let matchers = lock(&self.matchers);
+        let matchers = self.matchers.lock();
         let whole = matchers.iter().filter_map(|(_, matcher)| matcher.whole.as_ref());
         let mounts = matchers.iter().filter_map(|(_, matcher)| matcher.mount.as_ref());
         // None if it was matched by a further pattern of a resource that has several, or rewritten by a middleware.

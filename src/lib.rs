@@ -1,21 +1,29 @@
 #![doc = include_str!("../README.md")]
 
 mod active_request;
+mod build_info;
 mod cap;
 mod error;
 mod exposition;
 mod in_flight;
 mod kept_path;
-mod lock;
 mod middleware;
 mod monitor;
 mod monitors;
+mod native;
 mod options;
+#[cfg(feature = "process")]
+mod process;
 mod registry;
 mod route;
 mod series;
 
 pub use prometheus_client;
+
+#[doc(hidden)]
+pub use crate::build_info::register_build_info;
+#[cfg(feature = "process")]
+pub use crate::process::process_metrics;
 
 pub use crate::{
     error::Error,
@@ -24,6 +32,6 @@ pub use crate::{
     monitor::{
         Ending, Excluded, Monitors, RequestEnd, RequestMonitor, RequestStart, ResponseStart, ScrapeStart,
     },
-    monitors::{DefaultMonitor, NoLabels},
+    monitors::{DefaultMonitor, DefaultMonitorBuilder, Label, NoLabels, OtelMonitor, RequestLabels},
     registry::MetricsRegistry,
 };

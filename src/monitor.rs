@@ -506,6 +506,8 @@ pub struct RequestEnd<'a> {
     pub(crate) response_body_bytes: u64,
     pub(crate) request_body_bytes: Option<u64>,
     pub(crate) ending: Ending,
+    /// Whether there was a response, be it one that was made of an error further out.
+    pub(crate) answered: bool,
 }
 
 impl RequestEnd<'_> {

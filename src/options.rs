@@ -5,17 +5,17 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use actix_web::http::Method;
+use parking_lot::Mutex;
 
 use crate::{
     Error, RequestStart,
     cap::{DEFAULT_MOST, OTHER},
-    lock::lock,
     monitor::panic_message,
     route::{self, KnownRoutes, Place},
 };
@@ -84,7 +84,7 @@ impl Options {
             )));
         }
         if method != OTHER && route::known_method(method).is_none() {
-            self.extra_methods.push(interned(method));
+            self.extra_methods.push(method_text(method));
         }
         Ok(())
     }
@@ -244,10 +244,16 @@ fn names_of_params(label: &str) -> Vec<String> {
 
 /// The one copy of a method in this process: labels of methods are compared by where they are. What is leaked is
 /// bounded by what the program is configured with.
-fn interned(method: &str) -> &'static str {
+pub(crate) fn method_text(method: &str) -> &'static str {
     static METHODS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
-    let mut methods = lock(&METHODS);
+    if let Some(known) = route::known_method(method) {
+        return known;
+    }
+    if method == OTHER {
+        return OTHER;
+    }
+    let mut methods = METHODS.lock();
     if let Some(known) = methods.get(method) {
         return known;
     }

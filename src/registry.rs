@@ -8,27 +8,33 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{
-        Arc, Mutex, RwLock,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
 
-use actix_web::{HttpRequest, web};
+use actix_web::{
+    HttpRequest,
+    web::{self, Bytes},
+};
 use futures_util::future::LocalBoxFuture;
 use once_cell::sync::{Lazy, OnceCell};
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 
+#[cfg(feature = "protobuf")]
+use crate::exposition::protobuf;
 use crate::{
     Error,
     cap::{Caps, CapsCollector},
     exposition::{
         negotiation::Encoding,
-        render::{self, LeftOut},
+        render::{self, Rendered},
         samples,
         scrape::Scrapes,
+        text::Dialect,
     },
-    lock::{lock, read, write},
     monitor::{MonitorSet, ScrapeStart, panic_message},
 };
 
@@ -77,8 +83,8 @@ struct Shared {
     families: RwLock<Families>,
     /// One cell for each monitor, so that making one holds no lock that another needs.
     monitors: Mutex<HashMap<TypeId, Arc<OnceCell<Registered>>>>,
-    /// What has been logged because it is left out of scrapes.
-    reported: Mutex<HashSet<LeftOut>>,
+    /// What has been logged because it is left out of scrapes: families, or the reason where there is no name.
+    reported: Mutex<HashSet<String>>,
     /// The size of the last scrape, in bytes.
     encoded_size: AtomicUsize,
     scrapes: Scrapes,
@@ -88,16 +94,21 @@ struct Shared {
 }
 
 struct Families {
-    /// As it was given, with its prefix and labels.
-    root: Registry,
-    /// One for each registration since, with the prefix and labels of the root.
-    parts: Vec<Registry>,
+    /// Has the prefix and the labels of the registry, and no families.
+    empty: Registry,
+    /// As it was given, and one for each registration since. Shared with renders, which hold no lock: a collector may
+    /// take its time, and meanwhile others register.
+    parts: Vec<Arc<Registry>>,
 }
 
 impl Families {
-    /// Makes an empty registry with the prefix and the labels of the root.
+    /// Makes an empty registry with the prefix and the labels of this one.
     fn new_part(&mut self) -> Registry {
-        mem::take(self.root.sub_registry_with_labels(iter::empty()))
+        mem::take(self.empty.sub_registry_with_labels(iter::empty()))
+    }
+
+    fn push(&mut self, part: Registry) {
+        self.parts.push(Arc::new(part));
     }
 }
 
@@ -114,7 +125,7 @@ struct SharedSet<S>(Mutex<S>);
 
 impl<S: MonitorSet> RegisteredSet for SharedSet<S> {
     fn prepare_scrape(&self, scrape: Rc<ScrapeStart>) -> LocalBoxFuture<'static, ()> {
-        let set = lock(&self.0).clone();
+        let set = self.0.lock().clone();
         Box::pin(async move { set.prepare_scrape(&scrape).await })
     }
 }
@@ -188,11 +199,18 @@ impl MetricsRegistry {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// When called from within a registration or a scrape of the same registry.
     #[must_use]
     pub fn with_scrape_metrics(self) -> Self {
-        let mut families = write(&self.shared.families);
+        if let Err(error) = self.check_free("nothing can be registered in a registry") {
+            panic!("{error}");
+        }
+        let mut families = self.shared.families.write();
         if let Some(part) = self.shared.scrapes.measure(|| families.new_part()) {
-            families.parts.push(part);
+            families.push(part);
         }
         drop(families);
         self
@@ -209,35 +227,48 @@ impl MetricsRegistry {
     ///
     /// When called from within a registration or a scrape of the same registry.
     pub fn encode(&self) -> Result<String, Error> {
-        let text = self.render(Encoding::OpenMetrics)?;
-        String::from_utf8(text).map_err(|_| Error::new("OpenMetrics text is UTF-8, but this is not"))
+        self.render_with(|parts, size| render::render_text(parts, Dialect::OpenMetrics, size))
     }
 
     /// Encodes all families that are valid; those that are not are logged, once each.
-    pub(crate) fn render(&self, encoding: Encoding) -> Result<Vec<u8>, Error> {
+    pub(crate) fn render(&self, encoding: Encoding) -> Result<Bytes, Error> {
+        match encoding {
+            Encoding::OpenMetrics => self.encode().map(Bytes::from),
+            Encoding::PrometheusText => self
+                .render_with(|parts, size| render::render_text(parts, Dialect::Prometheus, size))
+                .map(Bytes::from),
+            #[cfg(feature = "protobuf")]
+            Encoding::PrometheusProtobuf => self
+                .render_with(|parts, _| protobuf::render(parts))
+                .map(Bytes::from),
+        }
+    }
+
+    fn render_with<T: AsRef<[u8]>>(
+        &self,
+        render: impl FnOnce(&mut dyn Iterator<Item = &Registry>, usize) -> Rendered<T>,
+    ) -> Result<T, Error> {
         let _in_use = self.enter("a registry cannot be encoded")?;
         let began = Instant::now();
-        let rendered = {
-            let families = read(&self.shared.families);
-            let registries = iter::once(&families.root).chain(&families.parts);
-            // A little more than the last time, so that it need not be moved while it grows.
-            let size = self.shared.encoded_size.load(Ordering::Relaxed);
-            render::render(registries, encoding, size + size / 16)
-        };
-        self.shared
-            .encoded_size
-            .store(rendered.body.len(), Ordering::Relaxed);
+        let parts = self.shared.families.read().parts.clone();
+        // A little more than the last time, so that it need not be moved while it grows.
+        let size = self.shared.encoded_size.load(Ordering::Relaxed);
+        let rendered = render(&mut parts.iter().map(Arc::as_ref), size + size / 16);
+        let size = rendered.body.as_ref().len();
+        self.shared.encoded_size.store(size, Ordering::Relaxed);
         self.shared.scrapes.observe(&rendered, began);
         for left_out in rendered.left_out {
-            let is_new = {
-                let mut reported = lock(&self.shared.reported);
-                reported.len() < MOST_REPORTED && reported.insert(left_out.clone())
-            };
-            if is_new {
+            if self.is_first(left_out.name()) {
                 log::error!("left out of the scrape: {left_out}");
             }
         }
         Ok(rendered.body)
+    }
+
+    /// Whether this is the first time that something is to be logged which is known by `name`.
+    pub(crate) fn is_first(&self, name: &str) -> bool {
+        let mut reported = self.shared.reported.lock();
+        reported.len() < MOST_REPORTED && reported.insert(name.to_owned())
     }
 
     pub(crate) fn scrapes(&self) -> &Scrapes {
@@ -299,7 +330,7 @@ impl MetricsRegistry {
         register: impl FnOnce(&mut Registry) -> S,
         errors: &mut Vec<Error>,
     ) -> S {
-        let cell = Arc::clone(lock(&self.shared.monitors).entry(source).or_default());
+        let cell = Arc::clone(self.shared.monitors.lock().entry(source).or_default());
         // The cell would wait for itself.
         if cell.get().is_none()
             && let Err(error) = self.check_free("nothing can be registered in a registry")
@@ -325,7 +356,7 @@ impl MetricsRegistry {
             Ok(set) => {
                 let set: &dyn Any = &**set;
                 set.downcast_ref::<SharedSet<S>>()
-                    .map_or_else(S::off, |set| lock(&set.0).clone())
+                    .map_or_else(S::off, |set| set.0.lock().clone())
             }
             Err(error) => {
                 errors.push(error.clone());
@@ -337,7 +368,7 @@ impl MetricsRegistry {
     /// Lets all monitors bring their families up to date.
     pub(crate) async fn prepare_scrape(&self, scrape: ScrapeStart) {
         let scrape = Rc::new(scrape);
-        let cells: Vec<_> = lock(&self.shared.monitors).values().cloned().collect();
+        let cells: Vec<_> = self.shared.monitors.lock().values().cloned().collect();
         for cell in cells {
             if let Some(Ok(set)) = cell.get() {
                 set.prepare_scrape(Rc::clone(&scrape)).await;
@@ -354,10 +385,10 @@ impl MetricsRegistry {
     /// into them.
     pub(crate) fn caps(&self) -> Arc<Caps> {
         if !self.shared.caps_are_shown.swap(true, Ordering::Relaxed) {
-            let mut families = write(&self.shared.families);
+            let mut families = self.shared.families.write();
             let mut part = families.new_part();
             part.register_collector(Box::new(CapsCollector(Arc::clone(&self.shared.caps))));
-            families.parts.push(part);
+            families.push(part);
         }
         Arc::clone(&self.shared.caps)
     }
@@ -365,9 +396,9 @@ impl MetricsRegistry {
     /// Registers into a registry of its own, so that no lock is held and a panic leaves nothing behind.
     fn register_part<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> Result<T, Error> {
         let _in_use = self.enter("nothing can be registered in a registry")?;
-        let mut part = write(&self.shared.families).new_part();
+        let mut part = self.shared.families.write().new_part();
         let value = register(&mut part);
-        write(&self.shared.families).parts.push(part);
+        self.shared.families.write().push(part);
         Ok(value)
     }
 
@@ -400,12 +431,13 @@ impl Default for MetricsRegistry {
 
 /// Takes over a registry with all that is registered in it, its prefix and its labels.
 impl From<Registry> for MetricsRegistry {
-    fn from(root: Registry) -> Self {
+    fn from(mut root: Registry) -> Self {
+        let empty = mem::take(root.sub_registry_with_labels(iter::empty()));
         Self {
             shared: Arc::new(Shared {
                 families: RwLock::new(Families {
-                    root,
-                    parts: Vec::new(),
+                    empty,
+                    parts: vec![Arc::new(root)],
                 }),
                 monitors: Mutex::default(),
                 reported: Mutex::default(),

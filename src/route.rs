@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
     rc::{Rc, Weak},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use actix_web::{
@@ -15,11 +15,11 @@ use actix_web::{
     http::{StatusCode, Uri, uri::PathAndQuery},
 };
 use foldhash::HashMap;
+use parking_lot::Mutex;
 
 use crate::{
     cap::OTHER,
     kept_path::{Kept, KeptParams, Labelling, Shown},
-    lock::lock,
 };
 
 /// The label of a request that no route of the application matched, where nobody chose another.
@@ -424,7 +424,7 @@ type Matcher = OnceCell<Option<ResourceDef>>;
 
 impl Clone for KnownRoutes {
     fn clone(&self) -> Self {
-        let routes = lock(&self.matchers);
+        let routes = self.matchers.lock();
         let matchers = routes.keys().map(|route| (route.clone(), Matcher::new()));
         Self {
             matchers: Mutex::new(matchers.collect()),
@@ -435,13 +435,13 @@ impl Clone for KnownRoutes {
 impl KnownRoutes {
     pub(crate) fn learn(&self, pattern: &str) {
         let route = (text_of_pattern(pattern).into(), pattern.into());
-        lock(&self.matchers).entry(route).or_default();
+        self.matchers.lock().entry(route).or_default();
     }
 
     /// The pattern of the first of all these routes that matches a decoded path.
     pub(crate) fn find<'a>(all: impl IntoIterator<Item = &'a Self>, path: &str) -> Option<String> {
         let found = all.into_iter().filter_map(|routes| {
-            let matchers = lock(&routes.matchers);
+            let matchers = routes.matchers.lock();
             let found = matchers.iter().find(|((_, pattern), matcher)| {
                 let matcher = matcher.get_or_init(|| self::matcher(pattern, ResourceDef::new));
                 matcher.as_ref().is_some_and(|matcher| matcher.is_match(path))

@@ -6,8 +6,9 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver},
     },
 };
 
@@ -27,7 +28,7 @@ use hr_prometheus::{
     },
 };
 
-use support::{TestServer, capture_log, http, logged, serve};
+use support::{TestServer, capture_log, http, logged, scrape_with, serve};
 
 /// A real server with one worker, measured into `registry`, with `/metrics` and what `configure` adds.
 fn serve_measured(
@@ -332,4 +333,37 @@ fn a_small_application_makes_this_scrape() {
             "# EOF",
         ],
     );
+}
+
+/// Waits until nobody can send any more.
+#[derive(Debug)]
+struct Waits(Mutex<Receiver<()>>);
+
+impl Collector for Waits {
+    fn encode(&self, _encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let _ = self.0.lock().unwrap().recv();
+        Ok(())
+    }
+}
+
+#[actix_web::test]
+async fn scrapes_that_time_out_are_logged_once() {
+    capture_log();
+    let (holds, waits) = mpsc::channel();
+    let registry = MetricsRegistry::new();
+    registry.register_with(|registry| registry.register_collector(Box::new(Waits(Mutex::new(waits)))));
+
+    for _ in 0..3 {
+        let limit = [("X-Prometheus-Scrape-Timeout-Seconds", "0.01")];
+        let response = scrape_with(&registry, &limit).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(
+        logged("a scrape that timed out"),
+        [
+            "ERROR a scrape that timed out: the metrics could not be rendered within 9ms: \
+             a collector or a `prepare_scrape` is slow; further ones are not logged"
+        ],
+    );
+    drop(holds);
 }

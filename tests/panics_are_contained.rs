@@ -392,7 +392,7 @@ async fn an_end_that_panics_while_the_thread_unwinds_does_not_abort() {
     let unwound = Arc::<AtomicBool>::default();
     let monitor = PanicsInUnwinding(Arc::clone(&unwound));
     let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| {
-        (monitor.clone(), DefaultMonitor::register(registry))
+        (monitor.clone(), DefaultMonitor::builder().register(registry))
     });
     let app = application(&registry, metrics).await;
 

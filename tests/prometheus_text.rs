@@ -204,7 +204,7 @@ fn exemplars_are_dropped_and_their_series_stay() {
     });
     assert_scraped(
         registry,
-        r##"# HELP orders Orders placed.
+        r#"# HELP orders Orders placed.
 # TYPE orders counter
 orders_total{path="} # {a=\"b\"} 1"} 2 # {trace_id="4bf92f"} 2.0 1.5
 # HELP latency How long.
@@ -214,8 +214,8 @@ latency_count 2
 latency_bucket{le="1.0"} 1 # {trace_id="00f067"} 0.5 1.5
 latency_bucket{le="+Inf"} 2 # {trace_id="} # {"} 2.0
 # EOF
-"##,
-        r##"# HELP orders_total Orders placed.
+"#,
+        r#"# HELP orders_total Orders placed.
 # TYPE orders_total counter
 orders_total{path="} # {a=\"b\"} 1"} 2
 # HELP latency How long.
@@ -224,7 +224,7 @@ latency_sum 2.5
 latency_count 2
 latency_bucket{le="1.0"} 1
 latency_bucket{le="+Inf"} 2
-"##,
+"#,
     );
 }
 
@@ -351,8 +351,7 @@ impl Collector for Thermometer {
         let inside = encoder.encode_descriptor("inside", "Inside", Some(&unit), MetricType::Gauge)?;
         ConstGauge::new(21_i64).encode(inside)?;
 
-        let empty = encoder.encode_descriptor("empty", "", None, MetricType::Histogram)?;
-        drop(empty);
+        encoder.encode_descriptor("empty", "", None, MetricType::Histogram)?;
         Ok(())
     }
 }

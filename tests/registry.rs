@@ -351,18 +351,22 @@ fn use_again(registry: &MetricsRegistry) -> Vec<String> {
         registry.register_with(|registry| add_gauge(registry, "again", 1));
     }));
     let registered_with = registered_with.map_err(|panic| *panic.downcast::<String>().unwrap());
+    let measured = catch_unwind(AssertUnwindSafe(|| drop(registry.clone().with_scrape_metrics())));
+    let measured = measured.map_err(|panic| *panic.downcast::<String>().unwrap());
     vec![
         encoded,
         format!("{value:?}"),
         registered.map_or_else(|error| error.to_string(), str::to_owned),
         registered_with.map_or_else(|panic| panic, |()| "registered".to_owned()),
+        measured.map_or_else(|panic| panic, |()| "measured".to_owned()),
     ]
 }
 
 /// What [`use_again`] says when all is refused.
-const REFUSED: [&str; 4] = [
+const REFUSED: [&str; 5] = [
     "a registry cannot be encoded from within a registration or a scrape of itself; do it before or after",
     "None",
+    "nothing can be registered in a registry from within a registration or a scrape of itself; do it before or after",
     "nothing can be registered in a registry from within a registration or a scrape of itself; do it before or after",
     "nothing can be registered in a registry from within a registration or a scrape of itself; do it before or after",
 ];
@@ -495,6 +499,21 @@ fn of_a_name_taken_in_a_registry_that_was_taken_over_the_first_is_served() {
         add_gauge(registry, "rest", 3);
     });
     assert_the_first_is_served(&registry, "twice_and_taken_over");
+}
+
+#[test]
+fn what_is_left_out_is_logged_once_though_what_is_wrong_with_it_changes() {
+    capture_log();
+    let registry = MetricsRegistry::new();
+    let below_zero = Histogram::new([1.0]);
+    registry.register_with(|registry| {
+        registry.register("below_zero_five_times", "Help", below_zero.clone());
+    });
+    for _ in 0..5 {
+        below_zero.observe(-1.0);
+        assert_eq!(registry.encode().unwrap(), "# EOF\n");
+    }
+    assert_eq!(logged("below_zero_five_times").len(), 1);
 }
 
 #[actix_web::test]

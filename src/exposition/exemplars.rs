@@ -20,7 +20,7 @@ pub(crate) const MARK: &str = "\u{1}exemplars";
 
 /// How many characters the names and values of the labels of one exemplar have at the most: OpenMetrics 1.0,
 /// section "Exemplars".
-const MOST_CHARACTERS: usize = 128;
+pub(crate) const MOST_CHARACTERS: usize = 128;
 
 /// A request that stands for others: what its trace can be found by.
 #[derive(Clone, Debug)]
@@ -79,10 +79,17 @@ pub(crate) fn write_samples(text: &mut String, family: &Family<'_>, lent: &[OfSe
     for line in family.samples.lines() {
         let (name, behind) = line.split_at(line.find(['{', ' ']).unwrap_or(line.len()));
         // All lines of the family have been read before.
-        let Ok(sample) = openmetrics::read_line(behind, |_, _| Ok(())) else {
+        let mut mark = None;
+        let Ok(sample) = openmetrics::read_line(behind, |name, value| {
+            if name == MARK {
+                mark = Some(value);
+            }
+            Ok(())
+        }) else {
             continue;
         };
-        let (labels, mark) = cut_mark(sample.labels);
+        let labels = mark.map_or(sample.labels, |mark| without_mark(sample.labels, mark));
+        let mark = mark.and_then(|mark| mark.parse::<usize>().ok());
         text.push_str(name);
         if !labels.is_empty() {
             let _ = write!(text, "{{{labels}}}");
@@ -109,13 +116,11 @@ pub(crate) fn write_samples(text: &mut String, family: &Family<'_>, lent: &[OfSe
     }
 }
 
-/// The labels without the mark, and the index that it says.
-fn cut_mark(labels: &str) -> (&str, Option<usize>) {
-    let Some((before, mark)) = labels.rsplit_once(MARK) else {
-        return (labels, None);
-    };
-    let index = mark.trim_matches(['=', '"']).parse().ok();
-    (before.strip_suffix(',').unwrap_or(before), index)
+/// The labels without the last one, the mark with this value.
+fn without_mark<'a>(labels: &'a str, mark: &str) -> &'a str {
+    let end = labels.len().saturating_sub(format!(r#"{MARK}="{mark}""#).len());
+    let before = labels.get(..end).unwrap_or(labels);
+    before.strip_suffix(',').unwrap_or(before)
 }
 
 fn write_exemplar(text: &mut String, exemplar: &Exemplar) {

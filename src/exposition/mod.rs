@@ -4,11 +4,11 @@ pub(crate) mod exemplars;
 pub(crate) mod negotiation;
 pub(crate) mod openmetrics;
 #[cfg(feature = "protobuf")]
-mod protobuf;
+pub(crate) mod protobuf;
 pub(crate) mod render;
 pub(crate) mod samples;
 pub(crate) mod scrape;
-mod text;
+pub(crate) mod text;
 
 use std::convert::Infallible;
 
@@ -84,14 +84,14 @@ pub fn metrics_scope() -> Scope {
 /// samples and of labels, names that are taken twice, series and labels that come twice, counts and sums that are
 /// negative or not a number, buckets that do not rise up to `+Inf`, and exemplars of more than 128 characters, of which
 /// only the exemplar goes. Help texts are escaped. A metric or collector that fails or panics is left out with what was
-/// registered behind it in the same registration, so give each collector its own
-/// [`register_with`](MetricsRegistry::register_with). Each is logged once, with its name and what to do.
+/// registered behind it in the same registration (in protobuf with all of that registration), so give each collector its
+/// own [`register_with`](MetricsRegistry::register_with). Each is logged once, with its name and what to do.
 ///
 /// # Time
 ///
 /// Rendered in the blocking pool, and sent piece by piece: other requests of the worker go on meanwhile. Scrapes
-/// that come while one is rendered get the same. What takes longer than nine tenths of the time that the scraper
-/// announces in `X-Prometheus-Scrape-Timeout-Seconds` (10 seconds where it does not) is answered with 503 and the reason.
+/// that come while one is rendered get the same. What takes longer than 10 seconds, or than nine tenths of the time that
+/// the scraper announces in `X-Prometheus-Scrape-Timeout-Seconds`, is answered with 503 and the reason.
 ///
 /// # Compression
 ///
@@ -146,7 +146,7 @@ pub fn metrics_scope() -> Scope {
 pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
     let registry = MetricsRegistry::of(&request);
     let negotiated = negotiation::negotiate(&request);
-    let (mut response, reason) = match scrape::scrape(&registry, request, negotiated.encoding).await {
+    let (mut response, kind, reason) = match scrape::scrape(&registry, request, negotiated.encoding).await {
         Ok(body) => {
             return HttpResponse::Ok()
                 .insert_header((header::CONTENT_TYPE, negotiated.content_type))
@@ -157,11 +157,22 @@ pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
             let reason = format!(
                 "the metrics could not be rendered within {limit:?}: a collector or a `prepare_scrape` is slow"
             );
-            (HttpResponse::ServiceUnavailable(), reason)
+            (
+                HttpResponse::ServiceUnavailable(),
+                "a scrape that timed out",
+                reason,
+            )
         }
-        Err(Failure::Failed(error)) => (HttpResponse::InternalServerError(), error.to_string()),
+        Err(Failure::Failed(error)) => (
+            HttpResponse::InternalServerError(),
+            "a scrape that failed",
+            error.to_string(),
+        ),
     };
-    log::error!("a scrape failed: {reason}");
+    // A client can make any number of them fail, by the time that it allows.
+    if registry.is_first(kind) {
+        log::error!("{kind}: {reason}; further ones are not logged");
+    }
     response
         .insert_header(header::ContentType::plaintext())
         .insert_header((header::VARY, "Accept"))

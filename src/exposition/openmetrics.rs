@@ -45,6 +45,8 @@ pub(crate) const NO_METRIC_NAME: &str =
 const CUT_OFF: &str = "is cut off; its metric or collector has to write whole lines";
 pub(crate) const BOUNDS_DO_NOT_RISE: &str =
     "has buckets whose bounds do not rise; give each bound once, in rising order";
+pub(crate) const BUCKETS_DIFFER_FROM_COUNT: &str =
+    "has buckets that do not add up to its count; encode all of them, the last one without a bound";
 pub(crate) const BOUNDS_BELOW_ZERO: &str =
     "has buckets below zero, which OpenMetrics allows without a sum only; observe what is not negative";
 
@@ -310,7 +312,7 @@ impl<'a> SampleReader<'a> {
         }
         self.count += buckets;
         if last.1.is_finite() || last.0 != count {
-            return Err("has buckets that do not add up to its count; encode all of them, the last one without a bound".into());
+            return Err(BUCKETS_DIFFER_FROM_COUNT.into());
         }
         Ok(rest)
     }

@@ -18,7 +18,7 @@ use crate::exposition::{
 };
 
 /// Encodes `registries` one after the other, each family with its length before it.
-pub(crate) fn render<'a>(registries: impl Iterator<Item = &'a Registry>) -> Rendered {
+pub(crate) fn render<'a>(registries: impl Iterator<Item = &'a Registry>) -> Rendered<Vec<u8>> {
     let mut rendered = Rendered::default();
     let (families, lent) = exemplars::borrowed_by(|| {
         let mut families = Vec::new();
@@ -43,12 +43,21 @@ pub(crate) fn render<'a>(registries: impl Iterator<Item = &'a Registry>) -> Rend
                 rendered.samples += family.metric.iter().map(sample_count).sum::<usize>();
             }
             Err(reason) => rendered.left_out.push(LeftOut {
-                family: family.name,
+                family: base_name(&family).to_owned(),
                 reason: reason.into_owned(),
             }),
         }
     }
     rendered
+}
+
+/// The name of a family as it was given, without what prometheus-client puts behind that of a counter.
+fn base_name(family: &model::MetricFamily) -> &str {
+    let name = match family.r#type() {
+        MetricType::Counter => family.name.strip_suffix("_total"),
+        _ => None,
+    };
+    name.unwrap_or(&family.name)
 }
 
 /// The series that Prometheus makes of one metric.
@@ -65,16 +74,14 @@ fn complete(
     taken: &mut TakenNames,
     lent: &[OfSeries],
 ) -> Result<(), Reason> {
-    if !openmetrics::is_metric_name(&family.name) {
+    if !openmetrics::is_metric_name(base_name(family)) {
         return Err(openmetrics::NO_METRIC_NAME.into());
     }
-    let (name, kind) = match family.r#type() {
-        MetricType::Counter => (family.name.strip_suffix("_total"), Kind::Counter),
-        MetricType::Histogram => (None, Kind::Histogram),
-        _ => (None, Kind::Gauge),
+    let kind = match family.r#type() {
+        MetricType::Counter => Kind::Counter,
+        MetricType::Histogram => Kind::Histogram,
+        _ => Kind::Gauge,
     };
-    taken.take(name.unwrap_or(&family.name), kind)?;
-
     let is_untyped = family.r#type() == MetricType::Untyped;
     let mut seen = HashSet::new();
     for metric in &mut family.metric {
@@ -93,6 +100,18 @@ fn complete(
             .collect();
         if !seen.insert(labels) {
             return Err("has a series twice; its collector has to give each once".into());
+        }
+        let is_of_kind = match kind {
+            Kind::Counter => metric.counter.is_some(),
+            Kind::Histogram => metric.histogram.is_some(),
+            _ => metric.gauge.is_some(),
+        };
+        if !is_of_kind {
+            let kind = kind.name();
+            return Err(format!(
+                "has a sample that no {kind} can have; its collector has to name the type that it encodes"
+            )
+            .into());
         }
         if let Some(counter) = &mut metric.counter {
             openmetrics::check_counted(counter.value)?;
@@ -113,6 +132,12 @@ fn complete(
             {
                 return Err(openmetrics::BOUNDS_BELOW_ZERO.into());
             }
+            // Without buckets it has native ones.
+            if histogram.bucket.last().is_some_and(|last| {
+                last.upper_bound.is_finite() || last.cumulative_count != histogram.sample_count
+            }) {
+                return Err(openmetrics::BUCKETS_DIFFER_FROM_COUNT.into());
+            }
             for (index, bucket) in histogram.bucket.iter_mut().enumerate() {
                 replace_exemplar(&mut bucket.exemplar, lent, index);
             }
@@ -125,7 +150,8 @@ fn complete(
                 .map(|gauge| model::Untyped { value: gauge.value });
         }
     }
-    Ok(())
+    // Last, so that what is left out takes no name from others.
+    taken.take(base_name(family), kind)
 }
 
 fn check_labels(labels: &[model::LabelPair], kind: Kind) -> Result<(), Reason> {

@@ -1,18 +1,15 @@
 //! From registries to the body of a scrape: what is valid, whatever stands beside it.
 
 use std::{
-    fmt,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use prometheus_client::{encoding, registry::Registry};
 
-#[cfg(feature = "protobuf")]
-use crate::exposition::protobuf;
 use crate::{
     exposition::{
         exemplars,
-        negotiation::Encoding,
         openmetrics::{self, Fault},
         text::{self, Dialect},
     },
@@ -21,18 +18,29 @@ use crate::{
 
 /// The body of a scrape, and what is in it.
 #[derive(Debug, Default)]
-pub(crate) struct Rendered {
-    pub(crate) body: Vec<u8>,
+pub(crate) struct Rendered<T> {
+    pub(crate) body: T,
     pub(crate) samples: usize,
     pub(crate) left_out: Vec<LeftOut>,
 }
 
 /// A family, or what stands behind it, that is not in the scrape.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub(crate) struct LeftOut {
     /// Empty where no name is known.
     pub(crate) family: String,
     pub(crate) reason: String,
+}
+
+impl LeftOut {
+    /// What it is logged under, once: a reason may be another one at each scrape.
+    pub(crate) fn name(&self) -> &str {
+        if self.family.is_empty() {
+            &self.reason
+        } else {
+            &self.family
+        }
+    }
 }
 
 impl fmt::Display for LeftOut {
@@ -54,25 +62,12 @@ impl From<Fault<'_>> for LeftOut {
     }
 }
 
-/// Encodes `registries` one after the other into about `size` bytes.
-pub(crate) fn render<'a>(
-    registries: impl Iterator<Item = &'a Registry>,
-    encoding: Encoding,
-    size: usize,
-) -> Rendered {
-    match encoding {
-        Encoding::OpenMetrics => render_text(registries, Dialect::OpenMetrics, size),
-        Encoding::PrometheusText => render_text(registries, Dialect::Prometheus, size),
-        #[cfg(feature = "protobuf")]
-        Encoding::PrometheusProtobuf => protobuf::render(registries),
-    }
-}
-
-fn render_text<'a>(
+/// Encodes `registries` one after the other as text of about `size` bytes.
+pub(crate) fn render_text<'a>(
     registries: impl Iterator<Item = &'a Registry>,
     dialect: Dialect,
     size: usize,
-) -> Rendered {
+) -> Rendered<String> {
     let mut rendered = Rendered::default();
     let (encoded, lent) = exemplars::borrowed_by(|| {
         let mut encoded = String::with_capacity(size);
@@ -109,7 +104,7 @@ fn render_text<'a>(
     if dialect == Dialect::OpenMetrics {
         body.push_str("# EOF\n");
     }
-    rendered.body = body.into_bytes();
+    rendered.body = body;
     rendered
 }
 
@@ -122,7 +117,12 @@ pub(crate) fn contain<T>(encode: impl FnOnce() -> Result<T, fmt::Error>) -> Resu
         }
         Err(panic) => {
             let message = panic_message(&*panic);
-            Err(format!("panicked when it was encoded: {message}; mend it, or do not register it"))
+            let reason = format!("panicked when it was encoded: {message}; mend it, or do not register it");
+            // What a panic carries may panic when it is dropped, and that again.
+            if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+                mem::forget(another);
+            }
+            Err(reason)
         }
     }
 }

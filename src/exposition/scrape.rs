@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::Mutex,
+    panic::AssertUnwindSafe,
     time::{Duration, Instant},
 };
 
@@ -14,9 +14,10 @@ use actix_web::{
 };
 use futures_util::{
     FutureExt as _,
-    future::{BoxFuture, Shared},
+    future::{self, BoxFuture, Shared},
 };
 use once_cell::sync::OnceCell;
+use parking_lot::Mutex;
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
@@ -25,7 +26,6 @@ use prometheus_client::{
 use crate::{
     Error, MetricsRegistry,
     exposition::{negotiation::Encoding, render::Rendered},
-    lock::lock,
     monitor::ScrapeStart,
 };
 
@@ -69,7 +69,7 @@ impl Scrapes {
         measured
     }
 
-    pub(crate) fn observe(&self, rendered: &Rendered, began: Instant) {
+    pub(crate) fn observe(&self, rendered: &Rendered<impl AsRef<[u8]>>, began: Instant) {
         if let Some(metrics) = self.metrics.get() {
             metrics.observe(rendered, began.elapsed());
         }
@@ -122,22 +122,48 @@ fn limit(request: &HttpRequest) -> Duration {
 /// One at a time also where a collector hangs: it then holds one thread, not one for each scrape that gave up.
 async fn shared_render(registry: &MetricsRegistry, encoding: Encoding) -> Result<Bytes, Error> {
     loop {
+        let mut is_own = false;
         let render = {
-            let mut running = lock(&registry.scrapes().running);
-            let begin = || begin_render(registry.clone(), encoding);
+            let mut running = registry.scrapes().running.lock();
+            let begin = || {
+                is_own = true;
+                render_off_the_worker(registry.clone(), encoding)
+            };
             running.entry(encoding).or_insert_with(begin).clone()
         };
-        // Else the worker stopped that had begun it, and this one begins anew.
-        if let Some(body) = render.await {
+        if let Some(body) = render.clone().await {
             return body;
         }
+        if is_own {
+            // No other shall wait for it.
+            let mut running = registry.scrapes().running.lock();
+            let lost = running.extract_if(|_, running| running.ptr_eq(&render)).next();
+            drop(running);
+            drop(lost);
+            return Err(Error::new(
+                "the metrics could not be rendered: the worker is stopping, or the system gives no thread",
+            ));
+        }
+        // The worker stopped that had begun it, so this one begins anew.
     }
 }
 
-fn begin_render(registry: MetricsRegistry, encoding: Encoding) -> SharedRender {
+/// Begins when it is polled, not under the lock of what is running: the blocking pool of a worker that stops drops
+/// what it is given at once, and that lock is taken then.
+fn render_off_the_worker(registry: MetricsRegistry, encoding: Encoding) -> SharedRender {
     let running = Running { registry, encoding };
-    let render = spawn_blocking(move || running.registry.render(encoding).map(Bytes::from));
-    render.map(Result::ok).boxed().shared()
+    let render = future::lazy(move |_| spawn_blocking(move || running.registry.render(encoding)));
+    // It panics where the system gives no thread.
+    let render = AssertUnwindSafe(render.then(|render| render)).catch_unwind();
+    let body = render.map(|render| match render.ok()? {
+        Ok(body) => Some(body),
+        // To begin anew would panic anew.
+        Err(error) if error.is_panic() => Some(Err(Error::new(
+            "the render panicked; see the log for where, and mend that",
+        ))),
+        Err(_) => None,
+    });
+    body.boxed().shared()
 }
 
 /// Ends a render for those who come later, when it has been done and when it will not be.
@@ -149,7 +175,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Not dropped under the lock: it may hold the last hand on a worker's runtime.
-        let _render = lock(&self.registry.scrapes().running).remove(&self.encoding);
+        let _render = self.registry.scrapes().running.lock().remove(&self.encoding);
     }
 }
 
@@ -211,10 +237,10 @@ impl ScrapeMetrics {
         metrics
     }
 
-    fn observe(&self, rendered: &Rendered, duration: Duration) {
+    fn observe(&self, rendered: &Rendered<impl AsRef<[u8]>>, duration: Duration) {
         let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.duration.observe(duration.as_secs_f64());
-        self.size.set(number(rendered.body.len()));
+        self.size.set(number(rendered.body.as_ref().len()));
         self.series.set(number(rendered.samples));
         self.left_out.set(number(rendered.left_out.len()));
     }

@@ -2,33 +2,28 @@
 
 use std::{
     cell::{OnceCell, RefCell},
-    fmt,
-    marker::PhantomData,
-    ptr,
+    fmt, ptr,
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use actix_web::http::StatusCode;
 use futures_util::future::LocalBoxFuture;
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, NoLabelSet},
-    metrics::MetricType,
-    registry::Registry,
-};
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use crate::{
+    MetricsRegistry, RequestLabels,
     in_flight::{InFlight, InFlightTable},
     monitor::{RequestEnd, RequestMonitor, RequestStart, ResponseStart, ScrapeStart},
+    monitors::{
+        builder::{Config, DefaultMonitorBuilder, Families},
+        exemplars::{ExemplarLabels, Exemplars},
+        families::InProgress,
+        labels::{self, LabelSets, NoLabels, OwnLabels, WorkerLabels},
+    },
     route::RouteLabel,
-    series::{Series, SeriesKey, WorkerSeries},
+    series::{More, Place, Series, WorkerSeries, nanos},
 };
-
-/// Upper bounds in seconds: those of the Python package.
-const BUCKETS: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-];
 
 /// Records `request_count`, `request_latency` and `requests_in_progress`: what [`HrPrometheus`] does by default.
 ///
@@ -53,38 +48,167 @@ const BUCKETS: [f64; 14] = [
 /// - In every scrape the sum over `request_count_total` is the sum over `request_latency_count`.
 ///
 /// The buckets have the upper bounds 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5 and 10
-/// seconds. `L` stands for labels of one's own, which [`NoLabels`] has not.
+/// seconds. These and the names, the labels and the families can be chosen: see [`builder`](Self::builder). `L` stands
+/// for [labels of one's own](RequestLabels), which [`NoLabels`] has not.
 ///
 /// [`HrPrometheus`]: crate::HrPrometheus
 pub struct DefaultMonitor<L = NoLabels> {
     recorded: Arc<Recorded>,
     /// Made when the first request ends. A clone gets its own, so that each has one writer.
-    series: OnceCell<WorkerSeries>,
+    worker: OnceCell<Worker<L>>,
     /// The table of the worker whose requests the gauge shows. A clone is for another worker.
     table: RefCell<Weak<InFlightTable>>,
-    labels: PhantomData<fn() -> L>,
+    /// Whether more is observed than the latency.
+    has_more: bool,
 }
-
-/// No labels beside `method`, `path` and `status`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoLabels;
 
 /// What the workers share, and what a scrape encodes.
 #[derive(Debug)]
 struct Recorded {
-    series: Arc<Series>,
+    series: Arc<Series<OwnLabels>>,
     in_flight: Arc<InFlight>,
+    families: Families,
+    label_sets: Arc<LabelSets>,
+    exemplars: Option<Exemplars>,
+}
+
+/// What one worker records into.
+struct Worker<L> {
+    series: WorkerSeries<OwnLabels>,
+    labels: WorkerLabels<L>,
 }
 
 impl DefaultMonitor {
-    #[inline]
-    fn record(&self, method: &'static str, route: &RouteLabel, status: StatusCode, latency: Duration) {
-        let series = self
-            .series
-            .get_or_init(|| WorkerSeries::new(&self.recorded.series));
-        if series.record(method, route, status, latency) {
-            self.recorded.in_flight.add_route(route);
+    /// Chooses what is recorded, and under which names.
+    #[must_use]
+    pub fn builder() -> DefaultMonitorBuilder {
+        DefaultMonitorBuilder::new()
+    }
+}
+
+impl<L: RequestLabels> DefaultMonitor<L> {
+    pub(super) fn new(config: &Config, registry: &mut Registry) -> Self {
+        let has_labels = !labels::is_none::<L>();
+        // Only who has labels of one's own is under a cap, and then the scrape shows it.
+        let caps = MetricsRegistry::in_use().filter(|_| has_labels);
+        let caps = caps.map(|registry| registry.caps()).unwrap_or_default();
+        let recorded = Arc::new(Recorded {
+            series: Series::new(config.measures()),
+            in_flight: Arc::default(),
+            families: config.families(has_labels),
+            label_sets: Arc::new(LabelSets::new(caps, config.most_label_sets, config.label_names())),
+            exemplars: config.exemplars.clone().map(Exemplars::new),
+        });
+        for key in config.zeros() {
+            recorded.series.add(key.clone());
         }
+        registry.register_collector(Box::new(DefaultCollector(Arc::clone(&recorded))));
+        Self {
+            has_more: recorded.series.measures().has_more(),
+            recorded,
+            worker: OnceCell::new(),
+            table: RefCell::default(),
+        }
+    }
+
+    fn worker(&self) -> &Worker<L> {
+        self.worker.get_or_init(|| Worker {
+            series: WorkerSeries::new(&self.recorded.series),
+            labels: WorkerLabels::new(&self.recorded.label_sets),
+        })
+    }
+
+    #[inline]
+    fn record(
+        &self,
+        labels: Option<L>,
+        method: &'static str,
+        route: &RouteLabel,
+        status: StatusCode,
+        latency: Duration,
+    ) -> Place {
+        let worker = self.worker();
+        let on_first = || self.recorded.in_flight.add_route(route);
+        if labels::is_none::<L>() {
+            let key = (method, &route.text, status, &OwnLabels::NONE);
+            return worker.series.record(route.id, key, latency, on_first);
+        }
+        let (row, labels) = worker.labels.row(labels, route.id);
+        let key = (method, &route.text, status, &labels);
+        worker.series.record(row, key, latency, on_first)
+    }
+
+    /// Learns of a request that arrived what is not to be seen later.
+    fn arrive(&self, request: &RequestStart<'_>) -> DefaultInFlight<L> {
+        let of_request = |exemplars: &Exemplars| exemplars.at_arrival(request);
+        let exemplar = self.recorded.exemplars.as_ref().and_then(of_request);
+        if labels::is_none::<L>() && exemplar.is_none() {
+            return DefaultInFlight(None);
+        }
+        DefaultInFlight(Some(Box::new(Remembered {
+            labels: self.recorded.label_sets.contain(|| L::at_arrival(request)),
+            exemplar,
+            ..Remembered::default()
+        })))
+    }
+
+    /// Learns from the response head what is to be known when the request ends.
+    fn remember(&self, request: &mut Option<Box<Remembered<L>>>, response: &ResponseStart<'_>) {
+        let of_response = |exemplars: &Exemplars| exemplars.at_response(response);
+        let exemplar = self.recorded.exemplars.as_ref().and_then(of_response);
+        let times_head = self.recorded.series.measures().time_to_head.is_some();
+        if request.is_none() && exemplar.is_none() && !times_head && !response.is_long_lived() {
+            return;
+        }
+        let request = request.get_or_insert_default();
+        request.exemplar = request.exemplar.take().or(exemplar);
+        // What panics half way is not to be trusted.
+        request.labels = request.labels.take().and_then(|mut labels| {
+            self.recorded.label_sets.contain(|| {
+                labels.at_response(response);
+                labels
+            })
+        });
+        let latency = response.elapsed();
+        request.time_to_head = Some(nanos(latency));
+        if response.is_long_lived() {
+            let (route, status) = (response.route_label(), response.status());
+            let labels = request.labels.take();
+            let place = self.record(labels, response.method, route, status, latency);
+            request.counted = Some(place);
+            self.keep_exemplar(place, latency, request.exemplar.take());
+        }
+    }
+
+    fn end(&self, request: Remembered<L>, end: &RequestEnd<'_>) {
+        let place = request.counted.unwrap_or_else(|| {
+            self.record(
+                request.labels,
+                end.method,
+                end.route_label(),
+                end.status,
+                end.latency,
+            )
+        });
+        self.keep_exemplar(place, end.latency, request.exemplar);
+        if self.has_more {
+            self.observe_end(place, request.time_to_head, end);
+        }
+    }
+
+    fn keep_exemplar(&self, place: Place, latency: Duration, exemplar: Option<ExemplarLabels>) {
+        if let Some(labels) = exemplar {
+            self.worker().series.keep_exemplar(place, latency, labels);
+        }
+    }
+
+    fn observe_end(&self, place: Place, time_to_head: Option<u64>, end: &RequestEnd<'_>) {
+        let more = More {
+            request_body: end.request_body_bytes,
+            response_body: Some(end.response_body_bytes),
+            time_to_head,
+        };
+        self.worker().series.observe(place, more);
     }
 }
 
@@ -92,9 +216,9 @@ impl<L> Clone for DefaultMonitor<L> {
     fn clone(&self) -> Self {
         Self {
             recorded: Arc::clone(&self.recorded),
-            series: OnceCell::new(),
+            worker: OnceCell::new(),
             table: RefCell::default(),
-            labels: PhantomData,
+            has_more: self.has_more,
         }
     }
 }
@@ -105,124 +229,127 @@ impl<L> fmt::Debug for DefaultMonitor<L> {
     }
 }
 
-/// What the default monitor remembers of a request under way.
-#[derive(Debug)]
-pub struct DefaultInFlight {
-    /// Counted at its head, because it is long-lived.
-    counted: bool,
+/// What the default monitor remembers of a request under way: nothing, unless it was told to.
+pub struct DefaultInFlight<L>(Option<Box<Remembered<L>>>);
+
+struct Remembered<L> {
+    /// `None` where there are none, or none could be made.
+    labels: Option<L>,
+    /// In nanoseconds; to be observed when it ends.
+    time_to_head: Option<u64>,
+    exemplar: Option<ExemplarLabels>,
+    /// Where it was counted at its head, because it is long-lived.
+    counted: Option<Place>,
 }
 
-impl RequestMonitor for DefaultMonitor {
-    type InFlight = DefaultInFlight;
+impl<L> Default for Remembered<L> {
+    fn default() -> Self {
+        Self {
+            labels: None,
+            time_to_head: None,
+            exemplar: None,
+            counted: None,
+        }
+    }
+}
+
+impl<L> fmt::Debug for DefaultInFlight<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DefaultInFlight").finish_non_exhaustive()
+    }
+}
+
+impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
+    type InFlight = DefaultInFlight<L>;
 
     fn register(registry: &mut Registry) -> Self {
-        let recorded = Arc::new(Recorded {
-            series: Series::new(&BUCKETS),
-            in_flight: Arc::default(),
-        });
-        registry.register_collector(Box::new(DefaultCollector(Arc::clone(&recorded))));
-        Self {
-            recorded,
-            series: OnceCell::new(),
-            table: RefCell::default(),
-            labels: PhantomData,
-        }
+        DefaultMonitorBuilder::new().labels().register(registry)
     }
 
     #[inline]
-    fn update_init_metrics(&self, request: &RequestStart<'_>) -> DefaultInFlight {
+    fn update_init_metrics(&self, request: &RequestStart<'_>) -> DefaultInFlight<L> {
         // In the long run a comparison: a worker has one table.
         if !ptr::eq(self.table.borrow().as_ptr(), Arc::as_ptr(request.table)) {
             self.recorded.in_flight.add_table(request.table);
             self.table.replace(Arc::downgrade(request.table));
         }
-        DefaultInFlight { counted: false }
+        if labels::is_none::<L>() && !self.has_more {
+            return DefaultInFlight(None);
+        }
+        self.arrive(request)
     }
 
     #[inline]
-    fn update_response_metrics(&self, in_flight: &mut DefaultInFlight, response: &ResponseStart<'_>) {
-        if response.is_long_lived() {
-            in_flight.counted = true;
-            let (route, status) = (response.route_label(), response.status());
-            self.record(response.method, route, status, response.elapsed());
+    fn update_response_metrics(&self, in_flight: &mut DefaultInFlight<L>, response: &ResponseStart<'_>) {
+        if self.has_more || !labels::is_none::<L>() || response.is_long_lived() {
+            self.remember(&mut in_flight.0, response);
         }
     }
 
     #[inline]
-    fn update_end_metrics(&self, in_flight: DefaultInFlight, end: &RequestEnd<'_>) {
-        if !in_flight.counted {
-            self.record(end.method, end.route_label(), end.status, end.latency);
+    fn update_end_metrics(&self, in_flight: DefaultInFlight<L>, end: &RequestEnd<'_>) {
+        if let Some(remembered) = in_flight.0 {
+            return self.end(*remembered, end);
         }
+        let place = self.record(None, end.method, end.route_label(), end.status, end.latency);
+        if self.has_more {
+            self.observe_end(place, None, end);
+        }
+    }
+
+    fn counts_request_body(&self) -> bool {
+        self.recorded.series.measures().request_body.is_some()
     }
 
     fn prepare_scrape<'a>(&'a self, scrape: &'a ScrapeStart) -> LocalBoxFuture<'a, ()> {
-        Box::pin(self.recorded.in_flight.label(scrape))
+        Box::pin(async move {
+            if self.recorded.families.shows_in_progress() {
+                self.recorded.in_flight.label(scrape).await;
+            }
+        })
     }
 }
 
-/// Encodes the three families from one snapshot, so that they agree.
+/// Encodes all families from one snapshot, so that they agree.
 #[derive(Debug)]
 struct DefaultCollector(Arc<Recorded>);
 
 impl Collector for DefaultCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let Recorded { series, in_flight } = &*self.0;
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Recorded {
+            series,
+            in_flight,
+            families,
+            ..
+        } = &*self.0;
+        let measures = series.measures();
         let snapshot = series.snapshot();
-        let all: Vec<_> = snapshot.iter().collect();
-        let by_route = || all.chunk_by(|a, b| (a.key.method, &a.key.route) == (b.key.method, &b.key.route));
+        let all = snapshot.all();
+        let encoder = &mut encoder;
 
-        let help = "Number of requests received";
-        let mut family = encoder.encode_descriptor("request_count", help, None, MetricType::Counter)?;
-        for totals in &all {
-            let SeriesKey {
-                method,
-                route,
-                status,
-            } = totals.key;
-            let labels = [
-                ("method", *method),
-                ("path", &**route),
-                ("status", status.as_str()),
-            ];
-            family
-                .encode_family(&labels)?
-                .encode_counter::<NoLabelSet, _, u64>(&totals.count(), None)?;
+        if let Some(family) = &families.count {
+            family.encode_count(encoder, &all, &measures.latency)?;
         }
-
-        let help = "Elapsed time per request";
-        let mut family = encoder.encode_descriptor("request_latency", help, None, MetricType::Histogram)?;
-        for of_route in by_route() {
-            let SeriesKey { method, route, .. } = of_route[0].key;
-            let labels = [("method", *method), ("path", &**route)];
-            let mut buckets: Vec<_> = series.bounds().iter().map(|&bound| (bound, 0)).collect();
-            for totals in of_route {
-                for ((_, sum), count) in buckets.iter_mut().zip(totals.buckets) {
-                    *sum += count;
-                }
+        if let Some(family) = &families.latency {
+            family.encode_distribution(encoder, &all, &measures.latency)?;
+        }
+        for (family, distribution) in [
+            (&families.request_body, &measures.request_body),
+            (&families.response_body, &measures.response_body),
+            (&families.time_to_head, &measures.time_to_head),
+        ] {
+            if let Some(distribution) = distribution {
+                family.encode_distribution(encoder, &all, distribution)?;
             }
-            let count = buckets.iter().map(|(_, count)| count).sum();
-            let nanos = of_route
-                .iter()
-                .fold(0, |sum: u64, totals| sum.wrapping_add(totals.nanos));
-            let seconds = Duration::from_nanos(nanos).as_secs_f64();
-            family
-                .encode_family(&labels)?
-                .encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)?;
         }
-
-        // Each route that is known, and whatever runs.
-        let known =
-            by_route().map(|of_route| (of_route[0].key.method, Arc::clone(&of_route[0].key.route), 0));
-        let mut in_progress: Vec<_> = known.collect();
-        in_flight.add_to(&mut in_progress);
-        in_progress.sort();
-        let help = "Requests in progress";
-        let mut family = encoder.encode_descriptor("requests_in_progress", help, None, MetricType::Gauge)?;
-        for same in in_progress.chunk_by(|a, b| (a.0, &a.1) == (b.0, &b.1)) {
-            let (method, route, _) = &same[0];
-            let labels = [("method", *method), ("path", &**route)];
-            let requests: i64 = same.iter().map(|(_, _, requests)| requests).sum();
-            family.encode_family(&labels)?.encode_gauge(&requests)?;
+        if families.shows_in_progress() {
+            let in_progress = InProgress::look(in_flight, &all);
+            if let Some(family) = &families.in_progress {
+                in_progress.encode_number(family, encoder)?;
+            }
+            if let Some(family) = &families.oldest {
+                in_progress.encode_oldest(family, encoder)?;
+            }
         }
         Ok(())
     }

@@ -11,7 +11,9 @@ use actix_web::{
 };
 use actix_web_metrics::{ActixWebMetrics, ActixWebMetricsBuilder};
 use actix_web_opentelemetry::RequestMetrics;
-use hr_prometheus::{HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor, RequestStart, metrics_scope};
+use hr_prometheus::{
+    HrPrometheus, MetricsRegistry, OtelMonitor, RequestEnd, RequestMonitor, RequestStart, metrics_scope,
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus_client::{
@@ -58,10 +60,11 @@ pub trait Subject: Clone + Send + Sync + 'static {
     }
 }
 
-pub const ALL: [&str; 8] = [
+pub const ALL: [&str; 9] = [
     Nothing::NAME,
     Default::NAME,
     OwnCounter::NAME,
+    Otel::NAME,
     Families::NAME,
     Prom::NAME,
     Metrics::NAME,
@@ -76,6 +79,7 @@ macro_rules! for_subject {
             $crate::subjects::Nothing::NAME => $measure::<$crate::subjects::Nothing> $arguments,
             $crate::subjects::Default::NAME => $measure::<$crate::subjects::Default> $arguments,
             $crate::subjects::OwnCounter::NAME => $measure::<$crate::subjects::OwnCounter> $arguments,
+            $crate::subjects::Otel::NAME => $measure::<$crate::subjects::Otel> $arguments,
             $crate::subjects::Families::NAME => $measure::<$crate::subjects::Families> $arguments,
             $crate::subjects::Prom::NAME => $measure::<$crate::subjects::Prom> $arguments,
             $crate::subjects::Metrics::NAME => $measure::<$crate::subjects::Metrics> $arguments,
@@ -215,6 +219,33 @@ impl RequestMonitor for RequestsByRoute {
             self.requests.get_or_create_owned(&RouteAndClass { path, class })
         });
         counter.inc();
+    }
+}
+
+/// This crate with the OpenTelemetry semantic conventions in place of the default monitor.
+#[derive(Clone)]
+pub struct Otel(MetricsRegistry);
+
+impl Subject for Otel {
+    const NAME: &'static str = "hr-prometheus, `OtelMonitor`";
+
+    fn new() -> Self {
+        Self(MetricsRegistry::new())
+    }
+
+    fn app(self, configure: impl FnOnce(&mut ServiceConfig) + 'static) -> app!() {
+        App::new()
+            .app_data(self.0)
+            .configure(configure)
+            .wrap(HrPrometheus::with_monitor::<OtelMonitor>())
+    }
+
+    fn scrape(&self) -> String {
+        self.0.encode().expect("a valid registry")
+    }
+
+    fn add_metrics(&self, app: &mut ServiceConfig) {
+        app.service(metrics_scope());
     }
 }
 

@@ -1,0 +1,155 @@
+//! Where the exemplars of the default monitor come from.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use crate::{
+    exposition::exemplars::are_labels,
+    monitor::{RequestStart, ResponseStart, panic_message},
+};
+
+/// The labels of one exemplar.
+pub(super) type ExemplarLabels = Vec<(String, String)>;
+
+type OfResponse = dyn Fn(&ResponseStart<'_>) -> Option<ExemplarLabels> + Send + Sync;
+
+#[derive(Clone)]
+pub(super) enum ExemplarSource {
+    /// The header of W3C Trace Context.
+    Traceparent,
+    Response(Arc<OfResponse>),
+}
+
+impl fmt::Debug for ExemplarSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Traceparent => "Traceparent",
+            Self::Response(_) => "Response",
+        })
+    }
+}
+
+/// The exemplars of one monitor.
+#[derive(Debug)]
+pub(super) struct Exemplars {
+    source: ExemplarSource,
+    reported: AtomicBool,
+}
+
+impl Exemplars {
+    pub(super) fn new(source: ExemplarSource) -> Self {
+        Self {
+            source,
+            reported: AtomicBool::new(false),
+        }
+    }
+
+    /// What is known of an exemplar when the request arrives.
+    pub(super) fn at_arrival(&self, request: &RequestStart<'_>) -> Option<ExemplarLabels> {
+        let ExemplarSource::Traceparent = self.source else {
+            return None;
+        };
+        let mut headers = request.request.headers().get_all("traceparent");
+        // One that is sent twice is not to be used.
+        let (Some(header), None) = (headers.next(), headers.next()) else {
+            return None;
+        };
+        let trace_id = sampled_trace_id(header.to_str().ok()?)?;
+        Some(vec![("trace_id".to_owned(), trace_id.to_owned())])
+    }
+
+    /// What the response head adds.
+    pub(super) fn at_response(&self, response: &ResponseStart<'_>) -> Option<ExemplarLabels> {
+        let ExemplarSource::Response(labels) = &self.source else {
+            return None;
+        };
+        let labels = catch_unwind(AssertUnwindSafe(|| labels(response))).unwrap_or_else(|panic| {
+            self.report(&format!("its function panicked ({})", panic_message(&*panic)));
+            None
+        })?;
+        let pairs = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        if !are_labels(pairs) {
+            self.report("its labels have more than 128 characters, the limit of OpenMetrics 1.0, or a name that is not valid or comes twice");
+            return None;
+        }
+        Some(labels)
+    }
+
+    fn report(&self, what: &str) {
+        if !self.reported.swap(true, Relaxed) {
+            log::warn!("an exemplar is left out: {what}; further ones are not logged");
+        }
+    }
+}
+
+/// The trace id of a `traceparent` header, W3C Trace Context, if the trace is sampled: only then is there something to
+/// find.
+fn sampled_trace_id(header: &str) -> Option<&str> {
+    let is_hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_zero = |text: &str| text.bytes().all(|byte| byte == b'0');
+
+    let mut parts = header.splitn(5, '-');
+    let (version, trace_id, parent_id) = (parts.next()?, parts.next()?, parts.next()?);
+    let (flags, rest) = (parts.next()?, parts.next());
+    let valid = is_hex(version, 2)
+        && version != "ff"
+        && is_hex(trace_id, 32)
+        && !is_zero(trace_id)
+        && is_hex(parent_id, 16)
+        && !is_zero(parent_id)
+        && is_hex(flags, 2)
+        // Later versions may have more parts.
+        && (rest.is_none() || version != "00");
+    let sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
+    (valid && sampled).then_some(trace_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sampled_trace_id;
+
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+    #[test]
+    fn the_trace_id_of_a_sampled_trace_is_taken() {
+        for header in [
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03",
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-brings",
+        ] {
+            assert_eq!(sampled_trace_id(header), Some(TRACE), "{header}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_valid_or_not_sampled_is_no_trace() {
+        for header in [
+            "",
+            "00",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            // Not sampled.
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-02",
+            // Not valid.
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "00-4bf92f3577b34da6a3ce929d0e0e473é-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(sampled_trace_id(header), None, "{header}");
+        }
+    }
+}

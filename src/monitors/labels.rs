@@ -1,0 +1,404 @@
+//! Labels of one's own on the families of the default monitor.
+
+use std::{
+    any::TypeId,
+    cell::RefCell,
+    cmp::Ordering,
+    collections::HashSet,
+    fmt,
+    hash::{Hash, Hasher},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use foldhash::HashMap;
+use parking_lot::Mutex;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabel as _, EncodeLabelSet, LabelSetEncoder, text},
+    metrics::MetricType,
+    registry::Registry,
+};
+
+use crate::{
+    cap::{Cap, Caps, LONGEST_VALUE, OTHER},
+    exposition::{openmetrics, samples},
+    monitor::{RequestStart, ResponseStart, panic_message},
+    series::{Attributes, SeriesKey},
+};
+
+/// How many labels a worker remembers beyond the first of each text.
+const MOST_ALIASES: usize = 1_000;
+
+/// Labels of one's own, on the counter and the histograms of [`DefaultMonitor<L>`](crate::DefaultMonitor).
+///
+/// A type that derives [`EncodeLabelSet`]: its fields are the labels. They are on `request_count`, `request_latency`
+/// and the further histograms, never on the gauges. They are read when the request arrives, and again when the response
+/// head is ready; where there was no response, what [`at_arrival`](Self::at_arrival) gave is what counts.
+///
+/// ```
+/// use actix_web::{App, HttpMessage as _, HttpRequest, test, web};
+/// use hr_prometheus::{
+///     DefaultMonitor, HrPrometheus, MetricsRegistry, RequestLabels, RequestStart, ResponseStart,
+///     prometheus_client::{self, encoding::EncodeLabelSet},
+/// };
+///
+/// /// Who pays for a request, as the handler found out.
+/// #[derive(Clone, Copy)]
+/// struct Plan(&'static str);
+///
+/// #[derive(EncodeLabelSet, Hash, PartialEq, Eq)]
+/// struct ByPlan {
+///     plan: &'static str,
+/// }
+///
+/// impl RequestLabels for ByPlan {
+///     fn at_arrival(_start: &RequestStart<'_>) -> Self {
+///         Self { plan: "unknown" }
+///     }
+///
+///     fn at_response(&mut self, response: &ResponseStart<'_>) {
+///         if let Some(Plan(plan)) = response.request().extensions().get() {
+///             self.plan = plan;
+///         }
+///     }
+/// }
+///
+/// async fn hello(request: HttpRequest) -> &'static str {
+///     request.extensions_mut().insert(Plan("free"));
+///     "hello"
+/// }
+///
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), hr_prometheus::Error> {
+/// let registry = MetricsRegistry::new();
+/// let app = test::init_service(
+///     App::new()
+///         .app_data(registry.clone())
+///         .route("/", web::get().to(hello))
+///         .wrap(HrPrometheus::with_monitor::<DefaultMonitor<ByPlan>>()),
+/// )
+/// .await;
+///
+/// test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
+/// let scrape = registry.encode()?;
+/// assert!(scrape.contains(r#"request_count_total{method="GET",path="/",status="200",plan="free"} 1"#));
+/// assert!(scrape.contains(r#"request_latency_count{method="GET",path="/",plan="free"} 1"#));
+/// assert!(scrape.contains(r#"requests_in_progress{method="GET",path="/"} 0"#));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Bounds
+///
+/// A registry takes 1,000 distinct label sets, or what
+/// [`max_label_sets`](crate::DefaultMonitorBuilder::max_label_sets) says. Beyond that a request is counted all the same:
+/// with `_OTHER` in every label, and in `hr_prometheus_requests_beyond_cap_total{cap="label_set"}`; the first such
+/// request is logged. So is a request with a value of more than 128 characters. A value that a client can choose freely still does not belong in a label: it would fill the cap.
+///
+/// # When something is wrong
+///
+/// A request whose labels cannot be made is counted without labels of one's own, and that is logged once: where
+/// `at_arrival`, `at_response`, the comparison or the encoding panics, or the encoding fails. A label whose name
+/// is not valid, is `le`, or is that of another label of the family, is left out, and that is logged once too. One that
+/// the registry has on everything is not known here: then the families are left out of the scrape.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a set of request labels",
+    label = "no labels of requests",
+    note = "implement `hr_prometheus::RequestLabels` for `{Self}`"
+)]
+pub trait RequestLabels: EncodeLabelSet + Eq + Hash + Send + 'static {
+    /// Reads the labels of a request that arrived, before it is routed.
+    fn at_arrival(start: &RequestStart<'_>) -> Self;
+
+    /// Reads them again when the response head is ready; called at most once, and not for a request that ends without
+    /// a response.
+    #[expect(
+        unused_variables,
+        reason = "the name is documentation; the body is for implementors"
+    )]
+    fn at_response(&mut self, response: &ResponseStart<'_>) {}
+}
+
+/// No labels of one's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NoLabels;
+
+impl EncodeLabelSet for NoLabels {
+    fn encode(&self, _encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        Ok(())
+    }
+}
+
+impl RequestLabels for NoLabels {
+    fn at_arrival(_start: &RequestStart<'_>) -> Self {
+        Self
+    }
+}
+
+/// Whether there is nothing to do for labels of this type; known to the compiler.
+#[inline]
+pub(super) fn is_none<L: RequestLabels>() -> bool {
+    TypeId::of::<L>() == TypeId::of::<NoLabels>()
+}
+
+/// A label set as series keep it; `None` for a series without labels of one's own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OwnLabels(Option<Arc<LabelSet>>);
+
+#[derive(Debug)]
+struct LabelSet {
+    /// What tells label sets apart, and what is sorted by.
+    text: Arc<str>,
+    pairs: Vec<(String, String)>,
+}
+
+impl OwnLabels {
+    pub(super) const NONE: Self = Self(None);
+
+    fn new(text: Arc<str>, pairs: Vec<(String, String)>) -> Self {
+        Self(Some(Arc::new(LabelSet { text, pairs })))
+    }
+
+    fn text(&self) -> &str {
+        self.0.as_ref().map_or("", |set| &set.text)
+    }
+}
+
+impl PartialEq for OwnLabels {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for OwnLabels {}
+
+impl Hash for OwnLabels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text().hash(state);
+    }
+}
+
+impl PartialOrd for OwnLabels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for OwnLabels {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text().cmp(other.text())
+    }
+}
+
+impl Attributes for OwnLabels {
+    #[inline]
+    fn same_in_row(&self, _other: &Self) -> bool {
+        // A row is of one label set.
+        true
+    }
+
+    fn encode(key: &SeriesKey<Self>, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        let Some(set) = &key.attributes.0 else {
+            return Ok(());
+        };
+        for (name, value) in &set.pairs {
+            (name.as_str(), value.as_str()).encode(encoder.encode_label())?;
+        }
+        Ok(())
+    }
+}
+
+/// The label sets that one monitor admits.
+#[derive(Debug)]
+pub(super) struct LabelSets {
+    caps: Arc<Caps>,
+    most: usize,
+    /// The names of the other labels, which are not free.
+    taken: HashSet<String>,
+    /// What stands for all that is beyond the cap: the names of the first that was.
+    beyond: OnceLock<OwnLabels>,
+    reported: AtomicBool,
+}
+
+impl LabelSets {
+    pub(super) fn new(caps: Arc<Caps>, most: usize, taken: HashSet<String>) -> Self {
+        Self {
+            caps,
+            most,
+            taken,
+            beyond: OnceLock::new(),
+            reported: AtomicBool::new(false),
+        }
+    }
+
+    /// Runs a user's code for labels; `None` if it panics.
+    pub(super) fn contain<T>(&self, code: impl FnOnce() -> T) -> Option<T> {
+        let result = catch_unwind(AssertUnwindSafe(code));
+        result
+            .inspect_err(|panic| {
+                self.report(&format!("panicked ({})", panic_message(&**panic)));
+            })
+            .ok()
+    }
+
+    fn report(&self, what: &str) {
+        if !self.reported.swap(true, Relaxed) {
+            log::error!(
+                "labels of one's own {what}: requests are counted without what is wrong; further faults of these labels are not logged"
+            );
+        }
+    }
+
+    fn cap(&self) -> &Cap {
+        &self.caps.label_sets
+    }
+
+    /// The pairs of names and values that `labels` encode to, but for those that would break the scrape.
+    fn pairs<L: RequestLabels>(&self, labels: L) -> Option<(L, Vec<(String, String)>)> {
+        let Some((labels, mut pairs)) = encoded(labels) else {
+            self.report("could not be encoded");
+            return None;
+        };
+        let mut names = HashSet::new();
+        pairs.retain(|(name, _)| {
+            let good = is_free_label_name(name) && !self.taken.contains(name) && names.insert(name.clone());
+            if !good {
+                self.report(&format!(
+                    "have a label whose name is not valid or is taken: {name:?}"
+                ));
+            }
+            good
+        });
+        Some((labels, pairs))
+    }
+
+    fn beyond(&self, pairs: Vec<(String, String)>) -> OwnLabels {
+        self.cap().count_beyond();
+        let beyond = self.beyond.get_or_init(|| {
+            let names = pairs.into_iter().map(|(name, _)| name);
+            let pairs: Vec<_> = names.map(|name| (name, OTHER.to_owned())).collect();
+            let text = text_of(&pairs).into();
+            OwnLabels::new(text, pairs)
+        });
+        beyond.clone()
+    }
+}
+
+/// Where one worker has the series of each label set.
+pub(super) struct WorkerLabels<L> {
+    sets: Arc<LabelSets>,
+    /// The numbers of the rows of series, by label set and the number of the route.
+    rows: RefCell<HashMap<(OwnLabels, usize), usize>>,
+    /// The same by the labels as they came, so that most need not be encoded.
+    known: RefCell<HashMap<(L, usize), Row>>,
+}
+
+#[derive(Clone)]
+struct Row {
+    number: usize,
+    labels: OwnLabels,
+}
+
+impl<L: RequestLabels> WorkerLabels<L> {
+    pub(super) fn new(sets: &Arc<LabelSets>) -> Self {
+        Self {
+            sets: Arc::clone(sets),
+            rows: RefCell::default(),
+            known: RefCell::default(),
+        }
+    }
+
+    /// The row for requests with these labels to the route of this number, and the labels as its series have them.
+    pub(super) fn row(&self, labels: Option<L>, route: usize) -> (usize, OwnLabels) {
+        let row = labels.and_then(|labels| self.sets.contain(|| self.find(labels, route)).flatten());
+        let row = row.unwrap_or_else(|| self.of(OwnLabels::NONE, route));
+        (row.number, row.labels)
+    }
+
+    fn find(&self, labels: L, route: usize) -> Option<Row> {
+        let key = (labels, route);
+        if let Some(row) = self.known.borrow().get(&key) {
+            return Some(row.clone());
+        }
+        let (labels, pairs) = self.sets.pairs(key.0)?;
+        let fit = |(_, value): &(String, String)| value.chars().nth(LONGEST_VALUE).is_none();
+        let most = if pairs.iter().all(fit) { self.sets.most } else { 0 };
+        let Some(text) = self.sets.cap().admit(&text_of(&pairs), most) else {
+            return Some(self.of(self.sets.beyond(pairs), route));
+        };
+        let row = self.of(OwnLabels::new(text, pairs), route);
+        let mut known = self.known.borrow_mut();
+        // Any number of labels may be encoded to the same text.
+        if known.len() < self.rows.borrow().len() + MOST_ALIASES {
+            known.insert((labels, route), row.clone());
+        }
+        Some(row)
+    }
+
+    fn of(&self, labels: OwnLabels, route: usize) -> Row {
+        let mut rows = self.rows.borrow_mut();
+        let next = rows.len();
+        let number = *rows.entry((labels.clone(), route)).or_insert(next);
+        Row { number, labels }
+    }
+}
+
+/// A name that a label of a family can have: `le` is that of the buckets.
+pub(super) fn is_free_label_name(name: &str) -> bool {
+    openmetrics::is_label_name(name) && name != "le"
+}
+
+/// One text for all sets of pairs that are the same to a scraper: in any order, and with or without labels that have no
+/// value.
+fn text_of(pairs: &[(String, String)]) -> String {
+    use fmt::Write as _;
+
+    let mut pairs: Vec<_> = pairs.iter().filter(|(_, value)| !value.is_empty()).collect();
+    pairs.sort();
+    pairs.iter().fold(String::new(), |mut text, (name, value)| {
+        let _ = write!(text, "{name}={value:?},");
+        text
+    })
+}
+
+/// Encodes `labels`, which only a registry can do, and reads the names and values back; `None` if that fails.
+fn encoded<L: RequestLabels>(labels: L) -> Option<(L, Vec<(String, String)>)> {
+    let labels = Arc::new(Mutex::new(labels));
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Sample(Arc::clone(&labels))));
+    let mut text = String::new();
+    text::encode_registry(&mut text, &registry).ok()?;
+    drop(registry);
+    let labels = Arc::into_inner(labels)?.into_inner();
+    let (_, sample) = text.split_once("\nsample{")?;
+    let mut pairs = Vec::new();
+    let read = openmetrics::read_labels(sample, |name, value| {
+        pairs.push((name.to_owned(), samples::unescape(value).into_owned()));
+        Ok(())
+    });
+    read.ok()?;
+    Some((labels, pairs))
+}
+
+/// One sample with these labels.
+struct Sample<L>(Arc<Mutex<L>>);
+
+impl<L> fmt::Debug for Sample<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sample").finish_non_exhaustive()
+    }
+}
+
+impl<L: RequestLabels> Collector for Sample<L> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let labels = &*self.0.lock();
+        encoder
+            .encode_descriptor("sample", "", None, MetricType::Gauge)?
+            .encode_family(labels)?
+            .encode_gauge(&1_i64)
+    }
+}

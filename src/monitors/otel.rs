@@ -1,0 +1,422 @@
+//! The metrics of the OpenTelemetry semantic conventions.
+
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::BTreeMap,
+    fmt, ptr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use actix_web::http::{StatusCode, Version};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabel as _, LabelSetEncoder},
+    metrics::MetricType,
+    registry::{Registry, Unit},
+};
+
+use crate::{
+    in_flight::{InFlight, InFlightTable},
+    monitor::{Ending, RequestEnd, RequestMonitor, RequestStart, ResponseStart},
+    monitors::families::Family,
+    route::RouteLabel,
+    series::{Attributes, Cut, Measures, More, Place, Series, SeriesKey, WorkerSeries},
+};
+
+/// Upper bounds in seconds: those of the conventions.
+const DURATION: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+
+/// Upper bounds in bytes: the conventions name none, so these are those of the OpenTelemetry SDKs.
+const SIZE: [f64; 15] = [
+    0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1e3, 2.5e3, 5e3, 7.5e3, 1e4,
+];
+
+/// Records the metrics of the OpenTelemetry semantic conventions for HTTP servers, under the names that they have in
+/// Prometheus.
+///
+/// | family | convention | type | attributes |
+/// | --- | --- | --- | --- |
+/// | `http_server_request_duration_seconds` | `http.server.request.duration` | histogram | all |
+/// | `http_server_active_requests` | `http.server.active_requests` | gauge | `http_request_method`, `url_scheme` |
+/// | `http_server_request_body_size_bytes` | `http.server.request.body.size` | histogram | all |
+/// | `http_server_response_body_size_bytes` | `http.server.response.body.size` | histogram | all |
+///
+/// | attribute | convention | value |
+/// | --- | --- | --- |
+/// | `error_type` | `error.type` | the status where it is 500 or above; else `panic` after a panic, `dropped` for a request that was dropped before there was a response, `body_failed` where the body of a response did; else absent |
+/// | `http_request_method` | `http.request.method` | as [`RequestEnd::method`]: what is not known is `_OTHER` |
+/// | `http_response_status_code` | `http.response.status_code` | the status, where there was a response |
+/// | `http_route` | `http.route` | as [`RequestEnd::route`], where a route matched |
+/// | `network_protocol_version` | `network.protocol.version` | `1.0`, `1.1` or `2` |
+/// | `url_scheme` | `url.scheme` | `https` where this server serves TLS itself, else `http` |
+///
+/// - Nothing is taken from what a client sends in a header: neither `server.address` and `server.port`, which are
+///   opt-in, nor the scheme from `Forwarded`, which the conventions prefer behind a proxy.
+/// - The name of the protocol is always `http`, and the conventions want it only where it is not.
+/// - The duration is that of [`RequestEnd::latency`]. That of a [long-lived](ResponseStart::is_long_lived) response ends
+///   with its head, and its sizes are observed when it ends.
+/// - The size of a request body is what the application read of it, that of a response body what was handed to the
+///   server, before any transfer coding. The first costs an allocation for each request that has a body.
+///
+/// The duration has the buckets of the conventions: 0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10
+/// seconds. For the sizes they name none; these are those of the OpenTelemetry SDKs: 0 5 10 25 50 75 100 250 500 750
+/// 1000 2500 5000 7500 10000 bytes. Semantic conventions 1.23 and later, in which these names are stable or, but for the
+/// duration, in development.
+///
+/// During a migration it runs beside the default monitor:
+///
+/// ```
+/// use actix_web::{App, test, web};
+/// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry, OtelMonitor};
+///
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), hr_prometheus::Error> {
+/// let registry = MetricsRegistry::new();
+/// let app = test::init_service(
+///     App::new()
+///         .app_data(registry.clone())
+///         .route("/hello/{name}", web::get().to(async || "hello"))
+///         .wrap(HrPrometheus::with_monitor::<(DefaultMonitor, OtelMonitor)>()),
+/// )
+/// .await;
+///
+/// let hello = test::TestRequest::get().uri("/hello/alice").to_request();
+/// test::call_and_read_body(&app, hello).await;
+/// let scrape = registry.encode()?;
+/// let counts: Vec<_> = scrape.lines().filter(|line| line.contains("_count{")).collect();
+/// let labels = r#"http_request_method="GET",http_response_status_code="200",http_route="/hello/{name}",network_protocol_version="1.1",url_scheme="http""#;
+/// assert_eq!(
+///     counts,
+///     [
+///         r#"request_latency_count{method="GET",path="/hello/{name}"} 1"#,
+///         &format!("http_server_request_duration_seconds_count{{{labels}}} 1"),
+///         &format!("http_server_request_body_size_bytes_count{{{labels}}} 1"),
+///         &format!("http_server_response_body_size_bytes_count{{{labels}}} 1"),
+///     ],
+/// );
+/// # Ok(())
+/// # }
+/// ```
+pub struct OtelMonitor {
+    recorded: Arc<Recorded>,
+    /// Made when the first request ends. A clone gets its own, so that each has one writer.
+    worker: OnceCell<WorkerSeries<OtelAttributes>>,
+    /// The table of the worker whose requests are active. A clone is for another worker.
+    table: RefCell<Weak<InFlightTable>>,
+}
+
+/// What the workers share, and what a scrape encodes.
+#[derive(Debug)]
+struct Recorded {
+    series: Arc<Series<OtelAttributes>>,
+    /// The requests of servers without TLS, and of those with it.
+    active: [InFlight; 2],
+    /// What stands for the route where none is shown: series are told apart by what is shown alone.
+    no_route: Arc<str>,
+    families: Families,
+}
+
+#[derive(Debug)]
+struct Families {
+    duration: Family,
+    active_requests: Family,
+    request_body_size: Family,
+    response_body_size: Family,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct OtelAttributes {
+    scheme: Scheme,
+    protocol_version: Option<&'static str>,
+    /// Whether a route matched.
+    has_route: bool,
+    /// Whether there was a response.
+    answered: bool,
+    error: Option<ErrorType>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ErrorType {
+    Status,
+    Panic,
+    Dropped,
+    BodyFailed,
+}
+
+impl Scheme {
+    const ALL: [Self; 2] = [Self::Http, Self::Https];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+impl ErrorType {
+    fn of_status(status: StatusCode) -> Option<Self> {
+        (status.as_u16() >= 500).then_some(Self::Status)
+    }
+
+    fn of_end(end: &RequestEnd<'_>) -> Option<Self> {
+        let of_status = end.answered.then(|| Self::of_status(end.status)).flatten();
+        of_status.or(match end.ending {
+            Ending::Panicked => Some(Self::Panic),
+            Ending::Failed => Some(Self::BodyFailed),
+            // A client that leaves during the body is no error of the server.
+            Ending::Dropped if !end.answered => Some(Self::Dropped),
+            Ending::Dropped | Ending::Completed => None,
+        })
+    }
+}
+
+impl Attributes for OtelAttributes {
+    #[inline]
+    fn same_in_row(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn encode(key: &SeriesKey<Self>, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        let Self {
+            scheme,
+            protocol_version,
+            has_route,
+            answered,
+            error,
+        } = key.attributes;
+        let error = error.map(|error| match error {
+            ErrorType::Status => key.status.as_str(),
+            ErrorType::Panic => "panic",
+            ErrorType::Dropped => "dropped",
+            ErrorType::BodyFailed => "body_failed",
+        });
+        let attributes = [
+            ("error_type", error),
+            ("http_request_method", Some(key.method)),
+            ("http_response_status_code", answered.then(|| key.status.as_str())),
+            ("http_route", has_route.then_some(&*key.route)),
+            ("network_protocol_version", protocol_version),
+            ("url_scheme", Some(scheme.as_str())),
+        ];
+        for (name, value) in attributes {
+            if let Some(value) = value {
+                (name, value).encode(encoder.encode_label())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OtelMonitor {
+    #[inline]
+    fn record(
+        &self,
+        in_flight: OtelInFlight,
+        (method, route, status): (&'static str, &RouteLabel, StatusCode),
+        (answered, error): (bool, Option<ErrorType>),
+        duration: Duration,
+    ) -> Place {
+        let attributes = OtelAttributes {
+            scheme: in_flight.scheme,
+            protocol_version: in_flight.protocol_version,
+            has_route: route.pattern.is_some(),
+            answered,
+            error,
+        };
+        let text = if attributes.has_route {
+            &route.text
+        } else {
+            &self.recorded.no_route
+        };
+        let key = (method, text, status, &attributes);
+        self.worker().record(route.id, key, duration, || {})
+    }
+
+    fn worker(&self) -> &WorkerSeries<OtelAttributes> {
+        self.worker
+            .get_or_init(|| WorkerSeries::new(&self.recorded.series))
+    }
+}
+
+impl Clone for OtelMonitor {
+    fn clone(&self) -> Self {
+        Self {
+            recorded: Arc::clone(&self.recorded),
+            worker: OnceCell::new(),
+            table: RefCell::default(),
+        }
+    }
+}
+
+impl fmt::Debug for OtelMonitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OtelMonitor").finish_non_exhaustive()
+    }
+}
+
+/// What the monitor remembers of a request under way.
+#[derive(Clone, Copy, Debug)]
+pub struct OtelInFlight {
+    scheme: Scheme,
+    protocol_version: Option<&'static str>,
+    /// Where it was recorded at its head, because it is long-lived.
+    recorded: Option<Place>,
+}
+
+impl RequestMonitor for OtelMonitor {
+    type InFlight = OtelInFlight;
+
+    fn register(registry: &mut Registry) -> Self {
+        let family = |name: &'static str, help, unit| Family {
+            unit,
+            cut: Cut::ALL,
+            ..Family::new(name.into(), help, Vec::new(), true)
+        };
+        let sizes = Some(&SIZE[..]);
+        let measures = Measures::latency(&DURATION).and_request_body(sizes);
+        let recorded = Arc::new(Recorded {
+            series: Series::new(measures.and_response_body(sizes)),
+            active: Default::default(),
+            no_route: "".into(),
+            families: Families {
+                duration: family(
+                    "http_server_request_duration",
+                    "Duration of HTTP server requests.",
+                    Some(Unit::Seconds),
+                ),
+                active_requests: family(
+                    "http_server_active_requests",
+                    "Number of active HTTP server requests.",
+                    None,
+                ),
+                request_body_size: family(
+                    "http_server_request_body_size",
+                    "Size of HTTP server request bodies.",
+                    Some(Unit::Bytes),
+                ),
+                response_body_size: family(
+                    "http_server_response_body_size",
+                    "Size of HTTP server response bodies.",
+                    Some(Unit::Bytes),
+                ),
+            },
+        });
+        registry.register_collector(Box::new(OtelCollector(Arc::clone(&recorded))));
+        Self {
+            recorded,
+            worker: OnceCell::new(),
+            table: RefCell::default(),
+        }
+    }
+
+    #[inline]
+    fn update_init_metrics(&self, request: &RequestStart<'_>) -> OtelInFlight {
+        let scheme = if request.request.app_config().secure() {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        };
+        // In the long run a comparison: a worker has one table.
+        if !ptr::eq(self.table.borrow().as_ptr(), Arc::as_ptr(request.table)) {
+            self.recorded.active[scheme as usize].add_table(request.table);
+            self.table.replace(Arc::downgrade(request.table));
+        }
+        let protocol_version = match request.request.version() {
+            Version::HTTP_11 => Some("1.1"),
+            Version::HTTP_2 => Some("2"),
+            Version::HTTP_10 => Some("1.0"),
+            Version::HTTP_3 => Some("3"),
+            Version::HTTP_09 => Some("0.9"),
+            _ => None,
+        };
+        OtelInFlight {
+            scheme,
+            protocol_version,
+            recorded: None,
+        }
+    }
+
+    #[inline]
+    fn update_response_metrics(&self, in_flight: &mut OtelInFlight, response: &ResponseStart<'_>) {
+        if response.is_long_lived() {
+            let status = response.status();
+            let key = (response.method, response.route_label(), status);
+            let outcome = (true, ErrorType::of_status(status));
+            in_flight.recorded = Some(self.record(*in_flight, key, outcome, response.elapsed()));
+        }
+    }
+
+    #[inline]
+    fn update_end_metrics(&self, in_flight: OtelInFlight, end: &RequestEnd<'_>) {
+        let place = in_flight.recorded.unwrap_or_else(|| {
+            let key = (end.method, end.route_label(), end.status);
+            let outcome = (end.answered, ErrorType::of_end(end));
+            self.record(in_flight, key, outcome, end.latency)
+        });
+        let sizes = More {
+            request_body: end.request_body_bytes,
+            response_body: Some(end.response_body_bytes),
+            time_to_head: None,
+        };
+        self.worker().observe(place, sizes);
+    }
+
+    fn counts_request_body(&self) -> bool {
+        true
+    }
+}
+
+/// Encodes all families from one snapshot, so that they agree.
+#[derive(Debug)]
+struct OtelCollector(Arc<Recorded>);
+
+impl Collector for OtelCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Recorded {
+            series,
+            active,
+            families,
+            ..
+        } = &*self.0;
+        let measures = series.measures();
+        let snapshot = series.snapshot();
+        let all = snapshot.all();
+        let encoder = &mut encoder;
+
+        let duration = &families.duration;
+        duration.encode_distribution(encoder, &all, &measures.latency)?;
+
+        let known = all
+            .iter()
+            .map(|totals| ((totals.key.method, totals.key.attributes.scheme), 0_i64));
+        let mut requests: BTreeMap<_, _> = known.collect();
+        for (scheme, active) in Scheme::ALL.into_iter().zip(active) {
+            active.for_each_method(|method| *requests.entry((method, scheme)).or_default() += 1);
+        }
+        let mut family = families.active_requests.begin(encoder, MetricType::Gauge)?;
+        for ((method, scheme), requests) in requests {
+            let labels = [("http_request_method", method), ("url_scheme", scheme.as_str())];
+            family.encode_family(&labels)?.encode_gauge(&requests)?;
+        }
+
+        for (family, distribution) in [
+            (&families.request_body_size, &measures.request_body),
+            (&families.response_body_size, &measures.response_body),
+        ] {
+            if let Some(distribution) = distribution {
+                family.encode_distribution(encoder, &all, distribution)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -15,7 +15,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,7 +23,8 @@ from collections import Counter, defaultdict
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-HOST = "127.0.0.1"
+from processes import HOST, check, end_after, eventually, free_port, process
+
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 # What Prometheus 2.42 asks for.
 ACCEPT = (
@@ -72,36 +72,6 @@ EXPECTED = {
 }
 # Connections for each combination of a route and a way to leave it.
 ABORTS = 10
-
-
-def check(holds, message):
-    if not holds:
-        sys.exit(f"FAILED: {message}")
-
-
-def eventually(what, seconds, attempt):
-    """The first answer of `attempt` that is not `None`; it is asked again until then."""
-    deadline = time.monotonic() + seconds
-    while (answer := attempt()) is None:
-        check(time.monotonic() < deadline, f"waited {seconds} s in vain: {what}")
-        time.sleep(0.1)
-    return answer
-
-
-@contextlib.contextmanager
-def process(arguments, log, stop, **options):
-    """A process that is ended, by its id, when the block is left."""
-    with log.open("w") as stderr:
-        child = subprocess.Popen(arguments, stderr=stderr, **options)
-    try:
-        yield child
-    finally:
-        child.send_signal(stop)
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
 
 
 class Quickstart:
@@ -200,11 +170,6 @@ def series(samples):
 
 def difference(after, before):
     return {key: n - before.get(key, 0) for key, n in after.items() if n != before.get(key, 0)}
-
-
-def free_port():
-    with socket.create_server((HOST, 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def press(quickstart):
@@ -384,13 +349,7 @@ def start_prometheus(stack, scratch, quickstart):
 
 
 def main():
-    def give_up(number, _):
-        sys.exit(f"FAILED: ended by {signal.Signals(number).name}")
-
-    signal.signal(signal.SIGTERM, give_up)
-    signal.signal(signal.SIGALRM, give_up)
-    # Nothing waits for ever, not even for a build.
-    signal.alarm(300)
+    end_after(300)
     with contextlib.ExitStack() as stack:
         scratch = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         quickstart, server, log = start_quickstart(stack, scratch)

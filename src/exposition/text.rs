@@ -7,9 +7,10 @@ use crate::exposition::{
     openmetrics::{Family, Kind},
 };
 
-/// What the Prometheus text format 0.0.4 does not have.
+/// The text format that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
+    /// OpenMetrics 1.0; but for `# EOF`, which ends all families.
     OpenMetrics,
     /// Prometheus text 0.0.4: HELP and TYPE on the names of samples, no UNIT, no exemplars, no `# EOF`.
     Prometheus,

@@ -33,10 +33,13 @@ use crate::{
 /// | `request_latency` | histogram, in seconds | `method`, `path` | from arrival to the last byte of the body handed to the server |
 /// | `requests_in_progress` | gauge | `method`, `path` | arrived and not yet ended |
 ///
-/// - `path` is the matched route, never what the client sent: `/users/{id}`, without the regular expressions of
+/// - `path` is the matched route, not what the client sent: `/users/{id}`, without the regular expressions of
 ///   parameters, `/` for a mount at the root, `unmatched` where no route matched. It is exact wherever there was a
-///   response. Without one, and in the gauge until there is one, it is the route that the path matches.
-/// - `method` is a method of RFC 9110, `PATCH` or `QUERY`; anything else is `_OTHER`.
+///   response. Without one, and in the gauge until there is one, it is the route that the path matches. The middleware
+///   can [keep values](crate::HrPrometheus::keep_params) of parameters, up to a cap, and call `unmatched`
+///   [something else](crate::HrPrometheus::unmatched).
+/// - `method` is a method of RFC 9110, `PATCH`, `QUERY` or one of
+///   [`extra_methods`](crate::HrPrometheus::extra_methods); anything else is `_OTHER`.
 /// - `status` is what the middleware passed on. A panic is 500. A request that was dropped before there was a
 ///   response is 499. A body that fails after a 200 stays 200.
 /// - A [long-lived](ResponseStart::is_long_lived) response is counted and timed when its head is sent; the gauge

@@ -97,7 +97,8 @@ const MOST_ALIASES: usize = 1_000;
 /// A registry takes 1,000 distinct label sets, or what
 /// [`max_label_sets`](crate::DefaultMonitorBuilder::max_label_sets) says. Beyond that a request is counted all the same:
 /// with `_OTHER` in every label, and in `hr_prometheus_requests_beyond_cap_total{cap="label_set"}`; the first such
-/// request is logged. So is a request with a value of more than 128 characters. A value that a client can choose freely still does not belong in a label: it would fill the cap.
+/// request is logged. A value of more than 128 characters is beyond the cap as well. A value that a client can choose
+/// freely still does not belong in a label: it would fill the cap.
 ///
 /// # When something is wrong
 ///

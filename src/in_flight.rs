@@ -11,9 +11,12 @@ use parking_lot::Mutex;
 use slab::Slab;
 
 use crate::{
-    kept_path::{Labelling, Shown},
     monitor::ScrapeStart,
-    route::{self, KnownRoutes, RouteLabel},
+    route::{
+        KnownRoutes, RouteLabel,
+        kept::{Labelling, Shown},
+        shown_on_this_thread,
+    },
 };
 
 /// How many requests a scrape labels before it lets the worker go on. A walk over 500 routes can take 0.07 ms.
@@ -192,7 +195,7 @@ impl InFlight {
             let mut requests = table.look();
             for seen in &mut requests {
                 seen.label(|path| {
-                    let shown = route::shown_on_this_thread(&table.labelling, path);
+                    let shown = shown_on_this_thread(&table.labelling, path);
                     let known = [&self.ended, table.labelling.options.special_routes()];
                     shown.or_else(|| table.labelling.shown(path, |path| KnownRoutes::find(known, path)))
                 });

@@ -1,17 +1,14 @@
 #![doc = include_str!("../README.md")]
 
-mod active_request;
 mod build_info;
 mod cap;
+mod endpoint;
 mod error;
 mod exposition;
 mod in_flight;
-mod kept_path;
 mod middleware;
 mod monitor;
 mod monitors;
-mod native;
-mod options;
 #[cfg(feature = "process")]
 mod process;
 mod registry;
@@ -26,8 +23,8 @@ pub use crate::build_info::register_build_info;
 pub use crate::process::process_metrics;
 
 pub use crate::{
+    endpoint::{metrics_scope, metrics_view},
     error::Error,
-    exposition::{metrics_scope, metrics_view},
     middleware::HrPrometheus,
     monitor::{
         Ending, Excluded, Monitors, RequestEnd, RequestMonitor, RequestStart, ResponseStart, ScrapeStart,

@@ -12,15 +12,18 @@ use prometheus_client::{
 use prost::Message as _;
 
 use crate::exposition::{
-    exemplars::{self, OfSeries},
-    openmetrics::{self, Kind, Reason, TakenNames},
-    render::{LeftOut, Rendered, contain},
+    exemplar::{MARK, OfSeries, are_labels, borrowed_by},
+    reader::{
+        BOUNDS_BELOW_ZERO, BOUNDS_DO_NOT_RISE, BUCKETS_DIFFER_FROM_COUNT, Kind, NO_METRIC_NAME, Reason,
+        TakenNames, check_counted, check_label, is_metric_name,
+    },
+    rendered::{LeftOut, Rendered, contain},
 };
 
 /// Encodes `registries` one after the other, each family with its length before it.
 pub(crate) fn render<'a>(registries: impl Iterator<Item = &'a Registry>) -> Rendered<Vec<u8>> {
     let mut rendered = Rendered::default();
-    let (families, lent) = exemplars::borrowed_by(|| {
+    let (families, lent) = borrowed_by(|| {
         let mut families = Vec::new();
         for registry in registries {
             match contain(|| prometheus_protobuf::encode(registry)) {
@@ -74,8 +77,8 @@ fn complete(
     taken: &mut TakenNames,
     lent: &[OfSeries],
 ) -> Result<(), Reason> {
-    if !openmetrics::is_metric_name(base_name(family)) {
-        return Err(openmetrics::NO_METRIC_NAME.into());
+    if !is_metric_name(base_name(family)) {
+        return Err(NO_METRIC_NAME.into());
     }
     let kind = match family.r#type() {
         MetricType::Counter => Kind::Counter,
@@ -85,7 +88,7 @@ fn complete(
     let is_untyped = family.r#type() == MetricType::Untyped;
     let mut seen = HashSet::new();
     for metric in &mut family.metric {
-        let mark = metric.label.pop_if(|label| label.name == exemplars::MARK);
+        let mark = metric.label.pop_if(|label| label.name == MARK);
         let lent = mark.and_then(|mark| lent.get(mark.value.parse::<usize>().ok()?));
         check_labels(&metric.label, kind)?;
         let mut labels: Vec<_> = metric
@@ -114,29 +117,29 @@ fn complete(
             .into());
         }
         if let Some(counter) = &mut metric.counter {
-            openmetrics::check_counted(counter.value)?;
+            check_counted(counter.value)?;
             replace_exemplar(&mut counter.exemplar, lent, 0);
         }
         if let Some(histogram) = &mut metric.histogram {
-            openmetrics::check_counted(histogram.sample_sum)?;
+            check_counted(histogram.sample_sum)?;
             if !histogram
                 .bucket
                 .is_sorted_by(|a, b| a.upper_bound < b.upper_bound)
             {
-                return Err(openmetrics::BOUNDS_DO_NOT_RISE.into());
+                return Err(BOUNDS_DO_NOT_RISE.into());
             }
             if histogram
                 .bucket
                 .first()
                 .is_some_and(|bucket| bucket.upper_bound < 0.0 || bucket.upper_bound.is_nan())
             {
-                return Err(openmetrics::BOUNDS_BELOW_ZERO.into());
+                return Err(BOUNDS_BELOW_ZERO.into());
             }
             // Without buckets it has native ones.
             if histogram.bucket.last().is_some_and(|last| {
                 last.upper_bound.is_finite() || last.cumulative_count != histogram.sample_count
             }) {
-                return Err(openmetrics::BUCKETS_DIFFER_FROM_COUNT.into());
+                return Err(BUCKETS_DIFFER_FROM_COUNT.into());
             }
             for (index, bucket) in histogram.bucket.iter_mut().enumerate() {
                 replace_exemplar(&mut bucket.exemplar, lent, index);
@@ -157,7 +160,7 @@ fn complete(
 fn check_labels(labels: &[model::LabelPair], kind: Kind) -> Result<(), Reason> {
     let mut names = Vec::new();
     for label in labels {
-        openmetrics::check_label(&label.name, &names, kind)?;
+        check_label(&label.name, &names, kind)?;
         names.push(&label.name);
     }
     Ok(())
@@ -178,7 +181,7 @@ fn replace_exemplar(exemplar: &mut Option<model::Exemplar>, lent: Option<&OfSeri
         });
     }
     let labels = |exemplar: &model::Exemplar| {
-        exemplars::are_labels(exemplar.label.iter().map(|label| (&*label.name, &*label.value)))
+        are_labels(exemplar.label.iter().map(|label| (&*label.name, &*label.value)))
     };
     if !exemplar.as_ref().is_some_and(labels) {
         *exemplar = None;

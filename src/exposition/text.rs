@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::exposition::{
-    exemplars::{self, OfSeries},
-    openmetrics::{Family, Kind},
+    exemplar::{OfSeries, write_samples},
+    reader::{Family, Kind},
 };
 
 /// The text format that is written.
@@ -50,7 +50,7 @@ pub(crate) fn write_family(text: &mut String, family: &Family<'_>, lent: &[OfSer
         }
     };
     if family.has_exemplars {
-        exemplars::write_samples(text, family, lent, dialect == Dialect::OpenMetrics);
+        write_samples(text, family, lent, dialect == Dialect::OpenMetrics);
     } else {
         text.push_str(family.samples);
     }

@@ -1,14 +1,12 @@
 //! The monitors that ship.
 
-mod builder;
-mod default;
-mod exemplars;
-mod families;
-mod labels;
+pub(crate) mod default;
 mod otel;
 
-pub use builder::DefaultMonitorBuilder;
-pub use default::DefaultMonitor;
-pub use families::Label;
-pub use labels::{NoLabels, RequestLabels};
+pub use default::{
+    DefaultMonitor,
+    builder::DefaultMonitorBuilder,
+    families::Label,
+    labels::{NoLabels, RequestLabels},
+};
 pub use otel::OtelMonitor;

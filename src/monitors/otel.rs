@@ -19,7 +19,7 @@ use prometheus_client::{
 use crate::{
     in_flight::{InFlight, InFlightTable},
     monitor::{Ending, RequestEnd, RequestMonitor, RequestStart, ResponseStart},
-    monitors::families::Family,
+    monitors::default::families::Family,
     route::RouteLabel,
     series::{Attributes, Cut, Measures, More, Place, Series, SeriesKey, WorkerSeries},
 };

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::exposition::openmetrics;
+use crate::exposition::reader::read_line;
 
 /// The sum over the samples of `text`, OpenMetrics as this crate encodes it, that are called `name` (or `name_total`)
 /// and have all of `labels`; `None` if there is none.
@@ -14,7 +14,7 @@ pub(crate) fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64
         };
         let rest = rest.strip_prefix("_total").unwrap_or(rest);
         let mut found = Vec::new();
-        let sample = openmetrics::read_line(rest, |name, value| {
+        let sample = read_line(rest, |name, value| {
             found.push((name, unescape(value)));
             Ok(())
         });

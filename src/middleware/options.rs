@@ -14,10 +14,10 @@ use actix_web::http::Method;
 use parking_lot::Mutex;
 
 use crate::{
-    Error, RequestStart,
     cap::{DEFAULT_MOST, OTHER},
-    monitor::panic_message,
-    route::{self, KnownRoutes, Place},
+    error::Error,
+    monitor::{RequestStart, panic_message},
+    route::{KnownRoutes, Place, UNMATCHED, known_method, places, text_of_pattern},
 };
 
 type Predicate = dyn Fn(&RequestStart<'_>) -> bool + Send + Sync;
@@ -53,7 +53,7 @@ impl Default for Options {
             kept: BTreeMap::new(),
             keeps_all: false,
             most_kept_paths: DEFAULT_MOST,
-            unmatched: route::UNMATCHED.into(),
+            unmatched: UNMATCHED.into(),
             special_routes: KnownRoutes::default(),
         }
     }
@@ -83,7 +83,7 @@ impl Options {
                 "{method:?} is not a method: write a token of RFC 9110, section 5.6.2, such as \"PURGE\""
             )));
         }
-        if method != OTHER && route::known_method(method).is_none() {
+        if method != OTHER && known_method(method).is_none() {
             self.extra_methods.push(method_text(method));
         }
         Ok(())
@@ -139,10 +139,10 @@ impl Options {
                 "a label begins with `/`, as \"/{label}\" does, or it is {:?}, that of requests without a route",
                 self.unmatched,
             )
-        } else if route::places(label).any(|(_, place)| place == Place::Regex) {
-            let label = route::text_of_pattern(label);
+        } else if places(label).any(|(_, place)| place == Place::Regex) {
+            let label = text_of_pattern(label);
             format!("regular expressions are left out of labels: write {label:?}")
-        } else if route::places(label)
+        } else if places(label)
             .last()
             .is_some_and(|(_, place)| place == Place::Name)
             || label.ends_with('{')
@@ -192,7 +192,7 @@ impl Options {
             return "GET";
         }
         let method = method.as_str();
-        route::known_method(method).unwrap_or_else(|| self.extra_method(method))
+        known_method(method).unwrap_or_else(|| self.extra_method(method))
     }
 
     #[cold]
@@ -232,7 +232,7 @@ impl fmt::Debug for Options {
 
 fn names_of_params(label: &str) -> Vec<String> {
     let mut names = Vec::new();
-    for (c, place) in route::places(label) {
+    for (c, place) in places(label) {
         match (place, names.last_mut()) {
             (Place::Bracket, _) if c == '{' => names.push(String::new()),
             (Place::Name, Some(name)) => name.push(c),
@@ -247,7 +247,7 @@ fn names_of_params(label: &str) -> Vec<String> {
 pub(crate) fn method_text(method: &str) -> &'static str {
     static METHODS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
-    if let Some(known) = route::known_method(method) {
+    if let Some(known) = known_method(method) {
         return known;
     }
     if method == OTHER {

@@ -10,7 +10,7 @@ use std::{
     hash::BuildHasher as _,
 };
 
-use crate::exposition::exemplars;
+use crate::exposition::exemplar::MARK;
 
 const HELP: &str = "# HELP ";
 
@@ -390,7 +390,7 @@ impl<'a> SampleReader<'a> {
         let mut label_count = 0;
         let mut is_marked = false;
         let sample = read_line(line, |name, value| {
-            if name == exemplars::MARK {
+            if name == MARK {
                 is_marked = true;
                 return Ok(());
             }

@@ -1,5 +1,7 @@
 //! Method and route labels: bounded by the application, never by what a client sends.
 
+pub(crate) mod kept;
+
 use std::{
     cell::{OnceCell, RefCell},
     collections::BTreeMap,
@@ -19,7 +21,7 @@ use parking_lot::Mutex;
 
 use crate::{
     cap::OTHER,
-    kept_path::{Kept, KeptParams, Labelling, Shown},
+    route::kept::{Kept, KeptParams, Labelling, Shown},
 };
 
 /// The label of a request that no route of the application matched, where nobody chose another.

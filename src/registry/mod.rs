@@ -23,16 +23,13 @@ use once_cell::sync::{Lazy, OnceCell};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 
-#[cfg(feature = "protobuf")]
-use crate::exposition::protobuf;
 use crate::{
-    Error,
     cap::{Caps, CapsCollector},
+    endpoint::{negotiation::Encoding, scrape::Scrapes},
+    error::Error,
     exposition::{
-        negotiation::Encoding,
-        render::{self, Rendered},
-        samples,
-        scrape::Scrapes,
+        line::sum,
+        rendered::{Rendered, render_text},
         text::Dialect,
     },
     monitor::{MonitorSet, ScrapeStart, panic_message},
@@ -227,7 +224,7 @@ impl MetricsRegistry {
     ///
     /// When called from within a registration or a scrape of the same registry.
     pub fn encode(&self) -> Result<String, Error> {
-        self.render_with(|parts, size| render::render_text(parts, Dialect::OpenMetrics, size))
+        self.render_with(|parts, size| render_text(parts, Dialect::OpenMetrics, size))
     }
 
     /// Encodes all families that are valid; those that are not are logged, once each.
@@ -235,11 +232,11 @@ impl MetricsRegistry {
         match encoding {
             Encoding::OpenMetrics => self.encode().map(Bytes::from),
             Encoding::PrometheusText => self
-                .render_with(|parts, size| render::render_text(parts, Dialect::Prometheus, size))
+                .render_with(|parts, size| render_text(parts, Dialect::Prometheus, size))
                 .map(Bytes::from),
             #[cfg(feature = "protobuf")]
             Encoding::PrometheusProtobuf => self
-                .render_with(|parts, _| protobuf::render(parts))
+                .render_with(|parts, _| crate::exposition::protobuf::render(parts))
                 .map(Bytes::from),
         }
     }
@@ -309,7 +306,7 @@ impl MetricsRegistry {
     /// ```
     #[must_use]
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        samples::sum(&self.encode().ok()?, name, labels)
+        sum(&self.encode().ok()?, name, labels)
     }
 
     /// The registry that the middleware and `/metrics` use for `request`.

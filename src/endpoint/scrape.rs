@@ -24,9 +24,8 @@ use prometheus_client::{
 };
 
 use crate::{
-    Error, MetricsRegistry,
-    exposition::{negotiation::Encoding, render::Rendered},
-    monitor::ScrapeStart,
+    endpoint::negotiation::Encoding, error::Error, exposition::rendered::Rendered, monitor::ScrapeStart,
+    registry::MetricsRegistry,
 };
 
 /// How long a scrape may take where the scraper does not say: the default time-out of Prometheus.

@@ -1,5 +1,7 @@
 //! Counts and distributions: each number is written by one worker, and merged with the others when somebody looks.
 
+pub(crate) mod native;
+
 use std::{
     cell::RefCell,
     cmp::Ordering,
@@ -16,8 +18,8 @@ use parking_lot::Mutex;
 use prometheus_client::encoding::LabelSetEncoder;
 
 use crate::{
-    exposition::exemplars::{Exemplar, OfSeries},
-    native::NativeBuckets,
+    exposition::exemplar::{Exemplar, OfSeries},
+    series::native::NativeBuckets,
 };
 
 /// What a monitor tells series apart by, beside method, route and status.

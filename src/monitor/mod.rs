@@ -27,9 +27,10 @@ use futures_util::future::LocalBoxFuture;
 use prometheus_client::registry::Registry;
 
 use crate::{
-    Error, MetricsRegistry,
+    error::Error,
     in_flight::InFlightTable,
-    route::{self, RouteLabel, Routes},
+    registry::MetricsRegistry,
+    route::{RouteLabel, Routes, arrived_path, label_in_table},
 };
 
 /// Records metrics of every request: the families, and what happens to them when a request starts and ends.
@@ -376,7 +377,7 @@ impl RequestStart<'_> {
     #[must_use]
     pub fn route(&self) -> &str {
         self.route.get_or_init(|| {
-            let path = route::arrived_path(self.request);
+            let path = arrived_path(self.request);
             if self.is_for_predicate {
                 return self.routes.text_before_cap(&path);
             }
@@ -597,7 +598,7 @@ impl ScrapeStart {
     /// options of a middleware do not apply: a registry, and so a scrape, can have several with different options.
     #[must_use]
     pub fn route(&self, path: &PathAndQuery) -> Option<String> {
-        route::label_in_table(self.request.resource_map(), path)
+        label_in_table(self.request.resource_map(), path)
     }
 }
 

@@ -1,5 +1,8 @@
 //! The middleware: what is chosen when it is made, and what it does when a request arrives.
 
+pub(crate) mod active_request;
+pub(crate) mod options;
+
 use std::{
     any::{TypeId, type_name},
     cell::OnceCell,
@@ -20,13 +23,16 @@ use actix_web::{
 use prometheus_client::registry::Registry;
 
 use crate::{
-    DefaultMonitor, Error, MetricsRegistry, Monitors, RequestStart,
-    active_request::{ActiveRequest, MeasuredBody, MeasuredResponse, SpareStates},
+    error::Error,
     in_flight::InFlightTable,
-    kept_path::Labelling,
-    monitor::MonitorSet,
-    options::Options,
-    route::Routes,
+    middleware::{
+        active_request::{ActiveRequest, MeasuredBody, MeasuredResponse, SpareStates},
+        options::Options,
+    },
+    monitor::{MonitorSet, Monitors, RequestStart},
+    monitors::default::DefaultMonitor,
+    registry::MetricsRegistry,
+    route::{Routes, kept::Labelling},
 };
 
 /// The middleware: records metrics of every request into the registry of the application.

@@ -9,9 +9,9 @@ use prometheus_client::{encoding, registry::Registry};
 
 use crate::{
     exposition::{
-        exemplars,
-        openmetrics::{self, Fault},
-        text::{self, Dialect},
+        exemplar::borrowed_by,
+        reader::{Fault, families},
+        text::{Dialect, is_as_encoded, write_family},
     },
     monitor::panic_message,
 };
@@ -69,7 +69,7 @@ pub(crate) fn render_text<'a>(
     size: usize,
 ) -> Rendered<String> {
     let mut rendered = Rendered::default();
-    let (encoded, lent) = exemplars::borrowed_by(|| {
+    let (encoded, lent) = borrowed_by(|| {
         let mut encoded = String::with_capacity(size);
         for registry in registries {
             let begin = encoded.len();
@@ -80,24 +80,23 @@ pub(crate) fn render_text<'a>(
         encoded
     });
 
-    let mut families = Vec::new();
-    for family in openmetrics::families(&encoded) {
+    let mut valid = Vec::new();
+    for family in families(&encoded) {
         match family {
-            Ok(family) => families.push(family),
+            Ok(family) => valid.push(family),
             Err(fault) => rendered.left_out.push(fault.into()),
         }
     }
-    rendered.samples = families.iter().map(|family| family.sample_count).sum();
+    rendered.samples = valid.iter().map(|family| family.sample_count).sum();
 
-    let is_as_encoded = dialect == Dialect::OpenMetrics
-        && rendered.left_out.is_empty()
-        && families.iter().all(text::is_as_encoded);
+    let is_as_encoded =
+        dialect == Dialect::OpenMetrics && rendered.left_out.is_empty() && valid.iter().all(is_as_encoded);
     let mut body = if is_as_encoded {
         encoded
     } else {
         let mut body = String::with_capacity(encoded.len());
-        for family in &families {
-            text::write_family(&mut body, family, &lent, dialect);
+        for family in &valid {
+            write_family(&mut body, family, &lent, dialect);
         }
         body
     };

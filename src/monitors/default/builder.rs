@@ -6,15 +6,17 @@ use actix_web::http::{Method, StatusCode};
 use prometheus_client::registry::Registry;
 
 use crate::{
-    DefaultMonitor, Error, RequestLabels, ResponseStart,
     cap::DEFAULT_MOST,
-    exposition::openmetrics::{Kind, is_metric_name},
-    monitors::{
+    error::Error,
+    exposition::reader::{Kind, is_metric_name},
+    middleware::options::method_text,
+    monitor::ResponseStart,
+    monitors::default::{
+        DefaultMonitor,
         exemplars::ExemplarSource,
         families::{Family, Label, Labels},
-        labels::{NoLabels, OwnLabels, is_free_label_name},
+        labels::{NoLabels, OwnLabels, RequestLabels, is_free_label_name},
     },
-    options::method_text,
     series::{Measures, SeriesKey},
 };
 

@@ -20,10 +20,12 @@ use prometheus_client::{
 
 use crate::{
     cap::OTHER,
-    exposition::exemplars::{Exemplar, OfSeries, lend},
+    exposition::exemplar::{Exemplar, OfSeries, lend},
     in_flight::InFlight,
-    native::NativeBuckets,
-    series::{Attributes, ByStatus, Cut, Distribution, SeriesKey, Totals, class, merge_latest},
+    series::{
+        Attributes, ByStatus, Cut, Distribution, SeriesKey, Totals, class, merge_latest,
+        native::NativeBuckets,
+    },
 };
 
 /// What a label of the default monitor says of a request.
@@ -43,23 +45,23 @@ pub enum Label {
 }
 
 /// The names of labels, and what stands under each.
-pub(super) type Labels = Vec<(Cow<'static, str>, Label)>;
+pub(crate) type Labels = Vec<(Cow<'static, str>, Label)>;
 
 /// One family as the scrape has it.
 #[derive(Clone, Debug)]
-pub(super) struct Family {
-    pub(super) name: Cow<'static, str>,
-    pub(super) help: &'static str,
+pub(crate) struct Family {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) help: &'static str,
     /// The encoder adds it to the name.
-    pub(super) unit: Option<Unit>,
-    pub(super) labels: Labels,
+    pub(crate) unit: Option<Unit>,
+    pub(crate) labels: Labels,
     /// What its series are told apart by.
-    pub(super) cut: Cut,
+    pub(crate) cut: Cut,
 }
 
 impl Family {
     /// A family with these labels, and what the attributes of the series add.
-    pub(super) fn new(name: Cow<'static, str>, help: &'static str, labels: Labels, attributes: bool) -> Self {
+    pub(crate) fn new(name: Cow<'static, str>, help: &'static str, labels: Labels, attributes: bool) -> Self {
         let has = |label| labels.iter().any(|(_, l)| *l == label);
         Self {
             cut: Cut {
@@ -82,7 +84,7 @@ impl Family {
     }
 
     /// Encodes how many requests each series has.
-    pub(super) fn encode_count<X: Attributes>(
+    pub(crate) fn encode_count<X: Attributes>(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         all: &[Totals<'_, X>],
@@ -116,7 +118,7 @@ impl Family {
     }
 
     /// Encodes what was observed of each series.
-    pub(super) fn encode_distribution<X: Attributes>(
+    pub(crate) fn encode_distribution<X: Attributes>(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         all: &[Totals<'_, X>],
@@ -211,7 +213,7 @@ impl Family {
         }));
     }
 
-    pub(super) fn begin<'a>(
+    pub(crate) fn begin<'a>(
         &'a self,
         encoder: &'a mut DescriptorEncoder<'_>,
         of_type: MetricType,
@@ -271,7 +273,7 @@ fn class_text(status: StatusCode) -> &'static str {
 }
 
 /// The requests in progress at one moment, by method and route.
-pub(super) struct InProgress {
+pub(crate) struct InProgress {
     requests: Vec<OfRoute>,
 }
 
@@ -284,7 +286,7 @@ struct OfRoute {
 
 impl InProgress {
     /// What runs, and nothing for each series that is known.
-    pub(super) fn look<X>(in_flight: &InFlight, all: &[Totals<'_, X>]) -> Self {
+    pub(crate) fn look<X>(in_flight: &InFlight, all: &[Totals<'_, X>]) -> Self {
         let now = Instant::now();
         let same = |a: &SeriesKey<X>, b: &SeriesKey<X>| (a.method, &a.route) == (b.method, &b.route);
         let known = all.chunk_by(|a, b| same(a.key, b.key)).map(|known| OfRoute {
@@ -307,14 +309,14 @@ impl InProgress {
     }
 
     /// Encodes how many they are.
-    pub(super) fn encode_number(&self, family: &Family, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    pub(crate) fn encode_number(&self, family: &Family, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         self.encode(family, encoder, |together| {
             together.iter().map(|of_route| of_route.requests).sum::<i64>()
         })
     }
 
     /// Encodes for how many seconds the oldest of them has run.
-    pub(super) fn encode_oldest(&self, family: &Family, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    pub(crate) fn encode_oldest(&self, family: &Family, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         self.encode(family, encoder, |together| {
             let oldest = together.iter().map(|of_route| of_route.oldest).max();
             oldest.unwrap_or_default().as_secs_f64()

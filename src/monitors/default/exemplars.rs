@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    exposition::exemplars::are_labels,
+    exposition::exemplar::are_labels,
     monitor::{RequestStart, ResponseStart, panic_message},
 };
 

@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::exposition::{
-    openmetrics::{self, Family, Kind, is_label_name},
-    samples,
+    line::unescape,
+    reader::{Family, Kind, is_label_name, read_labels, read_line},
 };
 
 /// The name of the label that marks a series; no label of anybody else can have it.
@@ -80,7 +80,7 @@ pub(crate) fn write_samples(text: &mut String, family: &Family<'_>, lent: &[OfSe
         let (name, behind) = line.split_at(line.find(['{', ' ']).unwrap_or(line.len()));
         // All lines of the family have been read before.
         let mut mark = None;
-        let Ok(sample) = openmetrics::read_line(behind, |name, value| {
+        let Ok(sample) = read_line(behind, |name, value| {
             if name == MARK {
                 mark = Some(value);
             }
@@ -147,8 +147,8 @@ fn write_exemplar(text: &mut String, exemplar: &Exemplar) {
 fn is_valid(exemplar: &str) -> bool {
     let mut labels = Vec::new();
     let text = exemplar.strip_prefix('{').unwrap_or_default();
-    let Ok(behind) = openmetrics::read_labels(text, |name, value| {
-        labels.push((name, samples::unescape(value)));
+    let Ok(behind) = read_labels(text, |name, value| {
+        labels.push((name, unescape(value)));
         Ok(())
     }) else {
         return false;

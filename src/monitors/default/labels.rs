@@ -25,7 +25,10 @@ use prometheus_client::{
 
 use crate::{
     cap::{Cap, Caps, LONGEST_VALUE, OTHER},
-    exposition::{openmetrics, samples},
+    exposition::{
+        line::unescape,
+        reader::{is_label_name, read_labels},
+    },
     monitor::{RequestStart, ResponseStart, panic_message},
     series::{Attributes, SeriesKey},
 };
@@ -350,7 +353,7 @@ impl<L: RequestLabels> WorkerLabels<L> {
 
 /// A name that a label of a family can have: `le` is that of the buckets.
 pub(super) fn is_free_label_name(name: &str) -> bool {
-    openmetrics::is_label_name(name) && name != "le"
+    is_label_name(name) && name != "le"
 }
 
 /// One text for all sets of pairs that are the same to a scraper: in any order, and with or without labels that have no
@@ -377,8 +380,8 @@ fn encoded<L: RequestLabels>(labels: L) -> Option<(L, Vec<(String, String)>)> {
     let labels = Arc::into_inner(labels)?.into_inner();
     let (_, sample) = text.split_once("\nsample{")?;
     let mut pairs = Vec::new();
-    let read = openmetrics::read_labels(sample, |name, value| {
-        pairs.push((name.to_owned(), samples::unescape(value).into_owned()));
+    let read = read_labels(sample, |name, value| {
+        pairs.push((name.to_owned(), unescape(value).into_owned()));
         Ok(())
     });
     read.ok()?;

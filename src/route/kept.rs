@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use crate::{
     cap::{Caps, LONGEST_VALUE, OTHER},
-    options::Options,
-    route::{self, Place},
+    middleware::options::Options,
+    route::{Place, captured_as, decoded, matcher, places, text_of_pattern},
 };
 
 /// How the requests of one middleware are labelled in one worker: by its options, wherever somebody looks.
@@ -58,7 +58,7 @@ impl Labelling {
         }
         let mut kept = self.kept.lock();
         let params = kept
-            .entry(route::text_of_pattern(pattern))
+            .entry(text_of_pattern(pattern))
             .or_insert_with_key(|route| KeptParams::of(route, &self.options).map(Arc::new))
             .clone()?;
         params.learn(pattern);
@@ -70,7 +70,7 @@ impl Labelling {
         if self.options.excludes_route(path) {
             return Kept::LeftOut;
         }
-        if let Some(pattern) = find(path).filter(|pattern| route::text_of_pattern(pattern) == path) {
+        if let Some(pattern) = find(path).filter(|pattern| text_of_pattern(pattern) == path) {
             return Kept::Route(pattern);
         }
         let caps = self.caps.as_ref();
@@ -87,9 +87,9 @@ impl Labelling {
     /// What a request in progress is shown as: the label that it is counted under, if the route with the pattern that
     /// `find` gives for its path is the one that serves it. `None` if there is no such route.
     pub(crate) fn shown(&self, path: &PathAndQuery, find: impl Fn(&str) -> Option<String>) -> Option<Shown> {
-        let path = route::decoded(path);
+        let path = decoded(path);
         let pattern = find(path.path())?;
-        let route = route::text_of_pattern(&pattern);
+        let route = text_of_pattern(&pattern);
         if self.options.excludes_route(&route) {
             return Some(Shown::LeftOut);
         }
@@ -146,7 +146,7 @@ impl KeptParams {
         let mut pieces = Vec::new();
         let (mut text, mut name) = (String::new(), String::new());
         let mut params = 0;
-        for (c, place) in route::places(route) {
+        for (c, place) in places(route) {
             match place {
                 Place::Static => text.push(c),
                 Place::Name => name.push(c),
@@ -158,7 +158,7 @@ impl KeptParams {
                     if options.keeps(route, &name) {
                         pieces.push(Piece::Text(std::mem::take(&mut text)));
                         pieces.push(Piece::Value {
-                            captured_as: route::captured_as(params),
+                            captured_as: captured_as(params),
                             collapsed,
                         });
                     } else {
@@ -188,7 +188,7 @@ impl KeptParams {
         if matchers.iter().any(|(known, _)| **known == *pattern) {
             return;
         }
-        let make = |make| route::matcher(pattern, make);
+        let make = |make| matcher(pattern, make);
         let matcher = Matcher {
             whole: make(ResourceDef::new),
             mount: (!pattern.ends_with("}*"))

@@ -1,5 +1,10 @@
 //! The three metrics of the original.
 
+pub(crate) mod builder;
+mod exemplars;
+pub(crate) mod families;
+pub(crate) mod labels;
+
 use std::{
     cell::{OnceCell, RefCell},
     fmt, ptr,
@@ -12,15 +17,15 @@ use futures_util::future::LocalBoxFuture;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use crate::{
-    MetricsRegistry, RequestLabels,
     in_flight::{InFlight, InFlightTable},
     monitor::{RequestEnd, RequestMonitor, RequestStart, ResponseStart, ScrapeStart},
-    monitors::{
+    monitors::default::{
         builder::{Config, DefaultMonitorBuilder, Families},
         exemplars::{ExemplarLabels, Exemplars},
         families::InProgress,
-        labels::{self, LabelSets, NoLabels, OwnLabels, WorkerLabels},
+        labels::{LabelSets, NoLabels, OwnLabels, RequestLabels, WorkerLabels, is_none},
     },
+    registry::MetricsRegistry,
     route::RouteLabel,
     series::{More, Place, Series, WorkerSeries, nanos},
 };
@@ -90,8 +95,8 @@ impl DefaultMonitor {
 }
 
 impl<L: RequestLabels> DefaultMonitor<L> {
-    pub(super) fn new(config: &Config, registry: &mut Registry) -> Self {
-        let has_labels = !labels::is_none::<L>();
+    fn new(config: &Config, registry: &mut Registry) -> Self {
+        let has_labels = !is_none::<L>();
         // Only who has labels of one's own is under a cap, and then the scrape shows it.
         let caps = MetricsRegistry::in_use().filter(|_| has_labels);
         let caps = caps.map(|registry| registry.caps()).unwrap_or_default();
@@ -132,7 +137,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
     ) -> Place {
         let worker = self.worker();
         let on_first = || self.recorded.in_flight.add_route(route);
-        if labels::is_none::<L>() {
+        if is_none::<L>() {
             let key = (method, &route.text, status, &OwnLabels::NONE);
             return worker.series.record(route.id, key, latency, on_first);
         }
@@ -145,7 +150,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
     fn arrive(&self, request: &RequestStart<'_>) -> DefaultInFlight<L> {
         let of_request = |exemplars: &Exemplars| exemplars.at_arrival(request);
         let exemplar = self.recorded.exemplars.as_ref().and_then(of_request);
-        if labels::is_none::<L>() && exemplar.is_none() {
+        if is_none::<L>() && exemplar.is_none() {
             return DefaultInFlight(None);
         }
         DefaultInFlight(Some(Box::new(Remembered {
@@ -276,7 +281,7 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
             self.recorded.in_flight.add_table(request.table);
             self.table.replace(Arc::downgrade(request.table));
         }
-        if labels::is_none::<L>() && !self.has_more {
+        if is_none::<L>() && !self.has_more {
             return DefaultInFlight(None);
         }
         self.arrive(request)
@@ -284,7 +289,7 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
 
     #[inline]
     fn update_response_metrics(&self, in_flight: &mut DefaultInFlight<L>, response: &ResponseStart<'_>) {
-        if self.has_more || !labels::is_none::<L>() || response.is_long_lived() {
+        if self.has_more || !is_none::<L>() || response.is_long_lived() {
             self.remember(&mut in_flight.0, response);
         }
     }

@@ -1,0 +1,194 @@
+//! `/metrics`.
+
+pub(crate) mod negotiation;
+pub(crate) mod scrape;
+
+use std::convert::Infallible;
+
+use actix_web::{
+    HttpRequest, HttpResponse, Scope,
+    body::{MessageBody, SizedStream},
+    http::header,
+    rt::task::yield_now,
+    web::{self, Bytes},
+};
+use futures_util::stream;
+
+use crate::{
+    endpoint::{
+        negotiation::negotiate,
+        scrape::{Failure, scrape},
+    },
+    registry::MetricsRegistry,
+};
+
+/// How many bytes of a scrape are handed to the server at once.
+const CHUNK_SIZE: usize = 32 * 1024;
+
+/// Serves the metrics under `/metrics`, as OpenMetrics or in the format that the client likes better.
+///
+/// An ordinary [`Scope`]: wrap authentication around it, nest it in another scope, or put it into an application on
+/// another port. Answers GET and HEAD, other methods with 405. It needs no middleware; without one the scrape has
+/// what else is registered. See [`metrics_view`] for what is served, and for another path.
+///
+/// ```
+/// use actix_web::{App, test};
+/// use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_scope};
+///
+/// # #[actix_web::main]
+/// # async fn main() {
+/// let app = test::init_service(
+///     App::new()
+///         .app_data(MetricsRegistry::new())
+///         .service(metrics_scope()),
+/// )
+/// .await;
+///
+/// let scrape = test::TestRequest::get().uri("/metrics").to_request();
+/// assert_eq!(test::call_and_read_body(&app, scrape).await, "# EOF\n");
+/// # }
+/// ```
+pub fn metrics_scope() -> Scope {
+    web::scope("/metrics").service(
+        web::resource("")
+            .route(web::get().to(metrics_view))
+            .route(web::head().to(metrics_view)),
+    )
+}
+
+/// Serves the metrics: the handler behind [`metrics_scope`], for any other path.
+///
+/// Scrapes the registry in the application's data, else [`MetricsRegistry::global`]: the one that the middleware of
+/// the same application uses.
+///
+/// # Formats
+///
+/// The one that `Accept` likes best, as RFC 9110 weighs it:
+///
+/// | asked for | answered |
+/// | --- | --- |
+/// | `application/openmetrics-text`, `version=1.0.0` or `0.0.1` | OpenMetrics text of that version |
+/// | `text/plain`, `version=0.0.4` | Prometheus text 0.0.4 |
+/// | `application/vnd.google.protobuf`, `proto=io.prometheus.client.MetricFamily`, `encoding=delimited` | Prometheus protobuf, with the feature `protobuf` |
+/// | `*/*`, no `Accept`, or nothing of these | OpenMetrics 1.0.0: scrapers do not handle 406 |
+/// | `text/html`, so a browser | Prometheus text 0.0.4, which it displays |
+///
+/// Protobuf is sent only when asked for by name. An `escaping` that leaves classic names as they are is confirmed in the
+/// `Content-Type`; other names are not served. `Vary` says that `Accept` chose. Exemplars are in OpenMetrics and in
+/// protobuf.
+///
+/// # What is left out
+///
+/// What would break the format, so that the rest can be used. Checked at every scrape: the names of families, of their
+/// samples and of labels, names that are taken twice, series and labels that come twice, counts and sums that are
+/// negative or not a number, buckets that do not rise up to `+Inf`, and exemplars of more than 128 characters, of which
+/// only the exemplar goes. Help texts are escaped. A metric or collector that fails or panics is left out with what was
+/// registered behind it in the same registration (in protobuf with all of that registration), so give each collector its
+/// own [`register_with`](MetricsRegistry::register_with). Each is logged once, with its name and what to do.
+///
+/// # Time
+///
+/// Rendered in the blocking pool, and sent piece by piece: other requests of the worker go on meanwhile. Scrapes
+/// that come while one is rendered get the same. What takes longer than 10 seconds, or than nine tenths of the time that
+/// the scraper announces in `X-Prometheus-Scrape-Timeout-Seconds`, is answered with 503 and the reason.
+///
+/// # Compression
+///
+/// Is left to actix-web's `Compress`: around [`metrics_scope()`], around the whole application, or both.
+///
+/// ```
+/// use actix_web::{App, http::header, middleware::Compress, test};
+/// use hr_prometheus::{MetricsRegistry, metrics_scope};
+///
+/// # #[actix_web::main]
+/// # async fn main() {
+/// let app = test::init_service(
+///     App::new()
+///         .app_data(MetricsRegistry::new())
+///         .service(metrics_scope().wrap(Compress::default())),
+/// )
+/// .await;
+///
+/// let scrape = test::TestRequest::get().uri("/metrics").insert_header((header::ACCEPT_ENCODING, "gzip"));
+/// let response = test::call_service(&app, scrape.to_request()).await;
+/// assert_eq!(response.headers().get(header::CONTENT_ENCODING), Some(&header::HeaderValue::from_static("gzip")));
+/// # }
+/// ```
+///
+/// # Examples
+///
+/// ```
+/// use actix_web::{App, http::header, test, web};
+/// use hr_prometheus::{MetricsRegistry, metrics_view, prometheus_client::metrics::counter::Counter};
+///
+/// # #[actix_web::main]
+/// # async fn main() {
+/// let registry = MetricsRegistry::new();
+/// registry.register_with(|registry| {
+///     registry.register("orders", "Orders placed", Counter::<u64>::default());
+/// });
+/// let app = test::init_service(
+///     App::new()
+///         .app_data(registry)
+///         .route("/internal/prometheus", web::get().to(metrics_view)),
+/// )
+/// .await;
+///
+/// let scrape = test::TestRequest::get().uri("/internal/prometheus");
+/// let scrape = scrape.insert_header((header::ACCEPT, "text/plain;version=0.0.4"));
+/// assert_eq!(
+///     test::call_and_read_body(&app, scrape.to_request()).await,
+///     "# HELP orders_total Orders placed.\n# TYPE orders_total counter\norders_total 0\n",
+/// );
+/// # }
+/// ```
+pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
+    let registry = MetricsRegistry::of(&request);
+    let negotiated = negotiate(&request);
+    let (mut response, kind, reason) = match scrape(&registry, request, negotiated.encoding).await {
+        Ok(body) => {
+            return HttpResponse::Ok()
+                .insert_header((header::CONTENT_TYPE, negotiated.content_type))
+                .insert_header((header::VARY, "Accept"))
+                .body(in_chunks(body));
+        }
+        Err(Failure::TimedOut(limit)) => {
+            let reason = format!(
+                "the metrics could not be rendered within {limit:?}: a collector or a `prepare_scrape` is slow"
+            );
+            (
+                HttpResponse::ServiceUnavailable(),
+                "a scrape that timed out",
+                reason,
+            )
+        }
+        Err(Failure::Failed(error)) => (
+            HttpResponse::InternalServerError(),
+            "a scrape that failed",
+            error.to_string(),
+        ),
+    };
+    // A client can make any number of them fail, by the time that it allows.
+    if registry.is_first(kind) {
+        log::error!("{kind}: {reason}; further ones are not logged");
+    }
+    response
+        .insert_header(header::ContentType::plaintext())
+        .insert_header((header::VARY, "Accept"))
+        .body(reason)
+}
+
+/// A body that is handed to the server piece by piece, with other tasks of the worker in between: they need not wait
+/// until a large scrape has been sent.
+fn in_chunks(body: Bytes) -> impl MessageBody {
+    let size = body.len() as u64;
+    let chunks = stream::unfold(body, async |mut body| {
+        if body.is_empty() {
+            return None;
+        }
+        yield_now().await;
+        let chunk = body.split_to(body.len().min(CHUNK_SIZE));
+        Some((Ok::<_, Infallible>(chunk), body))
+    });
+    SizedStream::new(size, chunks)
+}

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use slab::Slab;
 
 use crate::{
-    monitor::ScrapeStart,
+    monitor::hooks::ScrapeStart,
     route::{
         KnownRoutes, RouteLabel,
         kept::{Labelling, Shown},

@@ -9,6 +9,7 @@ mod in_flight;
 mod middleware;
 mod monitor;
 mod monitors;
+mod panics;
 #[cfg(feature = "process")]
 mod process;
 mod registry;
@@ -26,8 +27,11 @@ pub use crate::{
     endpoint::{metrics_scope, metrics_view},
     error::Error,
     middleware::HrPrometheus,
+    middleware::exclusion::Excluded,
     monitor::{
-        Ending, Excluded, Monitors, RequestEnd, RequestMonitor, RequestStart, ResponseStart, ScrapeStart,
+        RequestMonitor,
+        hooks::{Ending, RequestEnd, RequestStart, ResponseStart, ScrapeStart},
+        set::Monitors,
     },
     monitors::{DefaultMonitor, DefaultMonitorBuilder, Label, NoLabels, OtelMonitor, RequestLabels},
     registry::MetricsRegistry,

@@ -24,8 +24,8 @@ use prometheus_client::{
 };
 
 use crate::{
-    endpoint::negotiation::Encoding, error::Error, exposition::rendered::Rendered, monitor::ScrapeStart,
-    registry::MetricsRegistry,
+    endpoint::negotiation::Encoding, error::Error, exposition::rendered::Rendered,
+    monitor::hooks::ScrapeStart, registry::MetricsRegistry,
 };
 
 /// How long a scrape may take where the scraper does not say: the default time-out of Prometheus.

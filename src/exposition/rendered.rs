@@ -13,7 +13,7 @@ use crate::{
         reader::{Fault, families},
         text::{Dialect, is_as_encoded, write_family},
     },
-    monitor::panic_message,
+    panics::panic_message,
 };
 
 /// The body of a scrape, and what is in it.

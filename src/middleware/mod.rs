@@ -1,38 +1,26 @@
 //! The middleware: what is chosen when it is made, and what it does when a request arrives.
 
 pub(crate) mod active_request;
+pub(crate) mod exclusion;
 pub(crate) mod options;
+pub(crate) mod response;
+pub(crate) mod service;
+pub(crate) mod worker;
 
 use std::{
     any::{TypeId, type_name},
-    cell::OnceCell,
     fmt,
-    future::{Ready, ready},
-    rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
-    time::Instant,
 };
 
-use actix_service::{Service, Transform};
-use actix_web::{
-    HttpRequest,
-    body::MessageBody,
-    dev::{ServiceRequest, ServiceResponse},
-};
 use prometheus_client::registry::Registry;
 
 use crate::{
     error::Error,
-    in_flight::InFlightTable,
-    middleware::{
-        active_request::{ActiveRequest, MeasuredBody, MeasuredResponse, SpareStates},
-        options::Options,
-    },
-    monitor::{MonitorSet, Monitors, RequestStart},
+    middleware::options::Options,
+    monitor::{hooks::RequestStart, set::Monitors},
     monitors::default::DefaultMonitor,
     registry::MetricsRegistry,
-    route::{Routes, kept::Labelling},
 };
 
 /// The middleware: records metrics of every request into the registry of the application.
@@ -552,116 +540,5 @@ impl<M: Monitors> fmt::Debug for HrPrometheus<M> {
             .field("monitor", &type_name::<M>())
             .field("registry", &self.registry)
             .finish_non_exhaustive()
-    }
-}
-
-impl<N, B, M> Transform<N, ServiceRequest> for HrPrometheus<M>
-where
-    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
-    B: MessageBody,
-    M: Monitors,
-{
-    type Response = ServiceResponse<MeasuredBody<B, M::Set>>;
-    type Error = actix_web::Error;
-    type InitError = ();
-    type Transform = HrPrometheusService<N, M>;
-    type Future = Ready<Result<Self::Transform, Self::InitError>>;
-
-    fn new_transform(&self, next: N) -> Self::Future {
-        ready(Ok(HrPrometheusService {
-            next,
-            metrics: self.clone(),
-            worker: OnceCell::new(),
-        }))
-    }
-}
-
-/// The middleware in one worker.
-pub struct HrPrometheusService<N, M: Monitors> {
-    next: N,
-    metrics: HrPrometheus<M>,
-    /// Made at the first request: before it nothing shows the application's data or its routes.
-    worker: OnceCell<Rc<Worker<M::Set>>>,
-}
-
-/// What the requests of one worker share.
-pub(crate) struct Worker<S: MonitorSet> {
-    pub(crate) monitors: S,
-    pub(crate) options: Arc<Options>,
-    pub(crate) has_predicates: bool,
-    pub(crate) routes: Rc<Routes>,
-    pub(crate) counts_request_body: bool,
-    pub(crate) in_flight: Arc<InFlightTable>,
-    pub(crate) spare_states: SpareStates<S>,
-}
-
-impl<S: MonitorSet> Worker<S> {
-    #[inline]
-    pub(crate) fn start<'a>(
-        &'a self,
-        request: &'a ServiceRequest,
-        method: &'static str,
-        is_for_predicate: bool,
-    ) -> RequestStart<'a> {
-        RequestStart {
-            request,
-            method,
-            table: &self.in_flight,
-            routes: &self.routes,
-            route: OnceCell::new(),
-            is_for_predicate,
-        }
-    }
-
-    /// Whether a predicate leaves this request out.
-    #[cold]
-    pub(crate) fn excludes(&self, request: &ServiceRequest, method: &'static str) -> bool {
-        self.options.excludes(&self.start(request, method, true))
-    }
-}
-
-impl<N, M: Monitors> HrPrometheusService<N, M> {
-    fn worker(&self, request: &HttpRequest) -> &Rc<Worker<M::Set>> {
-        self.worker.get_or_init(|| {
-            let registry = self.metrics.registry.clone();
-            let registry = registry.unwrap_or_else(|| MetricsRegistry::of(request));
-            // A monitor that cannot be registered is off, which the registry has logged; requests are served.
-            let monitors = (self.metrics.source)(&registry, &mut Vec::new()).for_worker();
-            let options = Arc::clone(&self.metrics.options);
-            let caps = options.keeps_params().then(|| registry.caps());
-            let labelling = Arc::new(Labelling::new(Arc::clone(&options), caps));
-            Rc::new(Worker {
-                counts_request_body: monitors.counts_request_body(),
-                monitors,
-                has_predicates: options.has_predicates(),
-                options,
-                routes: Routes::of(request, &labelling),
-                in_flight: Arc::new(InFlightTable::new(labelling)),
-                spare_states: SpareStates::new(),
-            })
-        })
-    }
-}
-
-impl<N, B, M> Service<ServiceRequest> for HrPrometheusService<N, M>
-where
-    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
-    B: MessageBody,
-    M: Monitors,
-{
-    type Response = ServiceResponse<MeasuredBody<B, M::Set>>;
-    type Error = actix_web::Error;
-    type Future = MeasuredResponse<N::Future, M::Set>;
-
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.next.poll_ready(cx)
-    }
-
-    fn call(&self, mut request: ServiceRequest) -> Self::Future {
-        let arrived = Instant::now();
-        let worker = self.worker(request.request());
-        let mut active = ActiveRequest::begin(worker, &mut request, arrived);
-        let response = active.run(|| self.next.call(request));
-        MeasuredResponse::new(response, active)
     }
 }

@@ -16,7 +16,8 @@ use parking_lot::Mutex;
 use crate::{
     cap::{DEFAULT_MOST, OTHER},
     error::Error,
-    monitor::{RequestStart, panic_message},
+    monitor::hooks::RequestStart,
+    panics::panic_message,
     route::{KnownRoutes, Place, UNMATCHED, known_method, places, text_of_pattern},
 };
 

@@ -18,10 +18,18 @@ use prometheus_client::{
 
 use crate::{
     in_flight::{InFlight, InFlightTable},
-    monitor::{Ending, RequestEnd, RequestMonitor, RequestStart, ResponseStart},
+    monitor::{
+        RequestMonitor,
+        hooks::{Ending, RequestEnd, RequestStart, ResponseStart},
+    },
     monitors::default::families::Family,
     route::RouteLabel,
-    series::{Attributes, Cut, Measures, More, Place, Series, SeriesKey, WorkerSeries},
+    series::{
+        Attributes, Series, SeriesKey,
+        grouping::Cut,
+        measures::Measures,
+        worker::{More, Place, WorkerSeries},
+    },
 };
 
 /// Upper bounds in seconds: those of the conventions.

@@ -32,7 +32,8 @@ use crate::{
         rendered::{Rendered, render_text},
         text::Dialect,
     },
-    monitor::{MonitorSet, ScrapeStart, panic_message},
+    monitor::{hooks::ScrapeStart, set::MonitorSet},
+    panics::panic_message,
 };
 
 /// How much of what is left out is logged, at the most: a collector may make up names.

@@ -10,14 +10,14 @@ use crate::{
     error::Error,
     exposition::reader::{Kind, is_metric_name},
     middleware::options::method_text,
-    monitor::ResponseStart,
+    monitor::hooks::ResponseStart,
     monitors::default::{
         DefaultMonitor,
         exemplars::ExemplarSource,
         families::{Family, Label, Labels},
         labels::{NoLabels, OwnLabels, RequestLabels, is_free_label_name},
     },
-    series::{Measures, SeriesKey},
+    series::{SeriesKey, measures::Measures},
 };
 
 /// Upper bounds in seconds: those of the Python package.

@@ -11,7 +11,8 @@ use std::{
 
 use crate::{
     exposition::exemplar::are_labels,
-    monitor::{RequestStart, ResponseStart, panic_message},
+    monitor::hooks::{RequestStart, ResponseStart},
+    panics::panic_message,
 };
 
 /// The labels of one exemplar.

@@ -23,7 +23,10 @@ use crate::{
     exposition::exemplar::{Exemplar, OfSeries, lend},
     in_flight::InFlight,
     series::{
-        Attributes, ByStatus, Cut, Distribution, SeriesKey, Totals, class, merge_latest,
+        Attributes, SeriesKey, Totals,
+        grouping::{ByStatus, Cut, class},
+        measures::Distribution,
+        merge_latest,
         native::NativeBuckets,
     },
 };

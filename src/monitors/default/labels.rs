@@ -29,7 +29,8 @@ use crate::{
         line::unescape,
         reader::{is_label_name, read_labels},
     },
-    monitor::{RequestStart, ResponseStart, panic_message},
+    monitor::hooks::{RequestStart, ResponseStart},
+    panics::panic_message,
     series::{Attributes, SeriesKey},
 };
 

@@ -18,7 +18,10 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, regis
 
 use crate::{
     in_flight::{InFlight, InFlightTable},
-    monitor::{RequestEnd, RequestMonitor, RequestStart, ResponseStart, ScrapeStart},
+    monitor::{
+        RequestMonitor,
+        hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart},
+    },
     monitors::default::{
         builder::{Config, DefaultMonitorBuilder, Families},
         exemplars::{ExemplarLabels, Exemplars},
@@ -27,7 +30,11 @@ use crate::{
     },
     registry::MetricsRegistry,
     route::RouteLabel,
-    series::{More, Place, Series, WorkerSeries, nanos},
+    series::{
+        Series,
+        measures::nanos,
+        worker::{More, Place, WorkerSeries},
+    },
 };
 
 /// Records `request_count`, `request_latency` and `requests_in_progress`: what [`HrPrometheus`] does by default.

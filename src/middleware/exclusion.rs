@@ -1,0 +1,99 @@
+//! Requests that are left out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use actix_web::{HttpMessage as _, HttpRequest, dev::Extensions};
+
+/// Leaves a request out of the metrics after it has begun.
+///
+/// A handler or an inner middleware puts it into the extensions of the request or of the response. The request is
+/// then neither counted nor timed, and [`RequestMonitor::forget`] is called in place of the end; the gauge of
+/// requests in progress had it while it ran. No effect on a request that ends without a response.
+///
+/// To leave out whole routes, or what is known when a request arrives, see [`HrPrometheus::exclude_routes`] and
+/// [`HrPrometheus::exclude`].
+///
+/// ```
+/// use actix_web::{App, HttpMessage as _, HttpRequest, test, web};
+/// use hr_prometheus::{Excluded, HrPrometheus, MetricsRegistry};
+///
+/// async fn health(request: HttpRequest) -> &'static str {
+///     request.extensions_mut().insert(Excluded);
+///     "well"
+/// }
+///
+/// # #[actix_web::main]
+/// # async fn main() {
+/// let registry = MetricsRegistry::new();
+/// let app = test::init_service(
+///     App::new()
+///         .app_data(registry.clone())
+///         .route("/health", web::get().to(health))
+///         .wrap(HrPrometheus::default()),
+/// )
+/// .await;
+///
+/// test::call_and_read_body(&app, test::TestRequest::get().uri("/health").to_request()).await;
+/// assert_eq!(registry.value("request_count_total", &[]), None);
+/// # }
+/// ```
+///
+/// By what the response says, such as its status, with a middleware of one's own between the handlers and this one:
+///
+/// ```
+/// use actix_web::{
+///     App, Error,
+///     body::MessageBody,
+///     dev::{ServiceRequest, ServiceResponse},
+///     http::StatusCode,
+///     middleware::{Next, from_fn},
+///     test, web,
+/// };
+/// use hr_prometheus::{Excluded, HrPrometheus, MetricsRegistry};
+///
+/// async fn leave_out_not_found<B: MessageBody>(
+///     request: ServiceRequest,
+///     next: Next<B>,
+/// ) -> Result<ServiceResponse<B>, Error> {
+///     let mut response = next.call(request).await?;
+///     if response.status() == StatusCode::NOT_FOUND {
+///         response.response_mut().extensions_mut().insert(Excluded);
+///     }
+///     Ok(response)
+/// }
+///
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), hr_prometheus::Error> {
+/// let registry = MetricsRegistry::new();
+/// let app = test::init_service(
+///     App::new()
+///         .app_data(registry.clone())
+///         .route("/", web::get().to(async || "hello"))
+///         .wrap(from_fn(leave_out_not_found))
+///         .wrap(HrPrometheus::default()),
+/// )
+/// .await;
+///
+/// for path in ["/", "/nowhere"] {
+///     test::call_and_read_body(&app, test::TestRequest::get().uri(path).to_request()).await;
+/// }
+/// let scrape = registry.encode()?;
+/// let counts: Vec<_> = scrape.lines().filter(|line| line.starts_with("request_count_total")).collect();
+/// assert_eq!(counts, [r#"request_count_total{method="GET",path="/",status="200"} 1"#]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`HrPrometheus::exclude`]: crate::HrPrometheus::exclude
+/// [`HrPrometheus::exclude_routes`]: crate::HrPrometheus::exclude_routes
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Excluded;
+
+impl Excluded {
+    #[inline]
+    pub(crate) fn marks(request: &HttpRequest, of_response: &Extensions) -> bool {
+        // Something may hold the extensions of the request for writing, such as a task that was spawned with it.
+        let of_request = || request.extensions().contains::<Self>();
+        of_response.contains::<Self>() || catch_unwind(AssertUnwindSafe(of_request)).unwrap_or(false)
+    }
+}

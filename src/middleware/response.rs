@@ -1,0 +1,126 @@
+//! The future and the body that carry a request to its end.
+
+use std::{
+    cell::Cell,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use actix_web::{
+    Error,
+    body::{BodySize, MessageBody},
+    dev::ServiceResponse,
+    web::Bytes,
+};
+use pin_project_lite::pin_project;
+
+use crate::{
+    middleware::active_request::ActiveRequest,
+    monitor::{hooks::Ending, set::MonitorSet},
+};
+
+pin_project! {
+    /// A response in the making, and the request that it will answer.
+    pub struct MeasuredResponse<F, S: MonitorSet> {
+        #[pin]
+        response: F,
+        request: ActiveRequest<S>,
+    }
+}
+
+impl<F, S: MonitorSet> MeasuredResponse<F, S> {
+    pub(crate) fn new(response: F, request: ActiveRequest<S>) -> Self {
+        Self { response, request }
+    }
+}
+
+impl<F, B, S> Future for MeasuredResponse<F, S>
+where
+    F: Future<Output = Result<ServiceResponse<B>, Error>>,
+    B: MessageBody,
+    S: MonitorSet,
+{
+    type Output = Result<ServiceResponse<MeasuredBody<B, S>>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut result = ready!(this.request.run(|| this.response.poll(cx)));
+        let mut request = mem::replace(this.request, ActiveRequest { state: None });
+        match &mut result {
+            Ok(response) => {
+                let body_size = request.run(|| response.response().body().size());
+                request.respond(response, body_size);
+            }
+            Err(error) => mem::replace(&mut request, ActiveRequest { state: None }).follow(error),
+        }
+        Poll::Ready(result.map(|response| response.map_body(|_, body| MeasuredBody { body, request })))
+    }
+}
+
+impl<S: MonitorSet> ActiveRequest<S> {
+    /// Goes along with an error until it becomes a response, which is when actix-web calls the mapper.
+    #[cold]
+    fn follow(mut self, error: &mut Error) {
+        let Some(state) = &mut self.state else { return };
+        // For those who look at the error and send a response of their own. Others may never ask for this status.
+        let status = catch_unwind(AssertUnwindSafe(|| error.as_response_error().status_code()));
+        state.status_of_error = status.ok();
+        let request = Cell::new(Some(self));
+        error.add_response_mapper(move |response| {
+            let Some(mut request) = request.take() else {
+                return response;
+            };
+            if let Some(state) = &mut request.state {
+                state.status = Some(response.status());
+            }
+            request.expect_body(response.body().size());
+            response.map_body(|_, body| MeasuredBody { body, request }.boxed())
+        });
+    }
+}
+
+pin_project! {
+    /// The body of a response, passed through as it is, and the request that ends with it.
+    pub struct MeasuredBody<B, S: MonitorSet> {
+        #[pin]
+        body: B,
+        request: ActiveRequest<S>,
+    }
+}
+
+impl<B: MessageBody, S: MonitorSet> MessageBody for MeasuredBody<B, S> {
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let this = self.project();
+        if this.request.state.is_none() {
+            return this.body.poll_next(cx);
+        }
+        let chunk = this.request.run(|| this.body.poll_next(cx));
+        match &chunk {
+            Poll::Pending => this.request.show_route(),
+            Poll::Ready(Some(Ok(bytes))) => this.request.sent(bytes.len()),
+            Poll::Ready(Some(Err(_))) => this.request.end(Ending::Failed),
+            Poll::Ready(None) => this.request.end(Ending::Completed),
+        }
+        chunk
+    }
+
+    fn try_into_bytes(self) -> Result<Bytes, Self> {
+        let Self { body, mut request } = self;
+        match request.run(|| body.try_into_bytes()) {
+            Ok(bytes) => {
+                request.sent(bytes.len());
+                request.end(Ending::Completed);
+                Ok(bytes)
+            }
+            Err(body) => Err(Self { body, request }),
+        }
+    }
+}

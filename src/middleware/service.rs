@@ -1,0 +1,105 @@
+//! The middleware in one worker: what it does when a request arrives.
+
+use std::{
+    cell::OnceCell,
+    future::{Ready, ready},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use actix_service::{Service, Transform};
+use actix_web::{
+    HttpRequest,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+};
+
+use crate::{
+    in_flight::InFlightTable,
+    middleware::{
+        HrPrometheus,
+        active_request::ActiveRequest,
+        response::{MeasuredBody, MeasuredResponse},
+        worker::{SpareStates, Worker},
+    },
+    monitor::set::{MonitorSet, Monitors},
+    registry::MetricsRegistry,
+    route::{Routes, kept::Labelling},
+};
+
+impl<N, B, M> Transform<N, ServiceRequest> for HrPrometheus<M>
+where
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    B: MessageBody,
+    M: Monitors,
+{
+    type Response = ServiceResponse<MeasuredBody<B, M::Set>>;
+    type Error = actix_web::Error;
+    type InitError = ();
+    type Transform = HrPrometheusService<N, M>;
+    type Future = Ready<Result<Self::Transform, Self::InitError>>;
+
+    fn new_transform(&self, next: N) -> Self::Future {
+        ready(Ok(HrPrometheusService {
+            next,
+            metrics: self.clone(),
+            worker: OnceCell::new(),
+        }))
+    }
+}
+
+/// The middleware in one worker.
+pub struct HrPrometheusService<N, M: Monitors> {
+    next: N,
+    metrics: HrPrometheus<M>,
+    /// Made at the first request: before it nothing shows the application's data or its routes.
+    worker: OnceCell<Rc<Worker<M::Set>>>,
+}
+
+impl<N, M: Monitors> HrPrometheusService<N, M> {
+    fn worker(&self, request: &HttpRequest) -> &Rc<Worker<M::Set>> {
+        self.worker.get_or_init(|| {
+            let registry = self.metrics.registry.clone();
+            let registry = registry.unwrap_or_else(|| MetricsRegistry::of(request));
+            // A monitor that cannot be registered is off, which the registry has logged; requests are served.
+            let monitors = (self.metrics.source)(&registry, &mut Vec::new()).for_worker();
+            let options = Arc::clone(&self.metrics.options);
+            let caps = options.keeps_params().then(|| registry.caps());
+            let labelling = Arc::new(Labelling::new(Arc::clone(&options), caps));
+            Rc::new(Worker {
+                counts_request_body: monitors.counts_request_body(),
+                monitors,
+                has_predicates: options.has_predicates(),
+                options,
+                routes: Routes::of(request, &labelling),
+                in_flight: Arc::new(InFlightTable::new(labelling)),
+                spare_states: SpareStates::new(),
+            })
+        })
+    }
+}
+
+impl<N, B, M> Service<ServiceRequest> for HrPrometheusService<N, M>
+where
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    B: MessageBody,
+    M: Monitors,
+{
+    type Response = ServiceResponse<MeasuredBody<B, M::Set>>;
+    type Error = actix_web::Error;
+    type Future = MeasuredResponse<N::Future, M::Set>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.next.poll_ready(cx)
+    }
+
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
+        let arrived = Instant::now();
+        let worker = self.worker(request.request());
+        let mut active = ActiveRequest::begin(worker, &mut request, arrived);
+        let response = active.run(|| self.next.call(request));
+        MeasuredResponse::new(response, active)
+    }
+}

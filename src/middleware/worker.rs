@@ -1,0 +1,140 @@
+//! What the requests of one worker share.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use actix_web::{
+    body::BodySize,
+    dev::ServiceRequest,
+    http::{StatusCode, uri::PathAndQuery},
+};
+
+use crate::{
+    in_flight::InFlightTable,
+    middleware::options::Options,
+    monitor::{hooks::RequestStart, set::MonitorSet},
+    route::{RouteLabel, Routes},
+};
+
+/// What the requests of one worker share.
+pub(crate) struct Worker<S: MonitorSet> {
+    pub(crate) monitors: S,
+    pub(crate) options: Arc<Options>,
+    pub(crate) has_predicates: bool,
+    pub(crate) routes: Rc<Routes>,
+    pub(crate) counts_request_body: bool,
+    pub(crate) in_flight: Arc<InFlightTable>,
+    pub(crate) spare_states: SpareStates<S>,
+}
+
+impl<S: MonitorSet> Worker<S> {
+    #[inline]
+    pub(crate) fn start<'a>(
+        &'a self,
+        request: &'a ServiceRequest,
+        method: &'static str,
+        is_for_predicate: bool,
+    ) -> RequestStart<'a> {
+        RequestStart {
+            request,
+            method,
+            table: &self.in_flight,
+            routes: &self.routes,
+            route: OnceCell::new(),
+            is_for_predicate,
+        }
+    }
+
+    /// Whether a predicate leaves this request out.
+    #[cold]
+    pub(crate) fn excludes(&self, request: &ServiceRequest, method: &'static str) -> bool {
+        self.options.excludes(&self.start(request, method, true))
+    }
+}
+
+/// What is known of one request. A worker uses the memory again for the next one.
+pub(crate) struct RequestState<S: MonitorSet> {
+    /// `None` while the memory waits for its next request, else a worker would own itself.
+    pub(super) worker: Option<Rc<Worker<S>>>,
+    /// The place of this memory in the worker's table of requests in progress.
+    pub(super) place: usize,
+    /// `None` when nothing is left to be called for this request.
+    pub(super) in_flight: Option<S::InFlight>,
+    pub(super) arrived: Instant,
+    pub(super) method: &'static str,
+    pub(super) request_body_bytes: Option<Rc<Cell<u64>>>,
+    pub(super) response_body_size: BodySize,
+    pub(super) response_body_bytes: u64,
+    /// The route that served the request, once there was a response.
+    pub(super) route: Option<Rc<RouteLabel>>,
+    /// Whether the table of requests in progress knows that route.
+    pub(super) route_is_shown: bool,
+    /// The status that was passed on, once there was one.
+    pub(super) status: Option<StatusCode>,
+    /// What an error says of its status, in case that no response is made of it here.
+    pub(super) status_of_error: Option<StatusCode>,
+}
+
+impl<S: MonitorSet> RequestState<S> {
+    /// Labels a request that ended without a response, or leaves it out.
+    #[cold]
+    pub(super) fn route_without_response(&mut self, worker: &Worker<S>, path: Option<&PathAndQuery>) {
+        if self.in_flight.is_some() {
+            self.route = worker.routes.label_without_response(path);
+        }
+        if self.route.is_none()
+            && let Some(in_flight) = self.in_flight.take()
+        {
+            worker.monitors.forget(in_flight);
+        }
+    }
+}
+
+/// The memory of requests that have ended, for those to come: in the long run a worker allocates nothing for a request.
+pub(crate) struct SpareStates<S: MonitorSet>(RefCell<Vec<Box<RequestState<S>>>>);
+
+impl<S: MonitorSet> SpareStates<S> {
+    /// How many a worker keeps, after a burst.
+    const MOST: usize = 128;
+
+    pub(crate) fn new() -> Self {
+        Self(RefCell::new(Vec::new()))
+    }
+
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "it is the memory that is handed out"
+    )]
+    pub(super) fn take(&self, table: &InFlightTable, arrived: Instant) -> Box<RequestState<S>> {
+        let spare = self.0.borrow_mut().pop();
+        spare.unwrap_or_else(|| {
+            Box::new(RequestState {
+                worker: None,
+                place: table.take_place(arrived),
+                in_flight: None,
+                arrived,
+                method: "",
+                request_body_bytes: None,
+                response_body_size: BodySize::Stream,
+                response_body_bytes: 0,
+                route: None,
+                route_is_shown: false,
+                status: None,
+                status_of_error: None,
+            })
+        })
+    }
+
+    pub(super) fn put_back(&self, state: Box<RequestState<S>>, table: &InFlightTable) {
+        let mut spare = self.0.borrow_mut();
+        if spare.len() < Self::MOST {
+            spare.push(state);
+        } else {
+            table.give_up_place(state.place);
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What the hooks of a monitor are told.
+
+use std::{
+    cell::{OnceCell, Ref},
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix_web::{
+    HttpRequest,
+    body::BodySize,
+    dev::{Extensions, ResponseHead, ServiceRequest},
+    http::{
+        StatusCode,
+        header::{self, HeaderMap},
+        uri::PathAndQuery,
+    },
+};
+
+use crate::{
+    in_flight::InFlightTable,
+    route::{RouteLabel, Routes, arrived_path, label_in_table},
+};
+
+/// A request that arrived and has not been routed yet.
+pub struct RequestStart<'a> {
+    pub(crate) request: &'a ServiceRequest,
+    pub(crate) method: &'static str,
+    pub(crate) table: &'a Arc<InFlightTable>,
+    pub(crate) routes: &'a Routes,
+    pub(crate) route: OnceCell<Arc<str>>,
+    /// Whether a predicate asks, which makes no label of the answer: so it has no claim on the cap.
+    pub(crate) is_for_predicate: bool,
+}
+
+impl RequestStart<'_> {
+    /// The request. A clone of its [`HttpRequest`] must not be kept: routing needs to be its only owner, and
+    /// panics otherwise.
+    #[must_use]
+    pub fn request(&self) -> &ServiceRequest {
+        self.request
+    }
+
+    /// The label of the method: a method of RFC 9110, `PATCH`, `QUERY` or one of
+    /// [`extra_methods`](crate::HrPrometheus::extra_methods); anything else is `_OTHER`.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.method
+    }
+
+    /// The label of the route that the path matches, guards not considered; `unmatched` if there is none.
+    ///
+    /// A walk over the route table when it is first asked for. [`RequestEnd::route`] is exact and costs less. With
+    /// [kept parameters](crate::HrPrometheus::keep_params) a path that is asked for here counts towards the cap, unless
+    /// a predicate of [`exclude`](crate::HrPrometheus::exclude) asks.
+    #[must_use]
+    pub fn route(&self) -> &str {
+        self.route.get_or_init(|| {
+            let path = arrived_path(self.request);
+            if self.is_for_predicate {
+                return self.routes.text_before_cap(&path);
+            }
+            Arc::clone(&self.routes.label_as_arrived(Some(&path)).text)
+        })
+    }
+}
+
+impl fmt::Debug for RequestStart<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestStart")
+            .field("method", &self.method)
+            .field("path", &self.request.path())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A response head that is ready, and the request that it answers: what is gone a moment later.
+pub struct ResponseStart<'a> {
+    pub(crate) request: &'a HttpRequest,
+    pub(crate) head: &'a ResponseHead,
+    pub(crate) extensions: Ref<'a, Extensions>,
+    pub(crate) body_size: BodySize,
+    pub(crate) method: &'static str,
+    pub(crate) route: &'a RouteLabel,
+    pub(crate) arrived: Instant,
+}
+
+impl ResponseStart<'_> {
+    /// The request, with what inner middleware and the handler put into its extensions.
+    #[must_use]
+    pub fn request(&self) -> &HttpRequest {
+        self.request
+    }
+
+    /// The label of the method, as [`RequestStart::method`].
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.method
+    }
+
+    /// The label of the route that served the request; `unmatched` if there was none.
+    #[must_use]
+    pub fn route(&self) -> &str {
+        &self.route.text
+    }
+
+    /// The status of the response.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    /// The headers of the response, without those that the server adds when it sends them.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        self.head.headers()
+    }
+
+    /// The extensions of the response.
+    #[must_use]
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// The time since the request arrived; reads the clock.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.arrived.elapsed()
+    }
+
+    /// The size of the body, as far as it is known beforehand.
+    #[must_use]
+    pub fn body_size(&self) -> BodySize {
+        self.body_size
+    }
+
+    /// Whether the response lives as long as its client likes: a stream with status 101, `text/event-stream` or
+    /// `multipart/x-mixed-replace`. Its end says little, so the default monitor counts and times it now.
+    #[must_use]
+    #[inline]
+    pub fn is_long_lived(&self) -> bool {
+        if self.body_size != BodySize::Stream {
+            return false;
+        }
+        if self.head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return true;
+        }
+        let Some(content_type) = self.head.headers().get(header::CONTENT_TYPE) else {
+            return false;
+        };
+        let essence = content_type.as_bytes().split(|&byte| byte == b';').next();
+        essence.map(<[u8]>::trim_ascii_end).is_some_and(|essence| {
+            essence.eq_ignore_ascii_case(b"text/event-stream")
+                || essence.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
+        })
+    }
+
+    /// A small number for the label of the route, as [`RequestEnd::route_id`].
+    #[must_use]
+    pub fn route_id(&self) -> usize {
+        self.route.id
+    }
+
+    pub(crate) fn route_label(&self) -> &RouteLabel {
+        self.route
+    }
+}
+
+impl fmt::Debug for ResponseStart<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseStart")
+            .field("method", &self.method)
+            .field("route", &self.route.text)
+            .field("status", &self.head.status)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request that has ended.
+#[derive(Debug)]
+pub struct RequestEnd<'a> {
+    pub(crate) method: &'static str,
+    pub(crate) route: &'a RouteLabel,
+    pub(crate) status: StatusCode,
+    pub(crate) latency: Duration,
+    pub(crate) response_body_bytes: u64,
+    pub(crate) request_body_bytes: Option<u64>,
+    pub(crate) ending: Ending,
+    /// Whether there was a response, be it one that was made of an error further out.
+    pub(crate) answered: bool,
+}
+
+impl RequestEnd<'_> {
+    /// The label of the method, as [`RequestStart::method`].
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.method
+    }
+
+    /// The label of the route that served the request; `unmatched` if there was none. For a request that ended
+    /// without a response, the label of the path as it arrived.
+    #[must_use]
+    pub fn route(&self) -> &str {
+        &self.route.text
+    }
+
+    /// The status that the middleware passed on; 500 after a panic, 499 for a request that was dropped before there
+    /// was a response. Once there was a response its status stays, whatever became of the body.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The time from the arrival to this end.
+    #[must_use]
+    pub fn latency(&self) -> Duration {
+        self.latency
+    }
+
+    /// The bytes of the response body that were handed to the server, before any transfer coding; 0 for HEAD.
+    #[must_use]
+    pub fn response_body_bytes(&self) -> u64 {
+        self.response_body_bytes
+    }
+
+    /// The bytes of the request body that were read; `None` unless a monitor
+    /// [asked for them](RequestMonitor::counts_request_body).
+    #[must_use]
+    pub fn request_body_bytes(&self) -> Option<u64> {
+        self.request_body_bytes
+    }
+
+    /// How the request ended.
+    #[must_use]
+    pub fn ending(&self) -> Ending {
+        self.ending
+    }
+
+    /// A small number for the label of the route, by which a monitor can find its own records without a look-up of
+    /// text: counted from 0, the same for the same label as long as the worker lives. Another worker has other
+    /// numbers. See [`RequestMonitor::for_worker`].
+    #[must_use]
+    pub fn route_id(&self) -> usize {
+        self.route.id
+    }
+
+    pub(crate) fn route_label(&self) -> &RouteLabel {
+        self.route
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ending {
+    /// The whole response was handed to the server.
+    Completed,
+    /// The body of the response ended in an error.
+    Failed,
+    /// The response, or the future that would have become one, was dropped before it was complete. The reason is
+    /// not known here: the client left, a time-out outside of the middleware, a shutdown.
+    Dropped,
+    /// A handler, an inner middleware or the body of the response panicked.
+    Panicked,
+}
+
+/// A scrape that is about to begin.
+#[derive(Debug)]
+pub struct ScrapeStart {
+    pub(crate) request: HttpRequest,
+}
+
+impl ScrapeStart {
+    /// The label of the route that `path` matches in the application that is scraped; `None` if there is none.
+    ///
+    /// `path` is that of a request line: percent-encoded, with or without a query. A walk over the route table. The
+    /// options of a middleware do not apply: a registry, and so a scrape, can have several with different options.
+    #[must_use]
+    pub fn route(&self, path: &PathAndQuery) -> Option<String> {
+        label_in_table(self.request.resource_map(), path)
+    }
+}

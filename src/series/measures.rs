@@ -1,0 +1,156 @@
+//! What is measured of each request, and where its numbers lie in a series.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// What is measured of each request: the latency, and what else is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Measures {
+    pub(crate) latency: Distribution,
+    pub(crate) request_body: Option<Distribution>,
+    pub(crate) response_body: Option<Distribution>,
+    pub(crate) time_to_head: Option<Distribution>,
+    /// Whether some requests leave an exemplar.
+    pub(super) exemplars: bool,
+    /// Whether the latency has native buckets too.
+    pub(super) native: bool,
+    /// How many numbers a series has.
+    pub(super) width: usize,
+}
+
+/// The shape of one histogram, and the place of its numbers among those of a series: the sum, then the observations
+/// in each bucket, not cumulated.
+#[derive(Clone, Debug)]
+pub(crate) struct Distribution {
+    /// Upper bounds, the last one infinite.
+    pub(crate) bounds: Box<[f64]>,
+    /// The same as they are recorded.
+    pub(super) limits: Box<[u64]>,
+    /// What is recorded for one of the unit: nanoseconds for a second, else one.
+    pub(super) per_unit: f64,
+    pub(super) start: usize,
+}
+
+impl Measures {
+    /// Measures the latency alone, in buckets with these upper bounds in seconds: rising and finite, the infinite one
+    /// is added.
+    pub(crate) fn latency(bounds: &[f64]) -> Self {
+        let latency = Distribution::new(bounds, Distribution::SECONDS, 0);
+        Self {
+            width: latency.end(),
+            latency,
+            request_body: None,
+            response_body: None,
+            time_to_head: None,
+            exemplars: false,
+            native: false,
+        }
+    }
+
+    #[must_use]
+    pub(crate) fn and_request_body(mut self, bounds: Option<&[f64]>) -> Self {
+        self.request_body = bounds.map(|bounds| self.next(bounds, Distribution::BYTES));
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn and_response_body(mut self, bounds: Option<&[f64]>) -> Self {
+        self.response_body = bounds.map(|bounds| self.next(bounds, Distribution::BYTES));
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn and_time_to_head(mut self, bounds: Option<&[f64]>) -> Self {
+        self.time_to_head = bounds.map(|bounds| self.next(bounds, Distribution::SECONDS));
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn and_exemplars(mut self, exemplars: bool) -> Self {
+        self.exemplars = exemplars;
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn and_native(mut self, native: bool) -> Self {
+        self.native = native;
+        self
+    }
+
+    pub(super) fn next(&mut self, bounds: &[f64], per_unit: f64) -> Distribution {
+        let distribution = Distribution::new(bounds, per_unit, self.width);
+        self.width = distribution.end();
+        distribution
+    }
+
+    /// Whether more than the latency is measured.
+    pub(crate) fn has_more(&self) -> bool {
+        self.width > self.latency.end() || self.exemplars
+    }
+}
+
+impl Distribution {
+    const SECONDS: f64 = 1e9;
+    const BYTES: f64 = 1.0;
+
+    fn new(bounds: &[f64], per_unit: f64, start: usize) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the cast saturates, and so do a latency beyond 584 years and a bound below zero"
+        )]
+        let limit = |bound: &f64| (bound * per_unit).round() as u64;
+        Self {
+            bounds: bounds.iter().copied().chain([f64::INFINITY]).collect(),
+            limits: bounds.iter().map(limit).chain([u64::MAX]).collect(),
+            per_unit,
+            start,
+        }
+    }
+
+    pub(super) fn end(&self) -> usize {
+        self.start + 1 + self.bounds.len()
+    }
+
+    #[inline]
+    pub(super) fn observe(&self, numbers: &[AtomicU64], value: u64) {
+        add(&numbers[self.start], value);
+        add(&numbers[self.start + 1 + self.bucket(value)], 1);
+    }
+
+    /// The index of the bucket for what is recorded as `value`.
+    #[inline]
+    pub(super) fn bucket(&self, value: u64) -> usize {
+        let bucket = self.limits.iter().position(|&limit| value <= limit);
+        bucket.unwrap_or(self.limits.len() - 1)
+    }
+
+    /// Whether it is that of the latency, which every series has.
+    pub(crate) fn is_latency(&self) -> bool {
+        self.start == 0
+    }
+
+    /// The sum of what was observed, in seconds or bytes.
+    pub(crate) fn sum(&self, numbers: &[u64]) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a sample has no more digits than that")]
+        let sum = numbers[self.start] as f64;
+        sum / self.per_unit
+    }
+
+    /// The observations in each bucket, not cumulated.
+    pub(crate) fn buckets<'a>(&self, numbers: &'a [u64]) -> &'a [u64] {
+        &numbers[self.start + 1..self.end()]
+    }
+}
+
+#[inline]
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[inline]
+fn add(number: &AtomicU64, value: u64) {
+    number.store(number.load(Relaxed).wrapping_add(value), Relaxed);
+}

@@ -1,5 +1,6 @@
 //! Requests in progress, written down by one worker each and labelled when somebody looks.
 
+use crate::limit::Limits;
 use std::{
     sync::{Arc, Weak},
     thread::{self, ThreadId},
@@ -67,6 +68,10 @@ impl InFlightTable {
             labelling,
             entries: Mutex::default(),
         }
+    }
+
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        &self.labelling.limits
     }
 
     /// Makes a place, until it is given up.

@@ -1,11 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod build_info;
-mod cap;
 mod endpoint;
 mod error;
 mod exposition;
 mod in_flight;
+mod limit;
 mod middleware;
 mod monitor;
 mod monitors;

@@ -1,12 +1,122 @@
-//! What is known of panics.
+//! What code of users can do to us, and the one place that knows: a panic, a payload that panics when it is dropped,
+//! a logger that panics.
+//!
+//! Nothing reachable from `call`, `poll` or `Drop` may panic, so hooks, predicates, labels, collectors and their values
+//! run, and are dropped, through here.
 
-use std::any::Any;
+use std::{
+    any::Any,
+    fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
-/// What a panic says, where it is text.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+use log::Level;
+
+/// Runs code of a user; a panic ends here.
+#[inline]
+pub(crate) fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(Panicked::new)
+}
+
+/// Drops a value of a user; a panic ends here, unseen.
+#[inline]
+pub(crate) fn discard<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        leak(payload);
+    }
+}
+
+/// What a panic carries may panic when it is dropped, and what that carries again.
+#[cold]
+fn leak(payload: Box<dyn Any + Send>) {
+    mem::forget(payload);
+}
+
+/// A panic that was caught: its message.
+#[derive(Debug)]
+pub(crate) struct Panicked(String);
+
+impl Panicked {
+    #[cold]
+    fn new(payload: Box<dyn Any + Send>) -> Self {
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let message = text.unwrap_or("no message").to_owned();
+        discard(payload);
+        Self(message)
+    }
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Logs, also where the logger panics, such as one whose pipe is closed.
+#[cold]
+pub(crate) fn report(level: Level, message: fmt::Arguments<'_>) {
+    discard(catch(|| log::log!(target: "hr_prometheus", level, "{message}")));
+}
+
+/// Something that is logged the first time it happens, whoever it happens to.
+#[derive(Debug, Default)]
+pub(crate) struct LogOnce(AtomicBool);
+
+impl LogOnce {
+    #[cold]
+    pub(crate) fn log(&self, level: Level, message: fmt::Arguments<'_>) {
+        if !self.0.swap(true, Relaxed) {
+            report(level, message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::panic_any;
+
+    use super::{catch, discard};
+
+    /// Panics when it is dropped, with another of its kind as often as it says.
+    struct Bomb(u32);
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if self.0 > 0 {
+                panic_any(Self(self.0 - 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_payload_that_panics_when_it_is_dropped_is_caught() {
+        for depth in 1..4 {
+            let caught = catch(|| panic_any(Bomb(depth)));
+            assert_eq!(
+                caught.map_err(|panicked| panicked.to_string()),
+                Err::<(), _>("no message".to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_that_panics_when_it_is_dropped_is_discarded() {
+        for depth in 1..4 {
+            discard(Bomb(depth));
+        }
+    }
+
+    #[test]
+    fn a_message_is_kept_whether_it_is_written_or_formatted() {
+        let message = |code: fn()| catch(code).unwrap_err().to_string();
+        assert_eq!(message(|| panic!("written")), "written");
+        assert_eq!(
+            message(|| panic!("{}", std::hint::black_box("formatted"))),
+            "formatted"
+        );
+    }
 }

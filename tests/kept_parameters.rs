@@ -268,7 +268,10 @@ fn ten_thousand_values_are_as_many_labels_as_the_cap_allows_and_one_more() {
     }
     let other = registry.value("request_count_total", &[("path", "_OTHER")]);
     assert_eq!(other, Some(9_000.0));
-    let beyond = registry.value("hr_prometheus_requests_beyond_cap_total", &[("cap", "path")]);
+    let beyond = registry.value(
+        "hr_prometheus_cardinality_limit_exceeded_total",
+        &[("limit", "path")],
+    );
     assert_eq!(beyond, other);
     // One for each registry of this process, not one for each request.
     let lines = logged("more distinct paths than their cap allows").len();
@@ -311,7 +314,7 @@ async fn requests_in_progress_are_as_bounded_as_those_that_have_ended() {
         hanging.push(answer);
     }
     let in_progress = paths(&registry.encode().unwrap(), "requests_in_progress");
-    let beyond = || registry.value("hr_prometheus_requests_beyond_cap_total", &[]);
+    let beyond = || registry.value("hr_prometheus_cardinality_limit_exceeded_total", &[]);
     assert_eq!(in_progress.len(), 11);
     assert_eq!(
         registry.value("requests_in_progress", &[("path", "_OTHER")]),
@@ -509,7 +512,8 @@ fn what_cannot_be_kept_is_an_error_that_names_the_fix() {
 
 #[test]
 fn the_cap_is_exposed_with_the_families_that_are_registered_beforehand() {
-    let beyond = |registry: &MetricsRegistry| registry.value("hr_prometheus_requests_beyond_cap_total", &[]);
+    let beyond =
+        |registry: &MetricsRegistry| registry.value("hr_prometheus_cardinality_limit_exceeded_total", &[]);
     let registries = [(); 4].map(|()| MetricsRegistry::new());
     let [nothing, before, after, all] = &registries;
     let _ = HrPrometheus::default()

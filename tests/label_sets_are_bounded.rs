@@ -51,7 +51,10 @@ async fn ten_thousand_values_make_a_thousand_series_and_one() {
         Some(9_000.0),
     );
     assert_eq!(
-        registry.value("hr_prometheus_requests_beyond_cap_total", &[("cap", "label_set")]),
+        registry.value(
+            "hr_prometheus_cardinality_limit_exceeded_total",
+            &[("limit", "label_set")]
+        ),
         Some(9_000.0),
     );
     assert_eq!(logged("more distinct label sets than their cap").len(), 1);

@@ -446,6 +446,9 @@ async fn what_a_handler_marks_is_left_out_also_where_options_are_used() {
     call_and_read_body(&app, TestRequest::with_uri("/a").to_request()).await;
 
     assert_eq!(registry.value("request_count_total", &[]), None);
-    let beyond = registry.value("hr_prometheus_requests_beyond_cap_total", &[("cap", "path")]);
+    let beyond = registry.value(
+        "hr_prometheus_cardinality_limit_exceeded_total",
+        &[("limit", "path")],
+    );
     assert_eq!(beyond, Some(0.0), "a request that is left out ran into no cap");
 }

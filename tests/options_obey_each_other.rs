@@ -328,7 +328,7 @@ async fn a_marked_request_is_left_out_beside_every_option() {
         }
 
         assert_eq!(registry.value("request_count_total", &[]), None, "{choice:?}");
-        let beyond = registry.value("hr_prometheus_requests_beyond_cap_total", &[]);
+        let beyond = registry.value("hr_prometheus_cardinality_limit_exceeded_total", &[]);
         assert!(beyond.is_none_or(|requests| requests == 0.0), "{choice:?}");
     }
 }

@@ -13,12 +13,14 @@ use actix_web::{
     web::{self, Bytes},
 };
 use futures_util::stream;
+use log::Level;
 
 use crate::{
     endpoint::{
         negotiation::negotiate,
         scrape::{Failure, scrape},
     },
+    panics::report,
     registry::MetricsRegistry,
 };
 
@@ -170,7 +172,10 @@ pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
     };
     // A client can make any number of them fail, by the time that it allows.
     if registry.is_first(kind) {
-        log::error!("{kind}: {reason}; further ones are not logged");
+        report(
+            Level::Error,
+            format_args!("{kind}: {reason}; further ones are not logged"),
+        );
     }
     response
         .insert_header(header::ContentType::plaintext())

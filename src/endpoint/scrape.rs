@@ -24,8 +24,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    endpoint::negotiation::Encoding, error::Error, exposition::rendered::Rendered,
-    monitor::hooks::ScrapeStart, registry::MetricsRegistry,
+    endpoint::negotiation::Encoding, error::Error, exposition::rendered::Rendered, registry::MetricsRegistry,
 };
 
 /// How long a scrape may take where the scraper does not say: the default time-out of Prometheus.
@@ -89,7 +88,7 @@ pub(crate) async fn scrape(
 ) -> Result<Bytes, Failure> {
     let limit = limit(&request);
     let body = async {
-        registry.prepare_scrape(ScrapeStart { request }).await;
+        registry.prepare_scrape(&request).await;
         shared_render(registry, encoding).await
     };
     let body = match timeout(limit, body).await {

@@ -1,9 +1,6 @@
 //! From registries to the body of a scrape: what is valid, whatever stands beside it.
 
-use std::{
-    fmt, mem,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::fmt;
 
 use prometheus_client::{encoding, registry::Registry};
 
@@ -13,7 +10,7 @@ use crate::{
         reader::{Fault, families},
         text::{Dialect, is_as_encoded, write_family},
     },
-    panics::panic_message,
+    panics::catch,
 };
 
 /// The body of a scrape, and what is in it.
@@ -109,20 +106,14 @@ pub(crate) fn render_text<'a>(
 
 /// Runs code of metrics and collectors; says how it failed.
 pub(crate) fn contain<T>(encode: impl FnOnce() -> Result<T, fmt::Error>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(encode)) {
+    match catch(encode) {
         Ok(Ok(encoded)) => Ok(encoded),
         Ok(Err(fmt::Error)) => {
             Err("returned an error when it was encoded; mend it, or do not register it (a histogram with native buckets alone has no text form)".to_owned())
         }
-        Err(panic) => {
-            let message = panic_message(&*panic);
-            let reason = format!("panicked when it was encoded: {message}; mend it, or do not register it");
-            // What a panic carries may panic when it is dropped, and that again.
-            if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-                mem::forget(another);
-            }
-            Err(reason)
-        }
+        Err(panicked) => Err(format!(
+            "panicked when it was encoded: {panicked}; mend it, or do not register it"
+        )),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Requests that are left out.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
+use crate::panics::catch;
 use actix_web::{HttpMessage as _, HttpRequest, dev::Extensions};
 
 /// Leaves a request out of the metrics after it has begun.
@@ -94,6 +93,6 @@ impl Excluded {
     pub(crate) fn marks(request: &HttpRequest, of_response: &Extensions) -> bool {
         // Something may hold the extensions of the request for writing, such as a task that was spawned with it.
         let of_request = || request.extensions().contains::<Self>();
-        of_response.contains::<Self>() || catch_unwind(AssertUnwindSafe(of_request)).unwrap_or(false)
+        of_response.contains::<Self>() || catch(of_request).unwrap_or(false)
     }
 }

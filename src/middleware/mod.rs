@@ -18,7 +18,10 @@ use prometheus_client::registry::Registry;
 use crate::{
     error::Error,
     middleware::options::Options,
-    monitor::{hooks::RequestStart, set::Monitors},
+    monitor::{
+        hooks::RequestStart,
+        set::{Monitors, obtain},
+    },
     monitors::default::DefaultMonitor,
     registry::MetricsRegistry,
 };
@@ -91,7 +94,7 @@ impl HrPrometheus {
     pub fn with_monitor<M: Monitors>() -> HrPrometheus<M> {
         HrPrometheus {
             registry: None,
-            source: Arc::new(M::obtain),
+            source: Arc::new(|registry, errors| M::obtain(registry, "", errors)),
             options: Arc::default(),
         }
     }
@@ -168,7 +171,7 @@ impl HrPrometheus {
             registry: None,
             source: Arc::new(move |registry, errors| {
                 let register = |registry: &mut Registry| register(registry).contained();
-                registry.monitor_set(type_name::<M>(), TypeId::of::<F>(), register, errors)
+                obtain::<M, _>(registry, (TypeId::of::<F>(), ""), register, errors)
             }),
             options: Arc::default(),
         }
@@ -210,7 +213,7 @@ impl<M: Monitors> HrPrometheus<M> {
             return Err(error);
         }
         self.registry = Some(registry.clone());
-        self.show_cap();
+        self.show_limit();
         Ok(self)
     }
 
@@ -398,7 +401,7 @@ impl<M: Monitors> HrPrometheus<M> {
         for name in names {
             self.options().keep(route, name.as_ref())?;
         }
-        self.show_cap();
+        self.show_limit();
         Ok(self)
     }
 
@@ -430,7 +433,7 @@ impl<M: Monitors> HrPrometheus<M> {
     #[must_use = "give it to `App::wrap`"]
     pub fn keep_all_params(mut self) -> Self {
         self.options().keep_all();
-        self.show_cap();
+        self.show_limit();
         self
     }
 
@@ -441,7 +444,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// higher limit may add to them further. A path counts once it is a label anywhere, which the gauge of requests in
     /// progress can be first with; then it stays.
     ///
-    /// `hr_prometheus_requests_beyond_cap_total{cap="path"}` counts the requests that ran into the limit; the first
+    /// `hr_prometheus_cardinality_limit_exceeded_total{limit="path"}` counts the requests that ran into the limit; the first
     /// one is logged. It is exposed where parameters are kept.
     ///
     /// ```
@@ -464,12 +467,12 @@ impl<M: Monitors> HrPrometheus<M> {
     /// }
     /// assert_eq!(registry.value("request_count_total", &[("path", "/users/alice")]), Some(1.0));
     /// assert_eq!(registry.value("request_count_total", &[("path", "_OTHER")]), Some(2.0));
-    /// assert_eq!(registry.value("hr_prometheus_requests_beyond_cap_total", &[("cap", "path")]), Some(2.0));
+    /// assert_eq!(registry.value("hr_prometheus_cardinality_limit_exceeded_total", &[("limit", "path")]), Some(2.0));
     /// # }
     /// ```
     #[must_use = "give it to `App::wrap`"]
-    pub fn max_kept_paths(mut self, most: usize) -> Self {
-        self.options().set_most_kept_paths(most);
+    pub fn max_kept_paths(mut self, max: usize) -> Self {
+        self.options().set_max_kept_paths(max);
         self
     }
 
@@ -507,12 +510,12 @@ impl<M: Monitors> HrPrometheus<M> {
         Arc::make_mut(&mut self.options)
     }
 
-    /// Shows from now on how many requests ran into the cap, where there is one.
-    fn show_cap(&self) {
+    /// Shows from now on how many requests exceeded the limit on kept paths, where there is one.
+    fn show_limit(&self) {
         if let Some(registry) = &self.registry
             && self.options.keeps_params()
         {
-            registry.caps();
+            registry.limits().paths.enforce();
         }
     }
 }

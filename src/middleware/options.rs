@@ -3,21 +3,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use actix_web::http::Method;
+use log::Level;
 use parking_lot::Mutex;
 
 use crate::{
-    cap::{DEFAULT_MOST, OTHER},
     error::Error,
+    limit::{DEFAULT_LIMIT, OTHER},
     monitor::hooks::RequestStart,
-    panics::panic_message,
+    panics::{LogOnce, catch},
     route::{KnownRoutes, Place, UNMATCHED, known_method, places, text_of_pattern},
 };
 
@@ -27,8 +24,7 @@ type Predicate = dyn Fn(&RequestStart<'_>) -> bool + Send + Sync;
 #[derive(Clone)]
 pub(crate) struct Options {
     predicates: Vec<Arc<Predicate>>,
-    /// Whether a panic of a predicate has been logged.
-    panic_is_reported: Arc<AtomicBool>,
+    panic_logged: Arc<LogOnce>,
     /// Without the text of `unmatched`, which can be changed later.
     excluded: BTreeSet<String>,
     excludes_unmatched: bool,
@@ -36,7 +32,7 @@ pub(crate) struct Options {
     /// The names of the parameters that are kept, by the label of their route.
     kept: BTreeMap<String, BTreeSet<String>>,
     keeps_all: bool,
-    most_kept_paths: usize,
+    max_kept_paths: usize,
     unmatched: Arc<str>,
     /// The routes that are left out or whose parameters are kept, as far as they are known: no monitor gets to see
     /// them, or it sees paths that are made of them.
@@ -47,13 +43,13 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             predicates: Vec::new(),
-            panic_is_reported: Arc::default(),
+            panic_logged: Arc::default(),
             excluded: BTreeSet::new(),
             excludes_unmatched: false,
             extra_methods: Vec::new(),
             kept: BTreeMap::new(),
             keeps_all: false,
-            most_kept_paths: DEFAULT_MOST,
+            max_kept_paths: DEFAULT_LIMIT,
             unmatched: UNMATCHED.into(),
             special_routes: KnownRoutes::default(),
         }
@@ -112,14 +108,14 @@ impl Options {
         self.keeps_all = true;
     }
 
-    pub(crate) fn set_most_kept_paths(&mut self, most: usize) {
-        self.most_kept_paths = most;
+    pub(crate) fn set_max_kept_paths(&mut self, max: usize) {
+        self.max_kept_paths = max;
     }
 
     pub(crate) fn set_unmatched(&mut self, text: &str) -> Result<(), Error> {
         let reason = match text {
             "" => "it would be an empty label, which Prometheus takes for none",
-            OTHER => "that stands for what is beyond a cap",
+            OTHER => "that is the label of everything over a limit",
             _ if text.starts_with('/') => "it could be a route",
             _ => {
                 self.unmatched = text.into();
@@ -163,14 +159,11 @@ impl Options {
 
     pub(crate) fn excludes(&self, request: &RequestStart<'_>) -> bool {
         self.predicates.iter().any(|predicate| {
-            let excludes = catch_unwind(AssertUnwindSafe(|| predicate(request)));
-            excludes.unwrap_or_else(|panic| {
-                if !self.panic_is_reported.swap(true, Ordering::Relaxed) {
-                    log::error!(
-                        "a predicate given to `exclude` panicked: {}; such requests are measured, further panics are not logged",
-                        panic_message(&*panic),
-                    );
-                }
+            catch(|| predicate(request)).unwrap_or_else(|panicked| {
+                self.panic_logged.log(
+                    Level::Error,
+                    format_args!("a predicate given to `exclude` panicked: {panicked}; such requests are measured, further panics are not logged"),
+                );
                 false
             })
         })
@@ -211,8 +204,8 @@ impl Options {
         self.keeps_all || self.kept.get(route).is_some_and(|names| names.contains(name))
     }
 
-    pub(crate) fn most_kept_paths(&self) -> usize {
-        self.most_kept_paths
+    pub(crate) fn max_kept_paths(&self) -> usize {
+        self.max_kept_paths
     }
 
     pub(crate) fn special_routes(&self) -> &KnownRoutes {

@@ -1,9 +1,9 @@
 //! The future and the body that carry a request to its end.
 
+use crate::panics::catch;
 use std::{
     cell::Cell,
     mem,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -65,7 +65,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     fn follow(mut self, error: &mut Error) {
         let Some(state) = &mut self.state else { return };
         // For those who look at the error and send a response of their own. Others may never ask for this status.
-        let status = catch_unwind(AssertUnwindSafe(|| error.as_response_error().status_code()));
+        let status = catch(|| error.as_response_error().status_code());
         state.status_of_error = status.ok();
         let request = Cell::new(Some(self));
         error.add_response_mapper(move |response| {

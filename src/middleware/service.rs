@@ -66,8 +66,11 @@ impl<N, M: Monitors> HrPrometheusService<N, M> {
             // A monitor that cannot be registered is off, which the registry has logged; requests are served.
             let monitors = (self.metrics.source)(&registry, &mut Vec::new()).for_worker();
             let options = Arc::clone(&self.metrics.options);
-            let caps = options.keeps_params().then(|| registry.caps());
-            let labelling = Arc::new(Labelling::new(Arc::clone(&options), caps));
+            let limits = registry.limits();
+            if options.keeps_params() {
+                limits.paths.enforce();
+            }
+            let labelling = Arc::new(Labelling::new(Arc::clone(&options), limits));
             Rc::new(Worker {
                 counts_request_body: monitors.counts_request_body(),
                 monitors,

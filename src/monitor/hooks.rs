@@ -1,5 +1,6 @@
 //! What the hooks of a monitor are told.
 
+use crate::limit::Limits;
 use std::{
     cell::{OnceCell, Ref},
     fmt,
@@ -63,6 +64,13 @@ impl RequestStart<'_> {
             }
             Arc::clone(&self.routes.label_as_arrived(Some(&path)).text)
         })
+    }
+}
+
+impl RequestStart<'_> {
+    /// The limits on labels in the registry that the request is recorded in.
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        self.table.limits()
     }
 }
 

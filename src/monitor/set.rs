@@ -1,25 +1,28 @@
-//! One monitor or several side by side, each contained on its own.
+//! One monitor or several side by side: registered once, and each contained on its own.
+
+use std::{
+    any::{TypeId, type_name},
+    cell::Cell,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use actix_web::HttpRequest;
+use futures_util::future::LocalBoxFuture;
+use log::Level;
+use parking_lot::ReentrantMutex;
+use prometheus_client::registry::Registry;
 
 use crate::{
+    error::Error,
     monitor::{
         RequestMonitor,
         hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart},
     },
-    panics::panic_message,
+    panics::{LogOnce, catch, discard},
+    registry::{BeforeScrape, MetricsRegistry, Source},
 };
-use std::{
-    any::{TypeId, type_name},
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Poll,
-};
-
-use futures_util::future::LocalBoxFuture;
-
-use crate::{error::Error, registry::MetricsRegistry};
 
 /// One monitor or a pair of monitors: what [`HrPrometheus`](crate::HrPrometheus) can be made with.
 ///
@@ -38,7 +41,7 @@ pub trait Monitors: sealed::Sealed + Clone + Send + 'static {
     /// What `registry` holds for this type; registers what it does not hold yet. A member that cannot be registered
     /// is off, and why is added to `errors`.
     #[doc(hidden)]
-    fn obtain(registry: &MetricsRegistry, errors: &mut Vec<Error>) -> Self::Set;
+    fn obtain(registry: &MetricsRegistry, name: &'static str, errors: &mut Vec<Error>) -> Self::Set;
 
     /// A value that was made elsewhere, ready to run.
     #[doc(hidden)]
@@ -51,37 +54,105 @@ mod sealed {
     impl<M: crate::monitor::RequestMonitor> Sealed for M {}
 
     impl<A: super::Monitors, B: super::Monitors> Sealed for (A, B) {}
+
+    impl<A: super::Monitors, B: super::Monitors, C: super::Monitors> Sealed for (A, B, C) {}
 }
 
 impl<M: RequestMonitor> Monitors for M {
     type Set = Contained<M>;
 
-    fn obtain(registry: &MetricsRegistry, errors: &mut Vec<Error>) -> Contained<M> {
-        registry.monitor_set(
-            type_name::<M>(),
-            TypeId::of::<M>(),
-            |registry| M::register(registry).contained(),
-            errors,
-        )
+    fn obtain(registry: &MetricsRegistry, name: &'static str, errors: &mut Vec<Error>) -> Contained<M> {
+        let register = |registry: &mut Registry| M::register(registry).contained();
+        obtain::<M, _>(registry, (TypeId::of::<M>(), name), register, errors)
     }
 
     fn contained(self) -> Contained<M> {
-        Contained {
-            monitor: Some(self),
-            reported: Arc::default(),
-        }
+        Contained::new(Some(self))
     }
 }
 
 impl<A: Monitors, B: Monitors> Monitors for (A, B) {
     type Set = (A::Set, B::Set);
 
-    fn obtain(registry: &MetricsRegistry, errors: &mut Vec<Error>) -> Self::Set {
-        (A::obtain(registry, errors), B::obtain(registry, errors))
+    fn obtain(registry: &MetricsRegistry, name: &'static str, errors: &mut Vec<Error>) -> Self::Set {
+        (
+            A::obtain(registry, name, errors),
+            B::obtain(registry, name, errors),
+        )
     }
 
     fn contained(self) -> Self::Set {
         (self.0.contained(), self.1.contained())
+    }
+}
+
+impl<A: Monitors, B: Monitors, C: Monitors> Monitors for (A, B, C) {
+    type Set = ((A::Set, B::Set), C::Set);
+
+    fn obtain(registry: &MetricsRegistry, name: &'static str, errors: &mut Vec<Error>) -> Self::Set {
+        let pair = <(A, B)>::obtain(registry, name, errors);
+        (pair, C::obtain(registry, name, errors))
+    }
+
+    fn contained(self) -> Self::Set {
+        ((self.0, self.1).contained(), self.2.contained())
+    }
+}
+
+/// The monitors that `registry` holds for `source`; `register` makes them if it holds none. Those that cannot be made
+/// are off, and why is added to `errors`.
+pub(crate) fn obtain<M: Monitors, S: Source>(
+    registry: &MetricsRegistry,
+    source: S,
+    register: impl FnOnce(&mut Registry) -> M::Set,
+    errors: &mut Vec<Error>,
+) -> M::Set {
+    let register = |registry: &mut Registry| SharedSet::new(register(registry));
+    let set = registry.register_once(type_name::<M>(), source, register);
+    set.and_then(|set| set.copy()).unwrap_or_else(|error| {
+        errors.push(error);
+        M::Set::off()
+    })
+}
+
+/// The monitors of one source, of which every worker gets a copy. A monitor need not be `Sync`.
+struct SharedSet<S> {
+    /// Whether this thread is copying the monitors: then it is code of a monitor that asks for them.
+    set: ReentrantMutex<(Cell<bool>, S)>,
+}
+
+impl<S: MonitorSet> SharedSet<S> {
+    fn new(set: S) -> Self {
+        Self {
+            set: ReentrantMutex::new((Cell::new(false), set)),
+        }
+    }
+
+    fn copy(&self) -> Result<S, Error> {
+        let set = self.set.lock();
+        let (is_copying, set) = &*set;
+        if is_copying.replace(true) {
+            return Err(Error::new(
+                "a monitor cannot register itself from within its own `clone`; do it before or after",
+            ));
+        }
+        let copy = set.clone();
+        is_copying.set(false);
+        Ok(copy)
+    }
+}
+
+impl<S: MonitorSet> BeforeScrape for SharedSet<S> {
+    fn prepare(&self, request: &HttpRequest) -> LocalBoxFuture<'static, ()> {
+        let set = self.copy();
+        let scrape = ScrapeStart {
+            request: request.clone(),
+        };
+        Box::pin(async move {
+            if let Ok(set) = set {
+                set.prepare_scrape(&scrape).await;
+            }
+        })
     }
 }
 
@@ -143,37 +214,49 @@ impl<A: MonitorSet, B: MonitorSet> MonitorSet for (A, B) {
     }
 }
 
-/// One monitor, whose panics end here.
-pub struct Contained<M> {
+/// One monitor, whose panics end here: those of its hooks, and those of its values when they are dropped.
+pub struct Contained<M: RequestMonitor> {
     /// `None` if it could not be made; then nothing is called.
     monitor: Option<M>,
     /// Whether a panic of this monitor has been logged; shared by all workers.
-    reported: Arc<AtomicBool>,
+    logged: Arc<LogOnce>,
 }
 
 impl<M: RequestMonitor> Contained<M> {
+    fn new(monitor: Option<M>) -> Self {
+        Self {
+            monitor,
+            logged: Arc::default(),
+        }
+    }
+
     fn copied_by(&self, hook: &str, copy: impl FnOnce(&M) -> M) -> Self {
         let monitor = self.monitor.as_ref();
         Self {
             monitor: monitor.and_then(|monitor| self.contain(hook, || copy(monitor))),
-            reported: Arc::clone(&self.reported),
+            logged: Arc::clone(&self.logged),
         }
     }
 
+    #[inline]
     fn contain<T>(&self, hook: &str, call: impl FnOnce() -> T) -> Option<T> {
-        match catch_unwind(AssertUnwindSafe(call)) {
-            Ok(value) => Some(value),
-            Err(panic) => {
-                if !self.reported.swap(true, Ordering::Relaxed) {
-                    log::error!(
-                        "{hook} of the monitor {} panicked: {}; requests are served, further panics of this monitor are not logged",
+        catch(call)
+            .inspect_err(|panicked| {
+                self.logged.log(
+                    Level::Error,
+                    format_args!(
+                        "{hook} of the monitor {} panicked: {panicked}; requests are served, further panics of this monitor are not logged",
                         type_name::<M>(),
-                        panic_message(&*panic),
-                    );
-                }
-                None
-            }
-        }
+                    ),
+                );
+            })
+            .ok()
+    }
+}
+
+impl<M: RequestMonitor> Drop for Contained<M> {
+    fn drop(&mut self) {
+        discard(self.monitor.take());
     }
 }
 
@@ -187,10 +270,7 @@ impl<M: RequestMonitor> MonitorSet for Contained<M> {
     type InFlight = Option<M::InFlight>;
 
     fn off() -> Self {
-        Self {
-            monitor: None,
-            reported: Arc::default(),
-        }
+        Self::new(None)
     }
 
     fn for_worker(&self) -> Self {
@@ -232,16 +312,43 @@ impl<M: RequestMonitor> MonitorSet for Contained<M> {
     }
 
     fn prepare_scrape<'a>(&'a self, scrape: &'a ScrapeStart) -> LocalBoxFuture<'a, ()> {
-        Box::pin(async move {
-            let Some(monitor) = &self.monitor else { return };
-            let Some(mut prepare) = self.contain("prepare_scrape", || monitor.prepare_scrape(scrape)) else {
-                return;
-            };
-            std::future::poll_fn(|cx| {
-                self.contain("prepare_scrape", || prepare.as_mut().poll(cx))
-                    .unwrap_or(Poll::Ready(()))
-            })
-            .await;
+        let monitor = self.monitor.as_ref();
+        Box::pin(Preparation {
+            contained: self,
+            future: monitor
+                .and_then(|monitor| self.contain("prepare_scrape", || monitor.prepare_scrape(scrape))),
         })
+    }
+}
+
+/// The future of [`RequestMonitor::prepare_scrape`], whose panics end here too.
+struct Preparation<'a, M: RequestMonitor> {
+    contained: &'a Contained<M>,
+    /// `None` when it has ended.
+    future: Option<LocalBoxFuture<'a, ()>>,
+}
+
+impl<M: RequestMonitor> Future for Preparation<'_, M> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let Some(future) = &mut this.future else {
+            return Poll::Ready(());
+        };
+        let poll = this
+            .contained
+            .contain("prepare_scrape", || future.as_mut().poll(cx));
+        if poll == Some(Poll::Pending) {
+            return Poll::Pending;
+        }
+        discard(this.future.take());
+        Poll::Ready(())
+    }
+}
+
+impl<M: RequestMonitor> Drop for Preparation<'_, M> {
+    fn drop(&mut self) {
+        discard(self.future.take());
     }
 }

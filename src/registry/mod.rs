@@ -1,15 +1,13 @@
 //! The registry that workers, monitors and scrapes share.
 
 use std::{
-    any::{Any, TypeId},
+    any::Any,
     cell::RefCell,
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     fmt, iter, mem,
-    panic::{AssertUnwindSafe, catch_unwind},
-    rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -19,12 +17,12 @@ use actix_web::{
     web::{self, Bytes},
 };
 use futures_util::future::LocalBoxFuture;
+use log::Level;
 use once_cell::sync::{Lazy, OnceCell};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 
 use crate::{
-    cap::{Caps, CapsCollector},
     endpoint::{negotiation::Encoding, scrape::Scrapes},
     error::Error,
     exposition::{
@@ -32,8 +30,8 @@ use crate::{
         rendered::{Rendered, render_text},
         text::Dialect,
     },
-    monitor::{hooks::ScrapeStart, set::MonitorSet},
-    panics::panic_message,
+    limit::{Limits, LimitsCollector},
+    panics::{catch, report},
 };
 
 /// How much of what is left out is logged, at the most: a collector may make up names.
@@ -79,16 +77,14 @@ pub struct MetricsRegistry {
 
 struct Shared {
     families: RwLock<Families>,
-    /// One cell for each monitor, so that making one holds no lock that another needs.
-    monitors: Mutex<HashMap<TypeId, Arc<OnceCell<Registered>>>>,
+    /// By their sources. Making one holds no lock that another needs.
+    registered: Mutex<Vec<Arc<Registered>>>,
     /// What has been logged because it is left out of scrapes: families, or the reason where there is no name.
     reported: Mutex<HashSet<String>>,
     /// The size of the last scrape, in bytes.
     encoded_size: AtomicUsize,
     scrapes: Scrapes,
-    caps: Arc<Caps>,
-    /// Whether a scrape shows how many requests ran into the caps.
-    caps_are_shown: AtomicBool,
+    limits: Arc<Limits>,
 }
 
 struct Families {
@@ -110,22 +106,26 @@ impl Families {
     }
 }
 
-/// What became of the registration of a monitor.
-type Registered = Result<Box<dyn RegisteredSet>, Error>;
-
-/// A [`MonitorSet`] of any type.
-trait RegisteredSet: Any + Send + Sync {
-    fn prepare_scrape(&self, scrape: Rc<ScrapeStart>) -> LocalBoxFuture<'static, ()>;
+/// What is registered once for each source, and made ready before each scrape.
+pub(crate) trait BeforeScrape: Any + Send + Sync {
+    fn prepare(&self, request: &HttpRequest) -> LocalBoxFuture<'static, ()>;
 }
 
-/// A monitor need not be `Sync`, what workers share has to be.
-struct SharedSet<S>(Mutex<S>);
+/// Where something that is registered comes from: registered once for all sources that are equal.
+pub(crate) trait Source: Any + Send + Sync {
+    fn is(&self, other: &dyn Any) -> bool;
+}
 
-impl<S: MonitorSet> RegisteredSet for SharedSet<S> {
-    fn prepare_scrape(&self, scrape: Rc<ScrapeStart>) -> LocalBoxFuture<'static, ()> {
-        let set = self.0.lock().clone();
-        Box::pin(async move { set.prepare_scrape(&scrape).await })
+impl<T: PartialEq + Send + Sync + 'static> Source for T {
+    fn is(&self, other: &dyn Any) -> bool {
+        other.downcast_ref::<T>().is_some_and(|other| self == other)
     }
+}
+
+/// The place of one source: what was registered, or why it could not be.
+struct Registered {
+    source: Box<dyn Source>,
+    value: OnceCell<Result<Arc<dyn BeforeScrape>, Error>>,
 }
 
 impl MetricsRegistry {
@@ -184,8 +184,8 @@ impl MetricsRegistry {
     /// | `hr_prometheus_scrape_families_left_out` | gauge | families that were left out of the one before |
     ///
     /// Scrapes that wait for the same render count each in `hr_prometheus_scrapes_total`, and once in the others. How
-    /// many requests ran into a cap on labels is `hr_prometheus_requests_beyond_cap_total`, which is there whenever there
-    /// is a cap.
+    /// many requests exceeded a limit on labels is `hr_prometheus_cardinality_limit_exceeded_total`, which is there
+    /// whenever there is a limit.
     ///
     /// ```
     /// use hr_prometheus::MetricsRegistry;
@@ -257,7 +257,7 @@ impl MetricsRegistry {
         self.shared.scrapes.observe(&rendered, began);
         for left_out in rendered.left_out {
             if self.is_first(left_out.name()) {
-                log::error!("left out of the scrape: {left_out}");
+                report(Level::Error, format_args!("left out of the scrape: {left_out}"));
             }
         }
         Ok(rendered.body)
@@ -319,76 +319,74 @@ impl MetricsRegistry {
             .unwrap_or_else(Self::global)
     }
 
-    /// The monitors registered for `source`, which is done now if it has not been. Those that cannot be registered
-    /// are off, and why is added to `errors`; it is logged once.
-    pub(crate) fn monitor_set<S: MonitorSet>(
+    /// What is registered for `source`, which is done now if it has not been: by `register`, for the monitor `name`.
+    ///
+    /// # Errors
+    ///
+    /// When `register` panics, now or before, which is logged once; and from within a registration or a scrape of this
+    /// registry.
+    pub(crate) fn register_once<T: BeforeScrape>(
         &self,
         name: &str,
-        source: TypeId,
-        register: impl FnOnce(&mut Registry) -> S,
-        errors: &mut Vec<Error>,
-    ) -> S {
-        let cell = Arc::clone(self.shared.monitors.lock().entry(source).or_default());
+        source: impl Source,
+        register: impl FnOnce(&mut Registry) -> T,
+    ) -> Result<Arc<T>, Error> {
+        let place = self.place_of(source);
         // The cell would wait for itself.
-        if cell.get().is_none()
+        if place.value.get().is_none()
             && let Err(error) = self.check_free("nothing can be registered in a registry")
         {
-            log::error!("the monitor {name} is off: {error}");
-            errors.push(error);
-            return S::off();
+            report(Level::Error, format_args!("the monitor {name} is off: {error}"));
+            return Err(error);
         }
-        let registered = cell.get_or_init(|| {
-            match catch_unwind(AssertUnwindSafe(|| self.register_part(register))) {
-                Ok(set) => Ok(Box::new(SharedSet(Mutex::new(set?)))),
-                Err(panic) => {
-                    let error = Error::new(format!(
-                        "`register` of the monitor {name} panicked: {}; it records nothing until this is mended",
-                        panic_message(&*panic),
-                    ));
-                    log::error!("{error}");
+        let value = place.value.get_or_init(|| {
+            let registered = catch(|| self.register_part(register)).unwrap_or_else(|panicked| {
+                Err(Error::new(format!(
+                    "`register` of the monitor {name} panicked: {panicked}; it records nothing until this is mended"
+                )))
+            });
+            match registered {
+                Ok(value) => Ok(Arc::new(value)),
+                Err(error) => {
+                    report(Level::Error, format_args!("{error}"));
                     Err(error)
                 }
             }
         });
-        match registered {
-            Ok(set) => {
-                let set: &dyn Any = &**set;
-                set.downcast_ref::<SharedSet<S>>()
-                    .map_or_else(S::off, |set| set.0.lock().clone())
-            }
-            Err(error) => {
-                errors.push(error.clone());
-                S::off()
+        let value: Arc<dyn Any + Send + Sync> = value.clone()?;
+        value.downcast().map_err(|_| {
+            Error::new(format!(
+                "two monitors called {name} have one source; register each from its own"
+            ))
+        })
+    }
+
+    fn place_of(&self, source: impl Source) -> Arc<Registered> {
+        let mut all = self.shared.registered.lock();
+        if let Some(place) = all.iter().find(|place| source.is(&*place.source as &dyn Any)) {
+            return Arc::clone(place);
+        }
+        let place = Arc::new(Registered {
+            source: Box::new(source),
+            value: OnceCell::new(),
+        });
+        all.push(Arc::clone(&place));
+        place
+    }
+
+    /// Lets everything that was registered bring its families up to date.
+    pub(crate) async fn prepare_scrape(&self, request: &HttpRequest) {
+        let all = self.shared.registered.lock().clone();
+        for registered in all {
+            if let Some(Ok(value)) = registered.value.get() {
+                value.prepare(request).await;
             }
         }
     }
 
-    /// Lets all monitors bring their families up to date.
-    pub(crate) async fn prepare_scrape(&self, scrape: ScrapeStart) {
-        let scrape = Rc::new(scrape);
-        let cells: Vec<_> = self.shared.monitors.lock().values().cloned().collect();
-        for cell in cells {
-            if let Some(Ok(set)) = cell.get() {
-                set.prepare_scrape(Rc::clone(&scrape)).await;
-            }
-        }
-    }
-
-    /// The registry that is registering or encoding on this thread at this moment, if any.
-    pub(crate) fn in_use() -> Option<Self> {
-        IN_USE.with_borrow(|in_use| in_use.last().cloned())
-    }
-
-    /// The caps of this registry, for an option that needs one; from now on the scrape shows how many requests ran
-    /// into them.
-    pub(crate) fn caps(&self) -> Arc<Caps> {
-        if !self.shared.caps_are_shown.swap(true, Ordering::Relaxed) {
-            let mut families = self.shared.families.write();
-            let mut part = families.new_part();
-            part.register_collector(Box::new(CapsCollector(Arc::clone(&self.shared.caps))));
-            families.push(part);
-        }
-        Arc::clone(&self.shared.caps)
+    /// The limits on labels in this registry.
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.shared.limits)
     }
 
     /// Registers into a registry of its own, so that no lock is held and a panic leaves nothing behind.
@@ -430,19 +428,22 @@ impl Default for MetricsRegistry {
 /// Takes over a registry with all that is registered in it, its prefix and its labels.
 impl From<Registry> for MetricsRegistry {
     fn from(mut root: Registry) -> Self {
-        let empty = mem::take(root.sub_registry_with_labels(iter::empty()));
+        let mut families = Families {
+            empty: mem::take(root.sub_registry_with_labels(iter::empty())),
+            parts: vec![Arc::new(root)],
+        };
+        let limits = Arc::<Limits>::default();
+        let mut part = families.new_part();
+        part.register_collector(Box::new(LimitsCollector(Arc::clone(&limits))));
+        families.push(part);
         Self {
             shared: Arc::new(Shared {
-                families: RwLock::new(Families {
-                    empty,
-                    parts: vec![Arc::new(root)],
-                }),
-                monitors: Mutex::default(),
+                families: RwLock::new(families),
+                registered: Mutex::default(),
                 reported: Mutex::default(),
                 encoded_size: AtomicUsize::new(0),
                 scrapes: Scrapes::default(),
-                caps: Arc::default(),
-                caps_are_shown: AtomicBool::new(false),
+                limits,
             }),
         }
     }

@@ -9,7 +9,7 @@ use actix_web::{
 use parking_lot::Mutex;
 
 use crate::{
-    cap::{Caps, LONGEST_VALUE, OTHER},
+    limit::{LONGEST_VALUE, Limits, OTHER},
     middleware::options::Options,
     route::{Place, captured_as, decoded, matcher, places, text_of_pattern},
 };
@@ -18,8 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Labelling {
     pub(crate) options: Arc<Options>,
-    /// `None` where nothing is kept.
-    caps: Option<Arc<Caps>>,
+    pub(crate) limits: Arc<Limits>,
     /// The routes by their labels; `None` for those of which nothing is kept.
     kept: Mutex<HashMap<String, Option<Arc<KeptParams>>>>,
 }
@@ -39,14 +38,14 @@ pub(crate) enum Kept {
     Route(String),
     /// It is one of those that the cap allows.
     Admitted(Arc<str>),
-    BeyondCap,
+    OverLimit,
 }
 
 impl Labelling {
-    pub(crate) fn new(options: Arc<Options>, caps: Option<Arc<Caps>>) -> Self {
+    pub(crate) fn new(options: Arc<Options>, limits: Arc<Limits>) -> Self {
         Self {
             options,
-            caps,
+            limits,
             kept: Mutex::default(),
         }
     }
@@ -73,15 +72,8 @@ impl Labelling {
         if let Some(pattern) = find(path).filter(|pattern| text_of_pattern(pattern) == path) {
             return Kept::Route(pattern);
         }
-        let caps = self.caps.as_ref();
-        let admitted = caps.and_then(|caps| caps.paths.admit(path, self.options.most_kept_paths()));
-        admitted.map_or(Kept::BeyondCap, Kept::Admitted)
-    }
-
-    pub(crate) fn count_beyond_cap(&self) {
-        if let Some(caps) = &self.caps {
-            caps.paths.count_beyond();
-        }
+        let admitted = self.limits.paths.admit(path, self.options.max_kept_paths());
+        admitted.map_or(Kept::OverLimit, Kept::Admitted)
     }
 
     /// What a request in progress is shown as: the label that it is counted under, if the route with the pattern that
@@ -101,7 +93,7 @@ impl Labelling {
             Kept::LeftOut => Shown::LeftOut,
             Kept::Route(_) => Shown::As(kept.into()),
             Kept::Admitted(label) => Shown::As(label),
-            Kept::BeyondCap => Shown::As(OTHER.into()),
+            Kept::OverLimit => Shown::As(OTHER.into()),
         })
     }
 

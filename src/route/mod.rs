@@ -2,10 +2,10 @@
 
 pub(crate) mod kept;
 
+use crate::panics::catch;
 use std::{
     cell::{OnceCell, RefCell},
     collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
     ptr,
     rc::{Rc, Weak},
     sync::Arc,
@@ -20,7 +20,7 @@ use foldhash::HashMap;
 use parking_lot::Mutex;
 
 use crate::{
-    cap::OTHER,
+    limit::OTHER,
     route::kept::{Kept, KeptParams, Labelling, Shown},
 };
 
@@ -81,7 +81,7 @@ enum Standing {
     /// No trace of them.
     LeftOut,
     /// They are recorded, under a label that many paths share.
-    BeyondCap,
+    OverLimit,
     /// They get labels of their own, with values of their paths.
     Keeps(Arc<KeptParams>),
 }
@@ -188,7 +188,7 @@ impl Routes {
     ) -> Option<Rc<RouteLabel>> {
         // A middleware that replaced the path and kept the position in it makes `unprocessed` cut within a
         // character, which panics.
-        let route = catch_unwind(AssertUnwindSafe(|| self.find_served(request, method, status)))
+        let route = catch(|| self.find_served(request, method, status))
             .unwrap_or_else(|_| self.label_of_pattern(request.match_pattern().as_deref()));
         if matches!(route.standing, Standing::Recorded) {
             return Some(route);
@@ -201,7 +201,7 @@ impl Routes {
     fn recorded(&self, label: Rc<RouteLabel>) -> Option<Rc<RouteLabel>> {
         match label.standing {
             Standing::LeftOut => return None,
-            Standing::BeyondCap => self.labelling.count_beyond_cap(),
+            Standing::OverLimit => self.labelling.limits.paths.count_exceeded(),
             Standing::Recorded | Standing::Keeps(_) => {}
         }
         Some(label)
@@ -298,7 +298,7 @@ impl Routes {
             Kept::Route(pattern) => return labels.of_pattern(Some(&pattern), &self.labelling),
             Kept::LeftOut => (text.into(), Standing::LeftOut),
             Kept::Admitted(text) => (text, Standing::Recorded),
-            Kept::BeyondCap => return labels.beyond_cap(),
+            Kept::OverLimit => return labels.over_limit(),
         };
         labels.add(text, route.pattern.clone(), standing)
     }
@@ -355,10 +355,10 @@ impl Labels {
         label
     }
 
-    fn beyond_cap(&mut self) -> Rc<RouteLabel> {
+    fn over_limit(&mut self) -> Rc<RouteLabel> {
         match self.by_pattern.get(OTHER) {
             Some(&id) => Rc::clone(&self.all[id]),
-            None => self.add(OTHER.into(), None, Standing::BeyondCap),
+            None => self.add(OTHER.into(), None, Standing::OverLimit),
         }
     }
 
@@ -483,7 +483,7 @@ pub(crate) fn matcher(pattern: &str, make: fn(String) -> ResourceDef) -> Option<
     if parameters > MOST_PARAMETERS {
         return None;
     }
-    catch_unwind(AssertUnwindSafe(|| make(numbered))).ok()
+    catch(|| make(numbered)).ok()
 }
 
 /// What a [`matcher`] calls the parameter with this number, counted from 1.

@@ -1,8 +1,7 @@
 //! One worker's hand on the series.
 
-use crate::series::Block;
 use crate::series::{
-    Attributes, Series, SeriesKey,
+    Attributes, Block, Series, SeriesKey,
     measures::{Distribution, nanos},
     merge_latest,
 };

@@ -6,9 +6,9 @@ use actix_web::http::{Method, StatusCode};
 use prometheus_client::registry::Registry;
 
 use crate::{
-    cap::DEFAULT_MOST,
     error::Error,
     exposition::reader::{Kind, is_metric_name},
+    limit::DEFAULT_LIMIT,
     middleware::options::method_text,
     monitor::hooks::ResponseStart,
     monitors::default::{
@@ -161,7 +161,7 @@ impl DefaultMonitorBuilder {
                 zeros: Vec::new(),
                 exemplars: None,
                 native: false,
-                most_label_sets: DEFAULT_MOST,
+                most_label_sets: DEFAULT_LIMIT,
             },
             labels: PhantomData,
         }
@@ -849,7 +849,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
     /// // … after one request:
     /// assert_eq!(registry.value("request_count_total", &[("query", "_OTHER")]), Some(1.0));
-    /// assert_eq!(registry.value("hr_prometheus_requests_beyond_cap_total", &[("cap", "label_set")]), Some(1.0));
+    /// assert_eq!(registry.value("hr_prometheus_cardinality_limit_exceeded_total", &[("limit", "label_set")]), Some(1.0));
     /// # Ok(())
     /// # }
     /// ```

@@ -1,18 +1,13 @@
 //! Where the exemplars of the default monitor come from.
 
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-};
+use std::{fmt, sync::Arc};
+
+use log::Level;
 
 use crate::{
     exposition::exemplar::are_labels,
     monitor::hooks::{RequestStart, ResponseStart},
-    panics::panic_message,
+    panics::{LogOnce, catch},
 };
 
 /// The labels of one exemplar.
@@ -40,14 +35,14 @@ impl fmt::Debug for ExemplarSource {
 #[derive(Debug)]
 pub(super) struct Exemplars {
     source: ExemplarSource,
-    reported: AtomicBool,
+    logged: LogOnce,
 }
 
 impl Exemplars {
     pub(super) fn new(source: ExemplarSource) -> Self {
         Self {
             source,
-            reported: AtomicBool::new(false),
+            logged: LogOnce::default(),
         }
     }
 
@@ -70,22 +65,23 @@ impl Exemplars {
         let ExemplarSource::Response(labels) = &self.source else {
             return None;
         };
-        let labels = catch_unwind(AssertUnwindSafe(|| labels(response))).unwrap_or_else(|panic| {
-            self.report(&format!("its function panicked ({})", panic_message(&*panic)));
+        let labels = catch(|| labels(response)).unwrap_or_else(|panicked| {
+            self.report(format_args!("its function panicked ({panicked})"));
             None
         })?;
         let pairs = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         if !are_labels(pairs) {
-            self.report("its labels have more than 128 characters, the limit of OpenMetrics 1.0, or a name that is not valid or comes twice");
+            self.report(format_args!("its labels have more than 128 characters, the limit of OpenMetrics 1.0, or a name that is not valid or comes twice"));
             return None;
         }
         Some(labels)
     }
 
-    fn report(&self, what: &str) {
-        if !self.reported.swap(true, Relaxed) {
-            log::warn!("an exemplar is left out: {what}; further ones are not logged");
-        }
+    fn report(&self, what: fmt::Arguments<'_>) {
+        self.logged.log(
+            Level::Warn,
+            format_args!("an exemplar is omitted: {what}; further ones are not logged"),
+        );
     }
 }
 

@@ -19,9 +19,9 @@ use prometheus_client::{
 };
 
 use crate::{
-    cap::OTHER,
     exposition::exemplar::{Exemplar, OfSeries, lend},
     in_flight::InFlight,
+    limit::OTHER,
     series::{
         Attributes, SeriesKey, Totals,
         grouping::{ByStatus, Cut, class},

@@ -7,14 +7,11 @@ use std::{
     collections::HashSet,
     fmt,
     hash::{Hash, Hasher},
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, OnceLock},
 };
 
 use foldhash::HashMap;
+use log::Level;
 use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
@@ -24,13 +21,13 @@ use prometheus_client::{
 };
 
 use crate::{
-    cap::{Cap, Caps, LONGEST_VALUE, OTHER},
     exposition::{
         line::unescape,
         reader::{is_label_name, read_labels},
     },
+    limit::{LONGEST_VALUE, Limit, Limits, OTHER},
     monitor::hooks::{RequestStart, ResponseStart},
-    panics::panic_message,
+    panics::{LogOnce, catch},
     series::{Attributes, SeriesKey},
 };
 
@@ -100,7 +97,7 @@ const MOST_ALIASES: usize = 1_000;
 ///
 /// A registry takes 1,000 distinct label sets, or what
 /// [`max_label_sets`](crate::DefaultMonitorBuilder::max_label_sets) says. Beyond that a request is counted all the same:
-/// with `_OTHER` in every label, and in `hr_prometheus_requests_beyond_cap_total{cap="label_set"}`; the first such
+/// with `_OTHER` in every label, and in `hr_prometheus_cardinality_limit_exceeded_total{limit="label_set"}`; the first such
 /// request is logged. A value of more than 128 characters is beyond the cap as well. A value that a client can choose
 /// freely still does not belong in a label: it would fill the cap.
 ///
@@ -220,59 +217,62 @@ impl Attributes for OwnLabels {
 /// The label sets that one monitor admits.
 #[derive(Debug)]
 pub(super) struct LabelSets {
-    caps: Arc<Caps>,
+    /// Those of the registry, known from the first request on.
+    limits: OnceLock<Arc<Limits>>,
     most: usize,
     /// The names of the other labels, which are not free.
     taken: HashSet<String>,
     /// What stands for all that is beyond the cap: the names of the first that was.
     beyond: OnceLock<OwnLabels>,
-    reported: AtomicBool,
+    logged: LogOnce,
 }
 
 impl LabelSets {
-    pub(super) fn new(caps: Arc<Caps>, most: usize, taken: HashSet<String>) -> Self {
+    pub(super) fn new(most: usize, taken: HashSet<String>) -> Self {
         Self {
-            caps,
+            limits: OnceLock::new(),
             most,
             taken,
             beyond: OnceLock::new(),
-            reported: AtomicBool::new(false),
+            logged: LogOnce::default(),
         }
     }
 
     /// Runs a user's code for labels; `None` if it panics.
     pub(super) fn contain<T>(&self, code: impl FnOnce() -> T) -> Option<T> {
-        let result = catch_unwind(AssertUnwindSafe(code));
-        result
-            .inspect_err(|panic| {
-                self.report(&format!("panicked ({})", panic_message(&**panic)));
-            })
+        catch(code)
+            .inspect_err(|panicked| self.report(format_args!("panicked ({panicked})")))
             .ok()
     }
 
-    fn report(&self, what: &str) {
-        if !self.reported.swap(true, Relaxed) {
-            log::error!(
-                "labels of one's own {what}: requests are counted without what is wrong; further faults of these labels are not logged"
-            );
-        }
+    fn report(&self, what: fmt::Arguments<'_>) {
+        self.logged.log(
+            Level::Error,
+            format_args!("custom labels {what}: affected requests are recorded without them; further faults of these labels are not logged"),
+        );
     }
 
-    fn cap(&self) -> &Cap {
-        &self.caps.label_sets
+    /// Counts label sets in the registry that has these limits.
+    pub(super) fn count_in(&self, limits: &Arc<Limits>) {
+        self.limits.get_or_init(|| Arc::clone(limits));
+        self.limit().enforce();
+    }
+
+    fn limit(&self) -> &Limit {
+        &self.limits.get_or_init(Arc::default).label_sets
     }
 
     /// The pairs of names and values that `labels` encode to, but for those that would break the scrape.
     fn pairs<L: RequestLabels>(&self, labels: L) -> Option<(L, Vec<(String, String)>)> {
         let Some((labels, mut pairs)) = encoded(labels) else {
-            self.report("could not be encoded");
+            self.report(format_args!("could not be encoded"));
             return None;
         };
         let mut names = HashSet::new();
         pairs.retain(|(name, _)| {
             let good = is_free_label_name(name) && !self.taken.contains(name) && names.insert(name.clone());
             if !good {
-                self.report(&format!(
+                self.report(format_args!(
                     "have a label whose name is not valid or is taken: {name:?}"
                 ));
             }
@@ -282,7 +282,7 @@ impl LabelSets {
     }
 
     fn beyond(&self, pairs: Vec<(String, String)>) -> OwnLabels {
-        self.cap().count_beyond();
+        self.limit().count_exceeded();
         let beyond = self.beyond.get_or_init(|| {
             let names = pairs.into_iter().map(|(name, _)| name);
             let pairs: Vec<_> = names.map(|name| (name, OTHER.to_owned())).collect();
@@ -332,7 +332,7 @@ impl<L: RequestLabels> WorkerLabels<L> {
         let (labels, pairs) = self.sets.pairs(key.0)?;
         let fit = |(_, value): &(String, String)| value.chars().nth(LONGEST_VALUE).is_none();
         let most = if pairs.iter().all(fit) { self.sets.most } else { 0 };
-        let Some(text) = self.sets.cap().admit(&text_of(&pairs), most) else {
+        let Some(text) = self.sets.limit().admit(&text_of(&pairs), most) else {
             return Some(self.of(self.sets.beyond(pairs), route));
         };
         let row = self.of(OwnLabels::new(text, pairs), route);

@@ -28,7 +28,6 @@ use crate::{
         families::InProgress,
         labels::{LabelSets, NoLabels, OwnLabels, RequestLabels, WorkerLabels, is_none},
     },
-    registry::MetricsRegistry,
     route::RouteLabel,
     series::{
         Series,
@@ -104,14 +103,11 @@ impl DefaultMonitor {
 impl<L: RequestLabels> DefaultMonitor<L> {
     fn new(config: &Config, registry: &mut Registry) -> Self {
         let has_labels = !is_none::<L>();
-        // Only who has labels of one's own is under a cap, and then the scrape shows it.
-        let caps = MetricsRegistry::in_use().filter(|_| has_labels);
-        let caps = caps.map(|registry| registry.caps()).unwrap_or_default();
         let recorded = Arc::new(Recorded {
             series: Series::new(config.measures()),
             in_flight: Arc::default(),
             families: config.families(has_labels),
-            label_sets: Arc::new(LabelSets::new(caps, config.most_label_sets, config.label_names())),
+            label_sets: Arc::new(LabelSets::new(config.most_label_sets, config.label_names())),
             exemplars: config.exemplars.clone().map(Exemplars::new),
         });
         for key in config.zeros() {
@@ -286,6 +282,9 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
         // In the long run a comparison: a worker has one table.
         if !ptr::eq(self.table.borrow().as_ptr(), Arc::as_ptr(request.table)) {
             self.recorded.in_flight.add_table(request.table);
+            if !is_none::<L>() {
+                self.recorded.label_sets.count_in(request.limits());
+            }
             self.table.replace(Arc::downgrade(request.table));
         }
         if is_none::<L>() && !self.has_more {

@@ -17,7 +17,7 @@ use hr_prometheus::{
     },
 };
 
-use support::{capture_log, logged};
+use support::{capture_log, logged, without_omissions};
 
 /// Encodes by calling a function.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ fn scrape_with_collector(collect: fn() -> fmt::Result) {
     let registry = MetricsRegistry::new();
     registry.register_with(|registry| registry.register_collector(Box::new(Collects(collect))));
     for _ in 0..3 {
-        assert_eq!(registry.encode().unwrap(), "# EOF\n");
+        assert_eq!(without_omissions(&registry.encode().unwrap()), "# EOF\n");
     }
 }
 
@@ -103,7 +103,7 @@ fn a_metric_without_a_text_form_is_logged_once_with_its_name() {
         registry.register("native_only", "Help", native_only);
     });
     for _ in 0..3 {
-        assert_eq!(registry.encode().unwrap(), "# EOF\n");
+        assert_eq!(without_omissions(&registry.encode().unwrap()), "# EOF\n");
     }
     assert_eq!(
         logged("native_only"),

@@ -35,7 +35,7 @@ use hr_prometheus::{
     },
 };
 
-use support::{assert_balanced, capture_log, eventually_has, http, logged, serve};
+use support::{assert_balanced, capture_log, eventually_has, http, logged, serve, without_omissions};
 
 /// The answer to one request, from an application that is started for it and stopped afterwards.
 async fn visit(path: &str, metrics: HrPrometheus, configure: impl FnOnce(&mut ServiceConfig)) -> String {
@@ -458,7 +458,7 @@ fn assert_the_first_is_served(registry: &MetricsRegistry, name: &str) {
         assert_eq!(scrape.matches(&format!("# TYPE {name} ")).count(), 1, "{scrape}");
         assert_eq!(registry.value(name, &[]), Some(1.0), "{scrape}");
         assert_eq!(registry.value("rest", &[]), Some(3.0), "{scrape}");
-        assert!(scrape.ends_with("rest 3\n# EOF\n"), "{scrape}");
+        assert!(scrape.contains("\nrest 3\n"), "{scrape}");
     }
     assert_eq!(
         logged(&format!("the family {name} is")),
@@ -511,7 +511,7 @@ fn an_omitted_family_is_logged_once_though_what_is_wrong_with_it_changes() {
     });
     for _ in 0..5 {
         below_zero.observe(-1.0);
-        assert_eq!(registry.encode().unwrap(), "# EOF\n");
+        assert_eq!(without_omissions(&registry.encode().unwrap()), "# EOF\n");
     }
     assert_eq!(logged("below_zero_five_times").len(), 1);
 }
@@ -555,7 +555,7 @@ fn a_collector_that_fails_or_panics_is_omitted_until_it_is_mended() {
 
         for _ in 0..2 {
             assert_eq!(
-                registry.encode().unwrap(),
+                without_omissions(&registry.encode().unwrap()),
                 "# HELP before Help.\n# TYPE before gauge\nbefore 1\n\
                  # HELP rest Help.\n# TYPE rest gauge\nrest 3\n# EOF\n",
             );

@@ -3,7 +3,7 @@
 mod support;
 
 use std::{
-    fmt,
+    fmt, iter,
     panic::panic_any,
     sync::{
         Arc,
@@ -15,8 +15,7 @@ use actix_web::rt::System;
 use hr_prometheus::{
     MetricsRegistry,
     prometheus_client::{
-        collector::Collector,
-        encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
+        encoding::{EncodeMetric, MetricEncoder},
         metrics::{
             MetricType,
             counter::{ConstCounter, Counter},
@@ -30,61 +29,14 @@ use hr_prometheus::{
     },
 };
 
-use support::{capture_log, logged, scrape_prometheus_text};
-
-/// A label set with any names.
-type Labels = Vec<(String, String)>;
-
-fn labels(pairs: &[(&str, &str)]) -> Labels {
-    let pairs = pairs.iter();
-    pairs
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
-}
-
-/// Encodes what the function writes.
-struct Collects<F>(F);
-
-impl<F> fmt::Debug for Collects<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Collects")
-    }
-}
-
-impl<F: Fn(DescriptorEncoder<'_>) -> fmt::Result + Send + Sync + 'static> Collector for Collects<F> {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        (self.0)(encoder)
-    }
-}
-
-/// Registers a collector that calls `collect`.
-fn add_collector(
-    registry: &mut Registry,
-    collect: impl Fn(DescriptorEncoder<'_>) -> fmt::Result + Send + Sync + 'static,
-) {
-    registry.register_collector(Box::new(Collects(collect)));
-}
-
-/// Registers a family from a collector: `write` writes its metrics.
-fn add_family(
-    registry: &mut Registry,
-    name: &'static str,
-    kind: MetricType,
-    write: impl Fn(MetricEncoder<'_>) -> fmt::Result + Send + Sync + 'static,
-) {
-    add_collector(registry, move |mut encoder| {
-        write(encoder.encode_descriptor(name, "Help", None, kind)?)
-    });
-}
-
-/// Registers a gauge with these series.
-fn add_series(registry: &mut Registry, name: &'static str, series: &[&[(&str, &str)]]) {
-    let series: Vec<_> = series.iter().map(|pairs| labels(pairs)).collect();
-    add_family(registry, name, MetricType::Gauge, move |mut encoder| {
-        let mut series = series.iter();
-        series.try_for_each(|labels| encoder.encode_family(labels)?.encode_gauge(&1_i64))
-    });
-}
+use support::{
+    capture_log,
+    families::{
+        Labels, add_collector, add_family, add_series, assert_served, assert_served_in_protobuf,
+        between_canaries, labels, protobuf,
+    },
+    logged, scrape_prometheus_text,
+};
 
 /// Registers a histogram with these buckets, which hold one observation each.
 fn add_buckets(registry: &mut Registry, name: &'static str, sum: f64, count: u64, bounds: &[f64]) {
@@ -92,96 +44,6 @@ fn add_buckets(registry: &mut Registry, name: &'static str, sum: f64, count: u64
     add_family(registry, name, MetricType::Histogram, move |mut encoder| {
         encoder.encode_histogram::<Labels>(sum, count, &buckets, None)
     });
-}
-
-/// A registry with `register` between two families that are valid, each in a registration of its own.
-fn between_canaries(register: impl FnOnce(&mut Registry)) -> MetricsRegistry {
-    let registry = MetricsRegistry::new();
-    registry.register_with(|registry| registry.register("canary", "First", ConstGauge::new(1_i64)));
-    registry.register_with(register);
-    registry.register_with(|registry| registry.register("other", "Last", ConstCounter::new(2_u64)));
-    registry
-}
-
-/// Asserts that of what is between the canaries only `openmetrics` and `prometheus` are served.
-#[track_caller]
-fn assert_served(what: &str, registry: &MetricsRegistry, openmetrics: &str, prometheus: &str) {
-    for _ in 0..3 {
-        assert_eq!(
-            registry.encode().unwrap(),
-            format!(
-                "# HELP canary First.\n# TYPE canary gauge\ncanary 1\n{openmetrics}\
-                 # HELP other Last.\n# TYPE other counter\nother_total 2\n# EOF\n"
-            ),
-            "{what}",
-        );
-        assert_eq!(
-            System::new().block_on(scrape_prometheus_text(registry)),
-            format!(
-                "# HELP canary First.\n# TYPE canary gauge\ncanary 1\n{prometheus}\
-                 # HELP other_total Last.\n# TYPE other_total counter\nother_total 2\n"
-            ),
-            "{what}",
-        );
-    }
-}
-
-/// Asserts that of what is between the canaries the families `names` are served in protobuf.
-#[track_caller]
-fn assert_served_in_protobuf(what: &str, registry: &MetricsRegistry, names: &[&str]) {
-    for _ in 0..3 {
-        let families = protobuf::scrape(registry);
-        let Some(served) = families
-            .strip_prefix(&["canary".to_owned()][..])
-            .and_then(|families| families.strip_suffix(&["other_total".to_owned()][..]))
-        else {
-            panic!("{what}: no canaries in {families:?}");
-        };
-        assert_eq!(served, names, "{what}");
-    }
-}
-
-#[cfg(feature = "protobuf")]
-mod protobuf {
-    use actix_web::{rt::System, test};
-    use hr_prometheus::{
-        MetricsRegistry,
-        prometheus_client::encoding::prometheus_protobuf::prometheus_data_model::MetricFamily,
-    };
-    use prost::Message as _;
-
-    use super::support::scrape_with;
-
-    const ACCEPT: &str =
-        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
-
-    pub(crate) fn families(registry: &MetricsRegistry) -> Vec<MetricFamily> {
-        let body = System::new().block_on(async {
-            let response = scrape_with(registry, &[("Accept", ACCEPT)]).await;
-            test::read_body(response).await
-        });
-        let mut families = Vec::new();
-        let mut body = &body[..];
-        while !body.is_empty() {
-            families.push(MetricFamily::decode_length_delimited(&mut body).unwrap());
-        }
-        families
-    }
-
-    /// The names of the families in the scrape.
-    pub(crate) fn scrape(registry: &MetricsRegistry) -> Vec<String> {
-        let families = families(registry).into_iter();
-        families.map(|family| family.name).collect()
-    }
-}
-
-#[cfg(not(feature = "protobuf"))]
-mod protobuf {
-    use hr_prometheus::MetricsRegistry;
-
-    pub(crate) fn scrape(_: &MetricsRegistry) -> Vec<String> {
-        unreachable!("not asked for")
-    }
 }
 
 /// One family that would break the format.
@@ -302,11 +164,11 @@ fn a_family_with_a_prefix_or_a_unit_that_no_metric_can_have_is_omitted() {
     ]);
 }
 
-/// A gauge with one series of these labels.
+/// A gauge with one series, which has these labels.
 fn labelled(name: &'static str, label_names: &'static [&'static str]) -> Offender {
     offender(name, move |registry| {
         let pairs: Vec<_> = label_names.iter().map(|name| (*name, "1")).collect();
-        add_series(registry, name, &[&[("fine", "1")], &pairs]);
+        add_series(registry, name, &[&pairs]);
     })
 }
 
@@ -363,66 +225,89 @@ fn a_family_with_a_label_twice_is_omitted() {
     ]);
 }
 
+/// Registers a family of this type that has the series `{a="1"}` twice.
+fn add_twice(registry: &mut Registry, name: &'static str, kind: MetricType) {
+    add_family(registry, name, kind, move |mut encoder| {
+        let labels = labels(&[("a", "1")]);
+        for value in [1, 2] {
+            match kind {
+                MetricType::Counter => ConstCounter::new(value).encode(encoder.encode_family(&labels)?)?,
+                MetricType::Histogram => {
+                    let buckets = [(f64::INFINITY, value)];
+                    let mut series = encoder.encode_family(&labels)?;
+                    series.encode_histogram::<Labels>(1.0, value, &buckets, None)?;
+                }
+                MetricType::Info => encoder.encode_info(&labels)?,
+                _ => ConstGauge::new(value).encode(encoder.encode_family(&labels)?)?,
+            }
+        }
+        Ok(())
+    });
+}
+
 #[test]
-fn a_family_with_a_series_twice_is_omitted() {
-    assert_omitted([
-        offender("series_twice", |registry| {
-            add_series(registry, "series_twice", &[&[("a", "1")], &[("a", "1")]]);
-        }),
-        offender("series_twice_without_labels", |registry| {
-            add_series(registry, "series_twice_without_labels", &[&[], &[]]);
-        }),
-        offender("series_twice_apart", |registry| {
-            let one: &[_] = &[("a", "1")];
-            add_series(registry, "series_twice_apart", &[one, &[("a", "2")], one]);
-        }),
-        offender("series_twice_in_other_order", |registry| {
-            let series: [&[_]; 2] = [&[("a", "1"), ("b", "2")], &[("b", "2"), ("a", "1")]];
-            add_series(registry, "series_twice_in_other_order", &series);
-        }),
+fn a_series_that_comes_twice_is_served_once() {
+    for (kind, served) in [
+        (MetricType::Gauge, "x{a=\"1\"} 1\n"),
+        (MetricType::Unknown, "x{a=\"1\"} 1\n"),
+        (MetricType::Counter, "x_total{a=\"1\"} 1\n"),
+        (MetricType::Info, "x_info{a=\"1\"} 1\n"),
+        (
+            MetricType::Histogram,
+            "x_sum{a=\"1\"} 1.0\nx_count{a=\"1\"} 1\nx_bucket{le=\"+Inf\",a=\"1\"} 1\n",
+        ),
+    ] {
+        let registry = between_canaries(|registry| add_twice(registry, "x", kind));
+        let (type_name, suffix, type_in_text) = match kind {
+            MetricType::Counter => ("counter", "_total", "counter"),
+            MetricType::Info => ("info", "_info", "gauge"),
+            MetricType::Unknown => ("unknown", "", "untyped"),
+            MetricType::Histogram => ("histogram", "", "histogram"),
+            MetricType::Gauge => ("gauge", "", "gauge"),
+        };
+        assert_served(
+            type_name,
+            &registry,
+            &format!("# HELP x Help\n# TYPE x {type_name}\n{served}"),
+            &format!("# HELP x{suffix} Help\n# TYPE x{suffix} {type_in_text}\n{served}"),
+        );
+        assert_eq!(
+            registry.value("hr_prometheus_scrape_series_omitted", &[]),
+            Some(1.0)
+        );
+        if cfg!(feature = "protobuf") {
+            let suffix = if kind == MetricType::Unknown { "" } else { suffix };
+            assert_served_in_protobuf(type_name, &registry, &[&format!("x{suffix}")]);
+        }
+    }
+}
+
+#[test]
+fn series_are_the_same_whatever_the_order_of_their_labels() {
+    for (what, first, second) in [
+        ("one label", &[("a", "1")][..], &[("a", "1")][..]),
+        ("no label", &[], &[]),
+        (
+            "another order",
+            &[("a", "1"), ("b", "2")],
+            &[("b", "2"), ("a", "1")],
+        ),
         // For Prometheus an empty label is none.
-        offender("series_twice_but_for_nothing", |registry| {
-            add_series(registry, "series_twice_but_for_nothing", &[&[("a", "")], &[]]);
-        }),
-        offender("series_twice_escaped", |registry| {
-            let one: &[_] = &[("a", "\"\\\n")];
-            add_series(registry, "series_twice_escaped", &[one, one]);
-        }),
-        offender("counter_series_twice", |registry| {
-            add_family(
-                registry,
-                "counter_series_twice",
-                MetricType::Counter,
-                |mut encoder| {
-                    let labels = labels(&[("a", "1")]);
-                    for count in [1_u64, 2] {
-                        ConstCounter::new(count).encode(encoder.encode_family(&labels)?)?;
-                    }
-                    Ok(())
-                },
-            );
-        }),
-        offender("histogram_series_twice", |registry| {
-            add_family(
-                registry,
-                "histogram_series_twice",
-                MetricType::Histogram,
-                |mut encoder| {
-                    let labels = labels(&[("a", "1")]);
-                    for _ in 0..2 {
-                        Histogram::new([1.0]).encode(encoder.encode_family(&labels)?)?;
-                    }
-                    Ok(())
-                },
-            );
-        }),
-        offender("info_series_twice", |registry| {
-            add_family(registry, "info_series_twice", MetricType::Info, |mut encoder| {
-                encoder.encode_info(&[("a", "1")])?;
-                encoder.encode_info(&[("a", "1")])
-            });
-        }),
-    ]);
+        ("an empty label", &[("a", "")], &[]),
+        ("escaped", &[("a", "\"\\\n")], &[("a", "\"\\\n")]),
+    ] {
+        let registry = between_canaries(|registry| {
+            add_series(registry, "x", &[first, &[("a", "other")], second]);
+        });
+        let scrape = registry.encode().unwrap();
+        let series = scrape
+            .lines()
+            .filter(|line| line.starts_with("x{") || line.starts_with("x "));
+        assert_eq!(series.count(), 2, "{what}: {scrape}");
+        if cfg!(feature = "protobuf") {
+            assert_served_in_protobuf(what, &registry, &["x"]);
+        }
+    }
 }
 
 #[test]
@@ -488,23 +373,10 @@ fn a_histogram_that_openmetrics_does_not_allow_is_omitted() {
 
 #[test]
 fn an_info_that_openmetrics_does_not_allow_is_omitted() {
-    assert_omitted([
-        Offender {
-            in_protobuf: &["info_with_unit_seconds_info"],
-            ..offender("info_with_unit_seconds", |registry| {
-                let info = Info::new(labels(&[("a", "1")]));
-                registry.register_with_unit("info_with_unit", "Help", Unit::Seconds, info);
-            })
-        },
-        // prometheus-client writes a comma behind the last label.
-        Offender {
-            in_protobuf: &["info_without_labels_of_its_own_info"],
-            ..offender("info_without_labels_of_its_own", |registry| {
-                let part = registry.sub_registry_with_label(("a".into(), "1".into()));
-                part.register("info_without_labels_of_its_own", "Help", Info::new(labels(&[])));
-            })
-        },
-    ]);
+    assert_omitted([offender("info_with_unit_seconds", |registry| {
+        let info = Info::new(labels(&[("a", "1")]));
+        registry.register_with_unit("info_with_unit", "Help", Unit::Seconds, info);
+    })]);
 }
 
 #[test]
@@ -543,7 +415,10 @@ fn a_family_with_samples_of_another_type_is_omitted() {
 fn add_typed(registry: &mut Registry, family: &str) {
     let (kind, name) = family.split_once(' ').unwrap();
     match kind {
-        "counter" => registry.register(name, "Help", ConstCounter::new(1_u64)),
+        // Registered by itself, one called `_total` panics in a build with checks.
+        "counter" => add_family(registry, name.to_owned().leak(), MetricType::Counter, |encoder| {
+            ConstCounter::new(1_u64).encode(encoder)
+        }),
         "gauge" => registry.register(name, "Help", ConstGauge::new(1_i64)),
         "histogram" => registry.register(name, "Help", Histogram::new([])),
         "info" => registry.register(name, "Help", Info::new([("a", "1")])),
@@ -587,8 +462,9 @@ fn of_families_whose_names_clash_the_first_is_served() {
             assert!(openmetrics.contains("clash"), "{openmetrics}");
 
             let both = between_canaries(|registry| {
-                add_typed(registry, &first);
-                add_typed(registry, &second);
+                // Metrics are encoded before collectors, but one registry behind the other.
+                add_typed(registry.sub_registry_with_labels(iter::empty()), &first);
+                add_typed(registry.sub_registry_with_labels(iter::empty()), &second);
             });
             assert_served(&second, &both, openmetrics, &prometheus);
             let name = second.split_once(' ').unwrap().1;
@@ -596,13 +472,7 @@ fn of_families_whose_names_clash_the_first_is_served() {
             assert_eq!(lines.len(), 1, "{first}, {second}: {lines:#?}");
 
             if cfg!(feature = "protobuf") {
-                let mut names = vec![name_in_protobuf(&first)];
-                // There an info is called `_info`, and takes no other name.
-                if (one, other) == ("info same", "histogram same") {
-                    names.push(name_in_protobuf(&second));
-                }
-                let names: Vec<_> = names.iter().map(|name| &**name).collect();
-                assert_served_in_protobuf(&second, &both, &names);
+                assert_served_in_protobuf(&second, &both, &[&name_in_protobuf(&first)]);
             }
         }
     }
@@ -838,14 +708,14 @@ fn add_half_a_family(registry: &mut Registry, help: &'static str, end: End) {
     });
 }
 
+const BEFORE: &str = "# HELP before Help.\n# TYPE before gauge\nbefore 1\n";
+
 #[test]
-fn a_collector_that_fails_costs_no_family_of_another_registration() {
-    let before = "# HELP before Help.\n# TYPE before gauge\nbefore 1\n";
+fn a_collector_that_fails_costs_no_metric_of_its_registration() {
     for (what, end) in ENDINGS {
         for writes in [false, true] {
-            let registry = MetricsRegistry::new();
-            registry.register_with(|registry| registry.register("before", "Help", ConstGauge::new(1_i64)));
-            registry.register_with(|registry| {
+            let registry = between_canaries(|registry| {
+                registry.register("before", "Help", ConstGauge::new(1_i64));
                 add_collector(registry, move |mut encoder| {
                     if writes {
                         encoder.encode_descriptor("half", "Help", None, MetricType::Gauge)?;
@@ -853,7 +723,44 @@ fn a_collector_that_fails_costs_no_family_of_another_registration() {
                     end()
                 });
             });
-            assert_eq!(registry.encode().unwrap(), format!("{before}# EOF\n"), "{what}");
+            assert_served(what, &registry, BEFORE, BEFORE);
+            if cfg!(feature = "protobuf") {
+                assert_served_in_protobuf(what, &registry, &["before"]);
+            }
+        }
+    }
+}
+
+/// What is behind it cannot be reached: a registry is encoded as a whole.
+#[test]
+fn a_family_that_fails_costs_what_was_registered_behind_it_and_nothing_else() {
+    for (what, end) in ENDINGS {
+        let of_collectors = between_canaries(|registry| {
+            registry.register("before", "Help", ConstGauge::new(1_i64));
+            for (name, value) in [("fine", 2_i64), ("fine_too", 3)] {
+                add_family(registry, name, MetricType::Gauge, move |encoder| {
+                    ConstGauge::new(value).encode(encoder)
+                });
+            }
+            add_half_a_family(registry, "Help", end);
+            add_family(registry, "behind", MetricType::Gauge, |encoder| {
+                ConstGauge::new(3_i64).encode(encoder)
+            });
+        });
+        let served = format!(
+            "{BEFORE}# HELP fine Help\n# TYPE fine gauge\nfine 2\n\
+             # HELP fine_too Help\n# TYPE fine_too gauge\nfine_too 3\n"
+        );
+        assert_served(what, &of_collectors, &served, &served);
+
+        let of_metrics = between_canaries(|registry| {
+            registry.register("before", "Help", ConstGauge::new(1_i64));
+            registry.register("partial", "Help", Partial(end));
+            registry.register("behind", "Help", ConstGauge::new(1_i64));
+        });
+        assert_served(what, &of_metrics, BEFORE, BEFORE);
+        if cfg!(feature = "protobuf") {
+            assert_served_in_protobuf(what, &of_metrics, &["before"]);
         }
     }
 }
@@ -927,7 +834,7 @@ fn values_that_only_look_wrong_are_served() {
         "ninf -inf",
         "endless_total inf",
         "sum_sum inf",
-        "sum_bucket{le=\"-0.0\"} 0",
+        "sum_bucket{le=\"0.0\"} 0",
         "sum_bucket{le=\"+Inf\"} 1",
         "other_total 2",
     ] {

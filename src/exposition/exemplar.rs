@@ -11,12 +11,10 @@ use std::{
 };
 
 use crate::exposition::{
+    encoded::token,
     family::is_label_name,
     line::{escape, read_labels, unescape},
 };
-
-/// The name of the label that marks a series; no valid label has it.
-pub(crate) const MARKER: &str = "\u{1}exemplars";
 
 /// How many characters the names and values of the labels of one exemplar have at the most: OpenMetrics 1.0,
 /// section "Exemplars".
@@ -46,7 +44,7 @@ pub(crate) fn attach(exemplars: OfSeries) -> Option<(&'static str, String)> {
     PENDING.with_borrow_mut(|pending| {
         let pending = pending.as_mut()?;
         pending.push(exemplars);
-        Some((MARKER, (pending.len() - 1).to_string()))
+        Some((token(), (pending.len() - 1).to_string()))
     })
 }
 
@@ -64,7 +62,8 @@ pub(crate) fn are_labels<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -
     let mut names = Vec::new();
     let mut characters = 0;
     for (name, value) in labels {
-        if !is_label_name(name) || names.contains(&name) {
+        // Prometheus refuses the whole scrape for a NUL.
+        if !is_label_name(name) || names.contains(&name) || value.contains('\0') {
             return false;
         }
         names.push(name);
@@ -101,10 +100,11 @@ pub(crate) fn is_valid(exemplar: &str) -> bool {
     }) else {
         return false;
     };
-    let mut numbers = behind.split(' ').skip(1);
-    let has_value = numbers.next().is_some();
-    let has_time = numbers
-        .next()
-        .is_none_or(|time| time.parse().is_ok_and(f64::is_finite));
-    has_value && has_time && are_labels(labels.iter().map(|(name, value)| (*name, &**value)))
+    let mut numbers = behind.split(' ');
+    let is_number = |text: &str| text.parse().is_ok_and(f64::is_finite);
+    numbers.next() == Some("")
+        && numbers.next().is_some_and(|value| value.parse::<f64>().is_ok())
+        && numbers.next().is_none_or(is_number)
+        && numbers.next().is_none()
+        && are_labels(labels.iter().map(|(name, value)| (*name, &**value)))
 }

@@ -2,40 +2,23 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-/// A metric family that is valid.
-#[derive(Debug)]
-pub(crate) struct Family<'a> {
-    pub(crate) name: &'a str,
-    /// As it was given, not escaped.
-    pub(crate) help: &'a str,
-    pub(crate) kind: Kind,
-    pub(crate) unit: Option<&'a str>,
-    /// Whole lines.
-    pub(crate) samples: &'a str,
-    /// How many lines these are.
-    pub(crate) sample_count: usize,
-    /// Whether there are exemplars, or marks that stand for them.
-    pub(crate) has_exemplars: bool,
-}
-
-/// A metric family that would break the format.
-#[derive(Debug)]
-pub(crate) struct Fault<'a> {
-    pub(crate) family: &'a str,
-    pub(crate) reason: Reason,
-}
-
 /// What is wrong, as the end of a sentence that begins with the family, and what to do about it.
 pub(crate) type Reason = Cow<'static, str>;
 
 pub(crate) const NO_METRIC_NAME: &str =
     "has a name, a prefix or a unit that no metric can have; use letters, digits, `_` and `:`";
+pub(crate) const CUT_OFF: &str = "is cut off; its metric or collector has to write whole lines";
+pub(crate) const INFO_WITH_UNIT: &str =
+    "is an info with a unit, which OpenMetrics forbids; register it without one";
+pub(crate) const REGISTERED_TWICE: &str = "is registered twice; rename one of them, or register it once";
 pub(crate) const BOUNDS_DO_NOT_RISE: &str =
     "has buckets whose bounds do not rise; give each bound once, in rising order";
+pub(crate) const COUNTS_FALL: &str = "has buckets whose counts fall; encode the count of each bucket alone, and none so large that their sum wraps";
 pub(crate) const BUCKETS_DIFFER_FROM_COUNT: &str =
     "has buckets that do not add up to its count; encode all of them, the last one without a bound";
 pub(crate) const BOUNDS_BELOW_ZERO: &str =
     "has buckets below zero, which OpenMetrics allows without a sum only; observe what is not negative";
+pub(crate) const SERIES_TWICE: &str = "has a series twice; its collector has to give each once";
 
 /// The types of metrics that prometheus-client encodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,22 +63,50 @@ impl Kind {
     }
 }
 
-/// The names that the families of a scrape take, and the family that takes each.
+/// The names that the families of a scrape take.
 #[derive(Debug, Default)]
-pub(crate) struct TakenNames(HashMap<String, String>);
+pub(crate) struct TakenNames(HashMap<String, Owner>);
+
+/// The family that takes a name.
+#[derive(Clone, Debug)]
+struct Owner {
+    family: String,
+    kind: Kind,
+    index: usize,
+}
 
 impl TakenNames {
-    pub(crate) fn take(&mut self, family: &str, kind: Kind) -> Result<(), Reason> {
-        let names = || kind.suffixes().iter().map(|suffix| format!("{family}{suffix}"));
-        if let Some(other) = names().find_map(|name| self.0.get(&name)) {
-            return Err(if other == family {
-                "is registered twice; rename one of them, or register it once".into()
+    /// The index of the family of this name and type; `None` if the name is free.
+    pub(crate) fn find(&self, family: &str, kind: Kind) -> Result<Option<usize>, Reason> {
+        let owner = self.0.get(family);
+        if let Some(owner) = owner.filter(|owner| owner.family == family) {
+            return if owner.kind == kind {
+                Ok(Some(owner.index))
             } else {
-                format!("has samples whose names are taken by the family {other}; rename one of them").into()
-            });
+                Err("is registered twice, with different types; rename one of them".into())
+            };
         }
-        self.0.extend(names().map(|name| (name, family.to_owned())));
-        Ok(())
+        let suffixes = kind.suffixes().iter();
+        let mut owners = suffixes.filter_map(|suffix| self.0.get(&format!("{family}{suffix}")));
+        match owners.next() {
+            None => Ok(None),
+            Some(Owner { family: other, .. }) => Err(format!(
+                "has samples whose names are taken by the family {other}; rename one of them"
+            )
+            .into()),
+        }
+    }
+
+    /// Takes the names of the family at `index`, which are free.
+    pub(crate) fn take(&mut self, family: &str, kind: Kind, index: usize) {
+        for suffix in kind.suffixes() {
+            let owner = Owner {
+                family: family.to_owned(),
+                kind,
+                index,
+            };
+            self.0.insert(format!("{family}{suffix}"), owner);
+        }
     }
 }
 
@@ -136,7 +147,7 @@ pub(crate) fn check_label(name: &str, names: &[impl AsRef<str>], kind: Kind) -> 
     }
     if names.iter().any(|known| known.as_ref() == name) {
         return Err(format!(
-            "has the label {name} twice; rename one, or leave it out of the registry's own labels"
+            "has the label {name} twice; rename one, or remove it from the registry's own labels"
         )
         .into());
     }

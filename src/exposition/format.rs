@@ -4,7 +4,7 @@ use actix_web::web::Bytes;
 use prometheus_client::registry::Registry;
 
 use crate::exposition::{
-    rendered::Rendered,
+    rendered::{OmittedCounts, Rendered},
     text::{self, OPENMETRICS, PROMETHEUS},
 };
 
@@ -71,17 +71,20 @@ pub(crate) const MEDIA_TYPES: &[MediaType] = &[
 ];
 
 impl Format {
-    /// Encodes `registries` one after the other, as about `size` bytes.
+    /// Encodes `registries` one after the other, as about `size` bytes, and then what says how much is omitted.
     pub(crate) fn render<'a>(
         self,
         registries: impl Iterator<Item = &'a Registry>,
+        omissions: impl FnOnce(OmittedCounts) -> Registry,
         size: usize,
     ) -> Rendered<Bytes> {
         match self {
-            Self::OpenMetrics => text::render(registries, &OPENMETRICS, size).map(Bytes::from),
-            Self::PrometheusText => text::render(registries, &PROMETHEUS, size).map(Bytes::from),
+            Self::OpenMetrics => text::render(registries, omissions, &OPENMETRICS, size).map(Bytes::from),
+            Self::PrometheusText => text::render(registries, omissions, &PROMETHEUS, size).map(Bytes::from),
             #[cfg(feature = "protobuf")]
-            Self::PrometheusProtobuf => crate::exposition::protobuf::render(registries).map(Bytes::from),
+            Self::PrometheusProtobuf => {
+                crate::exposition::protobuf::render(registries, omissions).map(Bytes::from)
+            }
         }
     }
 }

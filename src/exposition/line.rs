@@ -82,7 +82,13 @@ pub(crate) fn read_line<'a>(
     };
     let behind = behind.strip_prefix(' ').ok_or("has a line without a value")?;
     let (value, exemplar) = match behind.split_once(' ') {
-        Some((value, exemplar)) => (value, exemplar.strip_prefix("# ")),
+        Some((value, behind)) => {
+            let exemplar = behind.strip_prefix("# ");
+            (
+                value,
+                Some(exemplar.ok_or("has a line with more than one value; encode one")?),
+            )
+        }
         None => (behind, None),
     };
     Ok(Sample {

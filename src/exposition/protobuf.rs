@@ -1,6 +1,6 @@
 //! The Prometheus protobuf format: what prometheus-client makes of a registry, checked like the text.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use prometheus_client::{
     encoding::prometheus_protobuf::{
@@ -12,55 +12,45 @@ use prometheus_client::{
 use prost::Message as _;
 
 use crate::exposition::{
-    exemplar::{MARKER, OfSeries, are_labels, attached_by},
+    encoded::{Encoded, contain, is_end_of_metrics, token, unmark},
+    exemplar::{OfSeries, are_labels, attached_by},
     family::{
-        BOUNDS_BELOW_ZERO, BOUNDS_DO_NOT_RISE, BUCKETS_DIFFER_FROM_COUNT, Kind, NO_METRIC_NAME, Reason,
-        TakenNames, check_counted, check_label, is_metric_name,
+        BOUNDS_BELOW_ZERO, BOUNDS_DO_NOT_RISE, BUCKETS_DIFFER_FROM_COUNT, COUNTS_FALL, INFO_WITH_UNIT, Kind,
+        NO_METRIC_NAME, REGISTERED_TWICE, Reason, SERIES_TWICE, TakenNames, check_counted, check_label,
+        is_metric_name,
     },
-    rendered::{Omitted, Rendered, contain},
+    messages::from_text,
+    rendered::{Omitted, OmittedCounts, Rendered, count_omitted},
 };
 
-/// Encodes `registries` one after the other, each family with its length before it.
-pub(crate) fn render<'a>(registries: impl Iterator<Item = &'a Registry>) -> Rendered<Vec<u8>> {
-    let mut rendered = Rendered::default();
-    let (families, attached) = attached_by(|| {
-        let mut families = Vec::new();
+/// Encodes `registries` one after the other, each family with its length before it, and then what says how much is
+/// omitted.
+pub(crate) fn render<'a>(
+    registries: impl Iterator<Item = &'a Registry>,
+    omissions: impl FnOnce(OmittedCounts) -> Registry,
+) -> Rendered<Vec<u8>> {
+    let mut rendered = Rendered::<Vec<u8>>::default();
+    let mut families = Families::default();
+    let ((), attached) = attached_by(|| {
         for registry in registries {
-            match contain(|| prometheus_protobuf::encode(registry)) {
-                Ok(of_registry) => families.extend(of_registry),
-                Err(reason) => rendered.omitted.push(Omitted {
-                    family: String::new(),
-                    reason,
-                }),
-            }
+            families.encode(registry, &mut rendered.omitted);
         }
-        families
     });
+    families.check(&attached, &mut rendered.omitted);
+    let mut served = families.served;
+    let mut families = Families::default();
+    families.encode(&omissions(count_omitted(&rendered.omitted)), &mut Vec::new());
+    families.check(&[], &mut Vec::new());
+    served.extend(families.served);
 
-    let mut taken = TakenNames::default();
-    for mut family in families {
-        match complete(&mut family, &mut taken, &attached) {
-            // Writing to a vector does not fail.
-            Ok(()) => {
-                let _ = family.encode_length_delimited(&mut rendered.body);
-                rendered.samples += family.metric.iter().map(sample_count).sum::<usize>();
-            }
-            Err(reason) => rendered.omitted.push(Omitted {
-                family: base_name(&family).to_owned(),
-                reason: reason.into_owned(),
-            }),
-        }
+    for (family, _) in served {
+        let begin = rendered.body.len();
+        // Writing to a vector does not fail.
+        let _ = family.encode_length_delimited(&mut rendered.body);
+        rendered.samples += family.metric.iter().map(sample_count).sum::<usize>();
+        rendered.families.push((family.name, begin..rendered.body.len()));
     }
     rendered
-}
-
-/// The name of a family as it was given, without what prometheus-client puts behind that of a counter.
-fn base_name(family: &model::MetricFamily) -> &str {
-    let name = match family.r#type() {
-        MetricType::Counter => family.name.strip_suffix("_total"),
-        _ => None,
-    };
-    name.unwrap_or(&family.name)
 }
 
 /// The series that Prometheus makes of one metric.
@@ -71,97 +61,212 @@ fn sample_count(metric: &model::Metric) -> usize {
         .map_or(1, |histogram| histogram.bucket.len() + 2)
 }
 
-/// Checks a family, and makes it what it would be if prometheus-client knew all types and exemplars.
-fn complete(
-    family: &mut model::MetricFamily,
-    taken: &mut TakenNames,
-    attached: &[OfSeries],
-) -> Result<(), Reason> {
-    if !is_metric_name(base_name(family)) {
-        return Err(NO_METRIC_NAME.into());
-    }
-    let kind = match family.r#type() {
-        MetricType::Counter => Kind::Counter,
-        MetricType::Histogram => Kind::Histogram,
-        _ => Kind::Gauge,
-    };
-    let is_untyped = family.r#type() == MetricType::Untyped;
-    let mut seen = HashSet::new();
-    for metric in &mut family.metric {
-        let marker = metric.label.pop_if(|label| label.name == MARKER);
-        let attached = marker.and_then(|marker| attached.get(marker.value.parse::<usize>().ok()?));
-        check_labels(&metric.label, kind)?;
-        let mut labels: Vec<_> = metric
-            .label
-            .iter()
-            .filter(|label| !label.value.is_empty())
-            .collect();
-        labels.sort_by(|a, b| a.name.cmp(&b.name));
-        let labels: Vec<_> = labels
-            .into_iter()
-            .map(|label| (label.name.clone(), label.value.clone()))
-            .collect();
-        if !seen.insert(labels) {
-            return Err("has a series twice; its collector has to give each once".into());
-        }
-        let is_of_kind = match kind {
-            Kind::Counter => metric.counter.is_some(),
-            Kind::Histogram => metric.histogram.is_some(),
-            _ => metric.gauge.is_some(),
-        };
-        if !is_of_kind {
-            let kind = kind.name();
-            return Err(format!(
-                "has a sample that no {kind} can have; its collector has to name the type that it encodes"
-            )
-            .into());
-        }
-        if let Some(counter) = &mut metric.counter {
-            check_counted(counter.value)?;
-            replace_exemplar(&mut counter.exemplar, attached, 0);
-        }
-        if let Some(histogram) = &mut metric.histogram {
-            check_counted(histogram.sample_sum)?;
-            if !histogram
-                .bucket
-                .is_sorted_by(|a, b| a.upper_bound < b.upper_bound)
-            {
-                return Err(BOUNDS_DO_NOT_RISE.into());
-            }
-            if histogram
-                .bucket
-                .first()
-                .is_some_and(|bucket| bucket.upper_bound < 0.0 || bucket.upper_bound.is_nan())
-            {
-                return Err(BOUNDS_BELOW_ZERO.into());
-            }
-            // Without buckets it has native ones.
-            if histogram.bucket.last().is_some_and(|last| {
-                last.upper_bound.is_finite() || last.cumulative_count != histogram.sample_count
-            }) {
-                return Err(BUCKETS_DIFFER_FROM_COUNT.into());
-            }
-            for (index, bucket) in histogram.bucket.iter_mut().enumerate() {
-                replace_exemplar(&mut bucket.exemplar, attached, index);
-            }
-        }
-        if is_untyped {
-            // prometheus-client gives the value of a gauge, in which Prometheus does not look for it.
-            metric.untyped = metric
-                .gauge
-                .take()
-                .map(|gauge| model::Untyped { value: gauge.value });
-        }
-    }
-    // Last, so that an omitted family takes no name from others.
-    taken.take(base_name(family), kind)
+/// A label set, in order, without empty labels.
+type LabelSet = Vec<(String, String)>;
+
+#[derive(Default)]
+struct Families {
+    /// As they are encoded, and what they are in text.
+    encoded: Vec<(model::MetricFamily, Kind)>,
+    /// What is valid, and the label sets in it.
+    served: Vec<(model::MetricFamily, HashSet<LabelSet>)>,
 }
 
-fn check_labels(labels: &[model::LabelPair], kind: Kind) -> Result<(), Reason> {
+impl Families {
+    fn encode(&mut self, registry: &Registry, omitted: &mut Vec<Omitted>) {
+        match contain(|| prometheus_protobuf::encode(registry)) {
+            Ok(families) => {
+                let mut kinds = None;
+                for mut family in families {
+                    unmark(&mut family.name);
+                    if is_end_of_metrics(&family.name) {
+                        continue;
+                    }
+                    let kind = match family.r#type() {
+                        MetricType::Counter => Kind::Counter,
+                        MetricType::Histogram => Kind::Histogram,
+                        MetricType::Untyped => Kind::Unknown,
+                        _ if family.name.ends_with("_info") => {
+                            let kinds = kinds.get_or_insert_with(|| info_names(registry));
+                            match kinds.get_mut(&family.name) {
+                                Some(count) if *count > 0 => {
+                                    *count -= 1;
+                                    Kind::Info
+                                }
+                                _ => Kind::Gauge,
+                            }
+                        }
+                        _ => Kind::Gauge,
+                    };
+                    self.encoded.push((family, kind));
+                }
+            }
+            // Its reason is in what its text omits.
+            Err(_) => self.encoded.extend(from_text(registry, omitted)),
+        }
+    }
+
+    /// Takes what is valid, and makes it what it would be if prometheus-client knew all types and exemplars.
+    fn check(&mut self, attached: &[OfSeries], omitted: &mut Vec<Omitted>) {
+        let mut taken = TakenNames::default();
+        for (family, kind) in std::mem::take(&mut self.encoded) {
+            let name = base_name(&family, kind).to_owned();
+            match self.add(family, kind, &name, &mut taken, attached) {
+                Ok(None) => {}
+                Ok(Some((series, reason))) => omitted.push(Omitted::series(series, name, reason)),
+                Err(reason) => {
+                    let name = name.split([' ', '\n']).next().unwrap_or_default();
+                    omitted.push(Omitted::family(name, reason));
+                }
+            }
+        }
+    }
+
+    /// Adds a family, or its series to the family of its name; says what is wrong with how many series.
+    fn add(
+        &mut self,
+        mut family: model::MetricFamily,
+        kind: Kind,
+        name: &str,
+        taken: &mut TakenNames,
+        attached: &[OfSeries],
+    ) -> Result<Option<(usize, Reason)>, Reason> {
+        if !is_metric_name(name) {
+            return Err(NO_METRIC_NAME.into());
+        }
+        if kind == Kind::Info && !family.unit.is_empty() {
+            return Err(INFO_WITH_UNIT.into());
+        }
+        let known = taken.find(name, kind)?;
+        let mut new = HashSet::new();
+        let seen = known.map_or(&mut new, |index| &mut self.served[index].1);
+        let mut fault: Option<(usize, Reason)> = None;
+        let mut twice = 0;
+        let metrics = std::mem::take(&mut family.metric);
+        for mut metric in metrics {
+            let checked = check(&mut metric, kind, attached).and_then(|()| {
+                if seen.insert(label_set(&metric)) {
+                    return Ok(());
+                }
+                twice += 1;
+                Err(SERIES_TWICE.into())
+            });
+            match (checked, &mut fault) {
+                (Ok(()), _) => family.metric.push(metric),
+                (Err(_), Some((series, _))) => *series += 1,
+                (Err(reason), None) => fault = Some((1, reason)),
+            }
+        }
+        if family.metric.is_empty()
+            && let Some((series, reason)) = fault
+        {
+            let is_twice = known.is_some() && twice == series;
+            return Err(if is_twice { REGISTERED_TWICE.into() } else { reason });
+        }
+        match known {
+            Some(index) => self.served[index].0.metric.append(&mut family.metric),
+            None => {
+                taken.take(name, kind, self.served.len());
+                self.served.push((family, new));
+            }
+        }
+        Ok(fault)
+    }
+}
+
+/// The names of the infos in a registry, each as often as it comes: in protobuf they are gauges.
+fn info_names(registry: &Registry) -> HashMap<String, usize> {
+    let mut encoded = Encoded::default();
+    // Its exemplars are not those of the render.
+    attached_by(|| encoded.add(registry, &mut Vec::new()));
+    let mut names = HashMap::new();
+    for section in encoded.sections().flatten() {
+        if Kind::of(section.kind) == Some(Kind::Info) {
+            *names.entry(format!("{}_info", section.name)).or_default() += 1;
+        }
+    }
+    names
+}
+
+/// The name of a family as it was given, without what prometheus-client puts behind it.
+fn base_name(family: &model::MetricFamily, kind: Kind) -> &str {
+    let suffix = match kind {
+        Kind::Counter => "_total",
+        Kind::Info => "_info",
+        _ => "",
+    };
+    family.name.strip_suffix(suffix).unwrap_or(&family.name)
+}
+
+fn label_set(metric: &model::Metric) -> LabelSet {
+    let labels = metric.label.iter().filter(|label| !label.value.is_empty());
+    let mut labels: Vec<_> = labels
+        .map(|label| (label.name.clone(), label.value.clone()))
+        .collect();
+    labels.sort_unstable();
+    labels
+}
+
+/// Checks a series, and completes it.
+fn check(metric: &mut model::Metric, kind: Kind, attached: &[OfSeries]) -> Result<(), Reason> {
+    let marker = metric.label.pop_if(|label| label.name == token());
+    let attached = marker.and_then(|marker| attached.get(marker.value.parse::<usize>().ok()?));
     let mut names = Vec::new();
-    for label in labels {
+    for label in &metric.label {
         check_label(&label.name, &names, kind)?;
         names.push(&label.name);
+    }
+    let is_of_kind = match kind {
+        Kind::Counter => metric.counter.is_some(),
+        Kind::Histogram => metric.histogram.is_some(),
+        _ => metric.gauge.is_some(),
+    };
+    if !is_of_kind {
+        let kind = kind.name();
+        return Err(format!(
+            "has a sample that no {kind} can have; its collector has to name the type that it encodes"
+        )
+        .into());
+    }
+    if let Some(counter) = &mut metric.counter {
+        check_counted(counter.value)?;
+        replace_exemplar(&mut counter.exemplar, attached, 0);
+    }
+    if let Some(histogram) = &mut metric.histogram {
+        check_histogram(histogram)?;
+        for (index, bucket) in histogram.bucket.iter_mut().enumerate() {
+            replace_exemplar(&mut bucket.exemplar, attached, index);
+        }
+    }
+    if kind == Kind::Unknown {
+        // prometheus-client gives the value of a gauge, in which Prometheus does not look for it.
+        metric.untyped = metric
+            .gauge
+            .take()
+            .map(|gauge| model::Untyped { value: gauge.value });
+    }
+    Ok(())
+}
+
+fn check_histogram(histogram: &model::Histogram) -> Result<(), Reason> {
+    check_counted(histogram.sample_sum)?;
+    let buckets = &histogram.bucket;
+    if !buckets.is_sorted_by(|a, b| a.upper_bound < b.upper_bound) {
+        return Err(BOUNDS_DO_NOT_RISE.into());
+    }
+    if !buckets.is_sorted_by_key(|bucket| bucket.cumulative_count) {
+        return Err(COUNTS_FALL.into());
+    }
+    let first = buckets.first();
+    if first.is_some_and(|bucket| bucket.upper_bound < 0.0 || bucket.upper_bound.is_nan()) {
+        return Err(BOUNDS_BELOW_ZERO.into());
+    }
+    // Without buckets it has native ones.
+    let last = buckets.last();
+    if last
+        .is_some_and(|last| last.upper_bound.is_finite() || last.cumulative_count != histogram.sample_count)
+    {
+        return Err(BUCKETS_DIFFER_FROM_COUNT.into());
     }
     Ok(())
 }

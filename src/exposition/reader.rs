@@ -1,225 +1,319 @@
-//! Reads the text that prometheus-client encodes back into families, and finds those that would break the format.
+//! Reads the families that prometheus-client encodes, and finds what would break the format.
 //!
-//! prometheus-client checks neither names nor help texts nor values, and a registry does not tell what is in it. One
-//! bad family makes Prometheus refuse what stands beside it, or lose half of it without a word. So every scrape is
-//! read, line by line, as OpenMetrics 1.0 has it.
+//! prometheus-client checks neither names nor values, and a registry does not tell what is in it. One bad line makes
+//! Prometheus refuse what stands beside it, or lose half of it without a word. So every scrape is read, line by line, as
+//! OpenMetrics 1.0 has it: a family whose name is bad is omitted, and of others the series that are bad.
 
 use std::{collections::HashSet, hash::BuildHasher as _};
 
 use crate::exposition::{
-    exemplar::MARKER,
+    encoded::{Encoded, Section, token},
     family::{
-        BOUNDS_BELOW_ZERO, BOUNDS_DO_NOT_RISE, BUCKETS_DIFFER_FROM_COUNT, Family, Fault, Kind,
-        NO_METRIC_NAME, Reason, TakenNames, check_counted, check_label, is_metric_name,
+        BOUNDS_BELOW_ZERO, BOUNDS_DO_NOT_RISE, BUCKETS_DIFFER_FROM_COUNT, COUNTS_FALL, CUT_OFF,
+        INFO_WITH_UNIT, Kind, NO_METRIC_NAME, REGISTERED_TWICE, Reason, TakenNames, check_counted,
+        check_label, is_metric_name,
     },
     line::{Sample, read_line},
+    number::is_canonical_bound,
+    rendered::Omitted,
 };
 
-const HELP: &str = "# HELP ";
-
-const CUT_OFF: &str = "is cut off; its metric or collector has to write whole lines";
-/// Reads the families of `text`, which has no `# EOF`.
-pub(crate) fn families(text: &str) -> Families<'_> {
-    Families {
-        rest: text,
-        taken: TakenNames::default(),
-    }
+/// A metric family that is valid: all that are registered under its name.
+#[derive(Debug)]
+pub(crate) struct Family<'a> {
+    pub(crate) name: &'a str,
+    /// As the first one has it, not escaped.
+    pub(crate) help: &'a str,
+    pub(crate) kind: Kind,
+    pub(crate) unit: Option<&'a str>,
+    /// Whole lines.
+    pub(crate) samples: Vec<&'a str>,
+    /// How many lines these are.
+    pub(crate) sample_count: usize,
+    /// Whether there are exemplars, markers of those, or bounds that are not written as OpenMetrics has them.
+    pub(crate) is_rewritten: bool,
+    seen: SeenSeries,
 }
 
-pub(crate) struct Families<'a> {
-    rest: &'a str,
-    taken: TakenNames,
-}
+/// The hashes of the label sets so far. Two of a million would be the same once in 37 million scrapes.
+type SeenSeries = HashSet<u64, foldhash::fast::RandomState>;
 
-impl<'a> Iterator for Families<'a> {
-    type Item = Result<Family<'a>, Fault<'a>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let text = self.rest.strip_prefix(HELP)?;
-        let name = &text[..text.find([' ', '\n']).unwrap_or(text.len())];
-        let read = read_family(name, &text[name.len()..]).and_then(|(family, rest)| {
-            self.taken.take(family.name, family.kind)?;
-            Ok((family, rest))
-        });
-        Some(match read {
-            Ok((family, rest)) => {
-                self.rest = rest;
-                Ok(family)
-            }
+/// Reads all families; what is not valid is added to `omitted`. So many series have exemplars attached.
+pub(crate) fn read<'a>(encoded: &'a Encoded, attached: usize, omitted: &mut Vec<Omitted>) -> Vec<Family<'a>> {
+    let mut families = Families {
+        attached,
+        ..Families::default()
+    };
+    for section in encoded.sections() {
+        let name = match &section {
+            Ok(section) => section.name,
+            Err((name, _)) => name,
+        };
+        let read = section
+            .map_err(|(_, reason)| reason)
+            .and_then(|section| families.read(&section));
+        match read {
+            Ok(None) => {}
+            Ok(Some(fault)) => omitted.push(Omitted::series(fault.series, name, fault.reason)),
             Err(reason) => {
-                let next = text
-                    .match_indices(HELP)
-                    .find(|&(at, _)| text[..at].ends_with('\n'));
-                self.rest = next.map_or("", |(at, _)| &text[at..]);
-                Err(Fault { family: name, reason })
+                let name = name.split([' ', '\n']).next().unwrap_or_default();
+                omitted.push(Omitted::family(name, reason));
             }
-        })
-    }
-}
-
-/// Reads one family, from what follows the name in its first line; gives back what follows the family.
-fn read_family<'a>(name: &'a str, text: &'a str) -> Result<(Family<'a>, &'a str), Reason> {
-    if !is_metric_name(name) {
-        return Err(NO_METRIC_NAME.into());
-    }
-    // The help may have lines of its own.
-    let after_help = format!("\n# TYPE {name} ");
-    let (help, text) = text
-        .strip_prefix(' ')
-        .and_then(|text| text.split_once(&after_help))
-        .ok_or(NO_METRIC_NAME)?;
-    let (kind, mut text) = text.split_once('\n').ok_or(CUT_OFF)?;
-    let kind = Kind::of(kind).ok_or(NO_METRIC_NAME)?;
-    let mut unit = None;
-    if let Some(line) = text.strip_prefix("# UNIT ") {
-        let (line, rest) = line.split_once('\n').ok_or(CUT_OFF)?;
-        unit = line.strip_prefix(name).and_then(|line| line.strip_prefix(' '));
-        text = rest;
-        if kind == Kind::Info {
-            return Err("is an info with a unit, which OpenMetrics forbids; register it without one".into());
         }
     }
-    let mut reader = SampleReader::new(name, kind);
-    let rest = reader.read(text)?;
-    let family = Family {
-        name,
-        help,
-        kind,
-        unit,
-        samples: &text[..text.len() - rest.len()],
-        sample_count: reader.count,
-        has_exemplars: reader.has_exemplars,
-    };
-    Ok((family, rest))
+    families.all
 }
 
-/// Reads and checks the lines of one family.
-struct SampleReader<'a> {
-    name: &'a str,
-    kind: Kind,
-    count: usize,
-    has_exemplars: bool,
+/// The families that have been read.
+#[derive(Default)]
+struct Families<'a> {
+    all: Vec<Family<'a>>,
+    taken: TakenNames,
     hasher: foldhash::fast::RandomState,
-    /// The hashes of the label sets so far. Two of a million would be the same once in 37 million scrapes.
-    seen: HashSet<u64, foldhash::fast::RandomState>,
+    attached: usize,
+}
+
+/// What is wrong with some series of a family.
+struct Fault {
+    series: usize,
+    /// What is wrong with the first of them.
+    reason: Reason,
+}
+
+impl<'a> Families<'a> {
+    /// Adds a family, or its series to the family of its name.
+    fn read(&mut self, section: &Section<'a>) -> Result<Option<Fault>, Reason> {
+        let name = section.name;
+        if !is_metric_name(name) {
+            return Err(NO_METRIC_NAME.into());
+        }
+        let kind = Kind::of(section.kind).ok_or(NO_METRIC_NAME)?;
+        if kind == Kind::Info && section.unit.is_some() {
+            return Err(INFO_WITH_UNIT.into());
+        }
+        let known = self.taken.find(name, kind)?;
+        let mut new = Family {
+            name,
+            help: section.help,
+            kind,
+            unit: section.unit,
+            samples: Vec::new(),
+            sample_count: 0,
+            is_rewritten: false,
+            seen: SeenSeries::default(),
+        };
+        let family = known.map_or(&mut new, |index| &mut self.all[index]);
+        let mut reader = SeriesReader {
+            family,
+            hasher: &self.hasher,
+            attached: self.attached,
+            label_names: Vec::new(),
+            bounds: Vec::new(),
+            good: 0,
+            twice: 0,
+        };
+        let fault = reader.read(section.samples);
+        let (good, twice) = (reader.good, reader.twice);
+        if let (0, Some(fault)) = (good, &fault) {
+            let is_twice = known.is_some() && twice == fault.series;
+            return Err(if is_twice {
+                REGISTERED_TWICE.into()
+            } else {
+                fault.reason.clone()
+            });
+        }
+        if known.is_none() {
+            self.taken.take(name, kind, self.all.len());
+            self.all.push(new);
+        }
+        Ok(fault)
+    }
+}
+
+/// Reads and checks the series of one family.
+struct SeriesReader<'a, 'f> {
+    family: &'f mut Family<'a>,
+    hasher: &'f foldhash::fast::RandomState,
+    attached: usize,
     /// The names of labels in the line before, which are valid; nearly always those of the next one too.
     label_names: Vec<&'a str>,
     /// The bounds of the series before, likewise.
     bounds: Vec<Bound<'a>>,
+    good: usize,
+    /// Series that are there already.
+    twice: usize,
 }
 
 /// The bound of a bucket.
 struct Bound<'a> {
     /// The line up to its label, such as `x_bucket{le="0.5"`; what other series have in common with it.
     head: &'a str,
-    /// How long the labels before it are, those that all series of a registry have.
-    constant: usize,
+    /// The labels before it, those that all series of a registry have.
+    constant: &'a str,
     value: f64,
+    is_canonical: bool,
 }
 
-impl<'a> SampleReader<'a> {
-    fn new(name: &'a str, kind: Kind) -> Self {
-        Self {
-            name,
-            kind,
-            count: 0,
-            has_exemplars: false,
-            hasher: foldhash::fast::RandomState::default(),
-            seen: HashSet::default(),
-            label_names: Vec::new(),
-            bounds: Vec::new(),
+/// The first line of a series, and what it is known by.
+struct First<'a> {
+    sample: Sample<'a>,
+    hash: u64,
+    is_marked: bool,
+}
+
+impl<'a> SeriesReader<'a, '_> {
+    /// Reads to the end; says what is wrong with the series that are not taken.
+    fn read(&mut self, mut text: &'a str) -> Option<Fault> {
+        let mut fault: Option<Fault> = None;
+        // The good series since the last bad one.
+        let mut run = text;
+        while !text.is_empty() {
+            match self.read_series(text) {
+                Ok(rest) => {
+                    self.good += 1;
+                    text = rest;
+                }
+                Err(reason) => {
+                    self.take(&run[..run.len() - text.len()]);
+                    text = self.skip_series(text);
+                    run = text;
+                    match &mut fault {
+                        Some(fault) => fault.series += 1,
+                        None => fault = Some(Fault { series: 1, reason }),
+                    }
+                }
+            }
+        }
+        self.take(run);
+        fault
+    }
+
+    fn take(&mut self, lines: &'a str) {
+        if !lines.is_empty() {
+            self.family.samples.push(lines);
         }
     }
 
-    /// Reads to the end of the family, and gives back what follows.
-    fn read(&mut self, mut text: &'a str) -> Result<&'a str, Reason> {
-        while !text.is_empty() && !text.starts_with(HELP) {
-            text = match self.kind {
-                Kind::Counter => self.read_single("_total", text)?,
-                Kind::Gauge | Kind::Unknown => self.read_single("", text)?,
-                Kind::Info => self.read_single("_info", text)?,
-                Kind::Histogram => self.read_histogram(text)?,
-            };
+    /// What follows the series that begins here.
+    fn skip_series(&self, text: &'a str) -> &'a str {
+        let next_line = |text: &'a str| text.split_once('\n').map_or("", |(_, rest)| rest);
+        let mut rest = next_line(text);
+        let is_first = |line: &str| {
+            let behind = line.strip_prefix(self.family.name);
+            let behind = behind.and_then(|line| line.strip_prefix("_sum"));
+            behind.is_some_and(|behind| behind.starts_with(['{', ' ']))
+        };
+        while self.family.kind == Kind::Histogram && !rest.is_empty() && !is_first(rest) {
+            rest = next_line(rest);
         }
-        Ok(text)
+        rest
+    }
+
+    fn read_series(&mut self, text: &'a str) -> Result<&'a str, Reason> {
+        let suffix = match self.family.kind {
+            Kind::Counter => "_total",
+            Kind::Gauge | Kind::Unknown => "",
+            Kind::Info => "_info",
+            Kind::Histogram => return self.read_histogram(text),
+        };
+        let (line, rest) = self.line(suffix, text)?;
+        let first = self.read_first(line)?;
+        let has_exemplar = first.sample.exemplar.is_some();
+        if self.family.kind == Kind::Counter {
+            check_counted_text(first.sample.value)?;
+        } else {
+            check_number(first.sample.value)?;
+            if has_exemplar {
+                return Err("has an exemplar, which its type cannot have".into());
+            }
+        }
+        self.add(&first, 1, has_exemplar);
+        Ok(rest)
+    }
+
+    /// Adds a series of so many lines, which is valid.
+    fn add(&mut self, first: &First<'_>, lines: usize, is_rewritten: bool) {
+        self.family.seen.insert(first.hash);
+        self.family.sample_count += lines;
+        self.family.is_rewritten |= is_rewritten || first.is_marked;
     }
 
     /// The next line, from what follows the name of its sample, and what follows the line.
-    fn line(&mut self, suffix: &str, text: &'a str) -> Result<(&'a str, &'a str), Reason> {
+    fn line(&self, suffix: &str, text: &'a str) -> Result<(&'a str, &'a str), Reason> {
         let (line, rest) = text.split_once('\n').ok_or(CUT_OFF)?;
         let behind = line
-            .strip_prefix(self.name)
+            .strip_prefix(self.family.name)
             .and_then(|line| line.strip_prefix(suffix));
         let Some(behind) = behind.filter(|behind| behind.starts_with(['{', ' '])) else {
-            let kind = self.kind.name();
+            let kind = self.family.kind.name();
             return Err(format!("has a line that no {kind} can have: {line:.80}; its collector has to name the type that it encodes, and its labels have to be such as Prometheus allows").into());
         };
-        self.count += 1;
         Ok((behind, rest))
-    }
-
-    /// Reads the one line of a series.
-    fn read_single(&mut self, suffix: &str, text: &'a str) -> Result<&'a str, Reason> {
-        let (line, rest) = self.line(suffix, text)?;
-        let sample = self.read_first(line)?;
-        if self.kind == Kind::Counter {
-            check_counted_text(sample.value)?;
-        }
-        Ok(rest)
     }
 
     /// Reads the lines of a series: sum, count, and the buckets.
     fn read_histogram(&mut self, text: &'a str) -> Result<&'a str, Reason> {
         let (line, rest) = self.line("_sum", text)?;
-        let sum = self.read_first(line)?;
-        check_counted_text(sum.value)?;
+        let first = self.read_first(line)?;
+        let labels = first.sample.labels;
+        check_counted_text(first.sample.value)?;
         let (line, mut rest) = self.line("_count", rest)?;
-        let count = line.rsplit_once(' ').map_or("", |(_, count)| count);
+        let count = count_with_labels(line, labels).ok_or(LABELS_CHANGE)?;
 
         let mut buckets = 0;
         let mut last = ("", f64::NEG_INFINITY);
-        while let Some((bound, value, after)) = self.read_bucket(buckets, sum.labels, rest)? {
-            if bound <= last.1 || bound.is_nan() {
+        let mut is_rewritten = first.sample.exemplar.is_some();
+        while let Some(bucket) = self.read_bucket(buckets, labels, rest)? {
+            if bucket.bound <= last.1 || bucket.bound.is_nan() {
                 return Err(BOUNDS_DO_NOT_RISE.into());
             }
-            if bound < 0.0 {
+            if bucket.bound < 0.0 {
                 return Err(BOUNDS_BELOW_ZERO.into());
             }
-            last = (value, bound);
+            // Whole numbers without leading zeros.
+            if (bucket.count.len(), bucket.count) < (last.0.len(), last.0) {
+                return Err(COUNTS_FALL.into());
+            }
+            last = (bucket.count, bucket.bound);
+            is_rewritten |= bucket.is_rewritten;
             buckets += 1;
-            rest = after;
+            rest = bucket.rest;
         }
-        self.count += buckets;
         if last.1.is_finite() || last.0 != count {
             return Err(BUCKETS_DIFFER_FROM_COUNT.into());
         }
+        self.add(&first, buckets + 2, is_rewritten);
         Ok(rest)
     }
 
-    /// Reads the line of the next bucket, if there is one: its bound, its value, and what follows.
+    /// Reads the line of the next bucket, if there is one.
     #[inline]
     fn read_bucket(
         &mut self,
         index: usize,
         labels: &'a str,
         text: &'a str,
-    ) -> Result<Option<(f64, &'a str, &'a str)>, Reason> {
+    ) -> Result<Option<Bucket<'a>>, Reason> {
         // As in the series before, but for the labels of this one, which have been read.
         let as_before = self.bounds.get(index).and_then(|bound| {
             let mut behind = text.strip_prefix(bound.head)?;
-            let own = labels.get(bound.constant..)?;
+            let own = labels.strip_prefix(bound.constant)?;
             let own = own.strip_prefix(',').unwrap_or(own);
             if !own.is_empty() {
                 behind = behind.strip_prefix(',')?.strip_prefix(own)?;
             }
             let behind = behind.strip_prefix("} ")?;
             let end = behind.bytes().position(|byte| !byte.is_ascii_digit())?;
-            let rest = behind[end..].strip_prefix('\n')?;
-            Some((bound.value, &behind[..end], rest))
+            Some(Bucket {
+                bound: bound.value,
+                count: Some(&behind[..end]).filter(|count| !count.is_empty())?,
+                is_rewritten: !bound.is_canonical,
+                rest: behind[end..].strip_prefix('\n')?,
+            })
         });
         match as_before {
             Some(bucket) => Ok(Some(bucket)),
-            None => self.read_other_bucket(index, text),
+            None => self.read_other_bucket(index, labels, text),
         }
     }
 
@@ -227,55 +321,80 @@ impl<'a> SampleReader<'a> {
     fn read_other_bucket(
         &mut self,
         index: usize,
+        labels: &'a str,
         text: &'a str,
-    ) -> Result<Option<(f64, &'a str, &'a str)>, Reason> {
-        let prefix = |line: &'a str| line.strip_prefix(self.name)?.strip_prefix("_bucket");
+    ) -> Result<Option<Bucket<'a>>, Reason> {
+        let prefix = |line: &'a str| line.strip_prefix(self.family.name)?.strip_prefix("_bucket");
         let Some(behind) = prefix(text) else {
             return Ok(None);
         };
         let (line, rest) = behind.split_once('\n').ok_or(CUT_OFF)?;
-        let begin_of_line = text.len() - behind.len();
         let mut bound = None;
         let sample = read_line(line, |name, value| {
-            if name == "le" {
-                let end = value.as_ptr().addr() + value.len() - text.as_ptr().addr();
-                let begin = end - value.len() - r#"le=""#.len();
-                bound = Some(Bound {
-                    head: &text[..=end],
-                    // Between the brace and a comma.
-                    constant: (begin - begin_of_line).saturating_sub(2),
-                    value: value.parse().unwrap_or(f64::NAN),
-                });
+            if name == "le" && bound.is_none() {
+                bound = Some(value);
             }
             Ok(())
         })?;
         let bound = bound.ok_or("has a bucket without a bound")?;
-        let value = bound.value;
+        // The label in the text of all labels.
+        let end = bound.as_ptr().addr() + bound.len() + 1 - sample.labels.as_ptr().addr();
+        let begin = end - bound.len() - r#"le="""#.len();
+        let (before, after) = (&sample.labels[..begin], &sample.labels[end..]);
+        let constant = before.strip_suffix(',').unwrap_or(before);
+        let own = after.strip_prefix(',').unwrap_or(after);
+        let is_same = labels.strip_prefix(constant).is_some_and(|labels| {
+            let labels = match (constant, own) {
+                ("", _) | (_, "") => Some(labels),
+                _ => labels.strip_prefix(','),
+            };
+            labels == Some(own)
+        });
+        if !is_same {
+            return Err(LABELS_CHANGE.into());
+        }
+        if sample.value.is_empty() || !sample.value.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err("has a bucket whose count is no whole number".into());
+        }
+        let head = text.len() - behind.len() + 1 + end;
+        let value = bound.parse().unwrap_or(f64::NAN);
+        let bound = Bound {
+            head: &text[..head],
+            constant,
+            value,
+            is_canonical: is_canonical_bound(bound, value),
+        };
+        let bucket = Bucket {
+            bound: value,
+            count: sample.value,
+            is_rewritten: sample.exemplar.is_some() || !bound.is_canonical,
+            rest,
+        };
         self.bounds.truncate(index);
         self.bounds.push(bound);
-        self.has_exemplars |= sample.exemplar.is_some();
-        Ok(Some((value, sample.value, rest)))
+        Ok(Some(bucket))
     }
 
     /// Reads the first line of a series, whose labels are new.
-    fn read_first(&mut self, line: &'a str) -> Result<Sample<'a>, Reason> {
+    fn read_first(&mut self, line: &'a str) -> Result<First<'a>, Reason> {
         let Self {
-            kind,
             hasher,
             label_names: names,
+            attached,
             ..
         } = self;
+        let kind = self.family.kind;
         let mut hash = 0_u64;
         let mut label_count = 0;
         let mut is_marked = false;
         let sample = read_line(line, |name, value| {
-            if name == MARKER {
+            if name == token() && !is_marked && value.parse().is_ok_and(|index: usize| index < *attached) {
                 is_marked = true;
                 return Ok(());
             }
             if names.get(label_count) != Some(&name) {
                 names.truncate(label_count);
-                check_label(name, names, *kind)?;
+                check_label(name, names, kind)?;
                 names.push(name);
             }
             label_count += 1;
@@ -285,23 +404,53 @@ impl<'a> SampleReader<'a> {
             }
             Ok(())
         })?;
-        if !self.seen.insert(hash) {
+        if self.family.seen.contains(&hash) {
+            self.twice += 1;
             return Err(format!(
                 "has the series {{{:.80}}} twice; its collector has to give each once",
                 sample.labels
             )
             .into());
         }
-        self.has_exemplars |= is_marked || sample.exemplar.is_some();
-        Ok(sample)
+        Ok(First {
+            sample,
+            hash,
+            is_marked,
+        })
     }
+}
+
+/// The line of a bucket.
+struct Bucket<'a> {
+    bound: f64,
+    count: &'a str,
+    is_rewritten: bool,
+    rest: &'a str,
+}
+
+const LABELS_CHANGE: &str =
+    "has a series whose lines have different labels; its label set has to encode the same each time";
+
+/// The value of a line, from what follows the name of its sample, if these are its labels.
+fn count_with_labels<'a>(line: &'a str, labels: &str) -> Option<&'a str> {
+    if labels.is_empty() {
+        return line.strip_prefix(' ');
+    }
+    line.strip_prefix('{')?.strip_prefix(labels)?.strip_prefix("} ")
+}
+
+fn check_number(value: &str) -> Result<(), Reason> {
+    if value.bytes().all(|byte| byte.is_ascii_digit()) && !value.is_empty() || value.parse::<f64>().is_ok() {
+        return Ok(());
+    }
+    Err(format!("has the value {value:.80}, which is no number; encode one").into())
 }
 
 #[inline]
 fn check_counted_text(value: &str) -> Result<(), Reason> {
-    // What begins with a digit is neither.
-    if value.starts_with(|c: char| c.is_ascii_digit()) {
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(());
     }
+    check_number(value)?;
     check_counted(value.parse().unwrap_or(f64::NAN))
 }

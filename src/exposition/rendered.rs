@@ -1,13 +1,15 @@
 //! The body of a scrape, and what is not in it.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
-use crate::{exposition::family::Fault, panics::catch};
+use crate::exposition::family::Reason;
 
 /// The body of a scrape, and what is in it.
 #[derive(Debug, Default)]
 pub(crate) struct Rendered<T> {
     pub(crate) body: T,
+    /// The families in it, by the name that it has for each.
+    pub(crate) families: Vec<(String, Range<usize>)>,
     pub(crate) samples: usize,
     pub(crate) omitted: Vec<Omitted>,
 }
@@ -16,59 +18,77 @@ impl<T> Rendered<T> {
     pub(crate) fn map<U>(self, body: impl FnOnce(T) -> U) -> Rendered<U> {
         Rendered {
             body: body(self.body),
+            families: self.families,
             samples: self.samples,
             omitted: self.omitted,
         }
     }
 }
 
-/// A family that is not in the scrape, or a collector whose family has no name.
+/// What is not in the scrape.
 #[derive(Debug)]
 pub(crate) struct Omitted {
-    /// Empty where no name is known.
-    pub(crate) family: String,
-    pub(crate) reason: String,
+    /// Empty for a collector that fails before it names a family.
+    family: String,
+    /// How many series of the family, if it is not the family itself.
+    pub(crate) series: usize,
+    reason: Reason,
 }
 
 impl Omitted {
+    pub(crate) fn family(family: impl Into<String>, reason: impl Into<Reason>) -> Self {
+        Self {
+            family: family.into(),
+            series: 0,
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn series(count: usize, family: impl Into<String>, reason: impl Into<Reason>) -> Self {
+        Self {
+            family: family.into(),
+            series: count,
+            reason: reason.into(),
+        }
+    }
+
     /// What it is logged under, once: a reason may be another one at each scrape.
-    pub(crate) fn name(&self) -> &str {
-        if self.family.is_empty() {
-            &self.reason
-        } else {
-            &self.family
+    pub(crate) fn key(&self) -> String {
+        match (&*self.family, self.series) {
+            ("", _) => self.reason.clone().into_owned(),
+            (family, 0) => family.to_owned(),
+            (family, _) => format!("series of {family}"),
         }
     }
 }
 
 impl fmt::Display for Omitted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.family.is_empty() {
-            write!(f, "a collector {}", self.reason)
-        } else {
-            write!(f, "the family {} {}", self.family, self.reason)
+        let Self {
+            family,
+            series,
+            reason,
+        } = self;
+        match (&**family, series) {
+            ("", _) => write!(f, "a collector {reason}"),
+            (_, 0) => write!(f, "the family {family} {reason}"),
+            (_, 1) => write!(f, "a series of the family {family}, which {reason}"),
+            (_, _) => write!(f, "{series} series of the family {family}, which {reason}"),
         }
     }
 }
 
-impl From<Fault<'_>> for Omitted {
-    fn from(fault: Fault<'_>) -> Self {
-        Self {
-            family: fault.family.to_owned(),
-            reason: fault.reason.into_owned(),
-        }
+/// How much is not in the scrape.
+pub(crate) fn count_omitted(omitted: &[Omitted]) -> OmittedCounts {
+    OmittedCounts {
+        families: omitted.iter().filter(|omitted| omitted.series == 0).count(),
+        series: omitted.iter().map(|omitted| omitted.series).sum(),
     }
 }
 
-/// Runs code of metrics and collectors; says how it failed.
-pub(crate) fn contain<T>(encode: impl FnOnce() -> Result<T, fmt::Error>) -> Result<T, String> {
-    match catch(encode) {
-        Ok(Ok(encoded)) => Ok(encoded),
-        Ok(Err(fmt::Error)) => {
-            Err("returned an error when it was encoded; mend it, or do not register it (a histogram with native buckets alone has no text form)".to_owned())
-        }
-        Err(panicked) => Err(format!(
-            "panicked when it was encoded: {panicked}; mend it, or do not register it"
-        )),
-    }
+/// How many families, and how many series of others, are not in the scrape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OmittedCounts {
+    pub(crate) families: usize,
+    pub(crate) series: usize,
 }

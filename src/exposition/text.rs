@@ -2,14 +2,16 @@
 
 use std::fmt::Write as _;
 
-use prometheus_client::{encoding, registry::Registry};
+use prometheus_client::registry::Registry;
 
 use crate::exposition::{
-    exemplar::{MARKER, OfSeries, attached_by, is_valid, write_exemplar},
-    family::{Family, Kind},
-    line::{escape, read_line},
-    reader::families,
-    rendered::{Omitted, Rendered, contain},
+    encoded::{Encoded, token},
+    exemplar::{OfSeries, attached_by, is_valid, write_exemplar},
+    family::Kind,
+    line::{Sample, escape, read_line},
+    number::bound,
+    reader::{Family, read},
+    rendered::{OmittedCounts, Rendered, count_omitted},
 };
 
 /// What a text format does its own way.
@@ -47,124 +49,103 @@ pub(crate) const PROMETHEUS: Dialect = Dialect {
     end: "",
 };
 
-/// Encodes `registries` one after the other as text of about `size` bytes.
+/// Encodes `registries` one after the other as text of about `size` bytes, and then what says how much is omitted.
 pub(crate) fn render<'a>(
     registries: impl Iterator<Item = &'a Registry>,
+    omissions: impl FnOnce(OmittedCounts) -> Registry,
     dialect: &Dialect,
     size: usize,
 ) -> Rendered<String> {
     let mut rendered = Rendered::<String>::default();
+    rendered.body.reserve(size);
     let (encoded, attached) = attached_by(|| {
-        let mut encoded = String::with_capacity(size);
+        let mut encoded = Encoded::with_capacity(size);
         for registry in registries {
-            let begin = encoded.len();
-            if let Err(reason) = contain(|| encoding::text::encode_registry(&mut encoded, registry)) {
-                rendered.omitted.push(roll_back(&mut encoded, begin, reason));
-            }
+            encoded.add(registry, &mut rendered.omitted);
         }
         encoded
     });
-
-    rendered.body.reserve(size);
-    for family in families(&encoded) {
-        match family {
-            Ok(family) => {
-                write_family(&mut rendered.body, &family, &attached, dialect);
-                rendered.samples += family.sample_count;
-            }
-            Err(fault) => rendered.omitted.push(fault.into()),
-        }
-    }
+    let families = read(&encoded, attached.len(), &mut rendered.omitted);
+    write(&mut rendered, &families, &attached, dialect);
+    let mut encoded = Encoded::default();
+    encoded.add(&omissions(count_omitted(&rendered.omitted)), &mut Vec::new());
+    let families = read(&encoded, 0, &mut Vec::new());
+    write(&mut rendered, &families, &[], dialect);
     rendered.body.push_str(dialect.end);
     rendered
 }
 
-/// Removes the last family of what a registry has encoded before it failed: it may be the one that failed. What is
-/// behind it in the same registry has not been encoded.
-fn roll_back(encoded: &mut String, begin: usize, reason: String) -> Omitted {
-    let of_registry = &encoded[begin..];
-    let last = of_registry
-        .match_indices("# HELP ")
-        .filter(|&(at, _)| at == 0 || of_registry[..at].ends_with('\n'))
-        .last();
-    let (begin, family) = match last {
-        Some((last, _)) => {
-            let family = of_registry[last..].split(' ').nth(2);
-            (begin + last, family.unwrap_or_default().to_owned())
+fn write(rendered: &mut Rendered<String>, families: &[Family<'_>], attached: &[OfSeries], dialect: &Dialect) {
+    let text = &mut rendered.body;
+    for family in families {
+        let (suffix, kind) = (dialect.header)(family.kind);
+        let name = family.name;
+        let begin = text.len();
+        let _ = write!(text, "# HELP {name}{suffix} ");
+        escape(text, family.help, dialect.escapes_quotes);
+        let _ = write!(text, "\n# TYPE {name}{suffix} {kind}\n");
+        if let Some(unit) = family.unit.filter(|_| dialect.has_units) {
+            let _ = writeln!(text, "# UNIT {name} {unit}");
         }
-        None => (begin, String::new()),
-    };
-    encoded.truncate(begin);
-    Omitted { family, reason }
-}
-
-fn write_family(text: &mut String, family: &Family<'_>, attached: &[OfSeries], dialect: &Dialect) {
-    let (suffix, kind) = (dialect.header)(family.kind);
-    let name = family.name;
-    let _ = write!(text, "# HELP {name}{suffix} ");
-    escape(text, family.help, dialect.escapes_quotes);
-    let _ = write!(text, "\n# TYPE {name}{suffix} {kind}\n");
-    if let Some(unit) = family.unit.filter(|_| dialect.has_units) {
-        let _ = writeln!(text, "# UNIT {name} {unit}");
-    }
-    if family.has_exemplars {
-        write_samples(text, family, attached, dialect.has_exemplars);
-    } else {
-        text.push_str(family.samples);
-    }
-}
-
-/// Writes the samples of a family that has exemplars: with those that are valid, or without any.
-fn write_samples(text: &mut String, family: &Family<'_>, attached: &[OfSeries], with_exemplars: bool) {
-    let mut bucket = 0;
-    for line in family.samples.lines() {
-        let (name, behind) = line.split_at(line.find(['{', ' ']).unwrap_or(line.len()));
-        // All lines of the family have been read before.
-        let mut marker = None;
-        let Ok(sample) = read_line(behind, |name, value| {
-            if name == MARKER {
-                marker = Some(value);
+        for lines in &family.samples {
+            if family.is_rewritten {
+                write_samples(text, lines, family.kind, attached, dialect);
+            } else {
+                text.push_str(lines);
             }
+        }
+        rendered.samples += family.sample_count;
+        rendered
+            .families
+            .push((format!("{name}{suffix}"), begin..text.len()));
+    }
+}
+
+/// Writes samples with canonical bounds, and with those exemplars that are valid, or without any.
+fn write_samples(text: &mut String, lines: &str, kind: Kind, attached: &[OfSeries], dialect: &Dialect) {
+    let mut bucket = 0;
+    for line in lines.lines() {
+        let (name, behind) = line.split_at(line.find(['{', ' ']).unwrap_or(line.len()));
+        text.push_str(name);
+        let mut index = None;
+        let mut separator = '{';
+        // All lines have been read before.
+        let Ok(Sample { value, exemplar, .. }) = read_line(behind, |name, value| {
+            if name == token() {
+                index = value.parse::<usize>().ok();
+                return Ok(());
+            }
+            text.push(separator);
+            separator = ',';
+            text.push_str(name);
+            text.push_str("=\"");
+            match value.parse() {
+                Ok(value) if name == "le" && kind == Kind::Histogram => text.push_str(&bound(value)),
+                _ => text.push_str(value),
+            }
+            text.push('"');
             Ok(())
         }) else {
             continue;
         };
-        let labels = marker.map_or(sample.labels, |marker| without_marker(sample.labels, marker));
-        let marker = marker.and_then(|marker| marker.parse::<usize>().ok());
-        text.push_str(name);
-        if !labels.is_empty() {
-            let _ = write!(text, "{{{labels}}}");
+        if separator == ',' {
+            text.push('}');
         }
-        let _ = write!(text, " {}", sample.value);
-        let is_counted = match family.kind {
-            Kind::Histogram => name.ends_with("_bucket"),
-            _ => true,
-        };
-        if is_counted && with_exemplars {
-            let of_series = marker
-                .and_then(|marker| attached.get(marker))
-                .into_iter()
-                .flatten();
-            for (_, exemplar) in of_series.filter(|(index, _)| *index == bucket) {
+        text.push(' ');
+        text.push_str(value);
+        let is_counted = kind != Kind::Histogram || name.ends_with("_bucket");
+        if is_counted && dialect.has_exemplars {
+            let mut of_series = index.and_then(|index| attached.get(index)).into_iter().flatten();
+            if let Some((_, exemplar)) = of_series.find(|(index, _)| *index == bucket) {
                 write_exemplar(text, exemplar);
-            }
-            if let Some(exemplar) = sample.exemplar.filter(|exemplar| is_valid(exemplar)) {
+            } else if let Some(exemplar) = exemplar.filter(|exemplar| is_valid(exemplar)) {
                 let _ = write!(text, " # {exemplar}");
             }
         }
-        bucket = match family.kind {
+        bucket = match kind {
             Kind::Histogram if is_counted => bucket + 1,
             _ => 0,
         };
         text.push('\n');
     }
-}
-
-/// The labels without the last one, the marker with this value.
-fn without_marker<'a>(labels: &'a str, marker: &str) -> &'a str {
-    let end = labels
-        .len()
-        .saturating_sub(format!(r#"{MARKER}="{marker}""#).len());
-    let before = labels.get(..end).unwrap_or(labels);
-    before.strip_suffix(',').unwrap_or(before)
 }

@@ -17,7 +17,7 @@ use crate::{
     exposition::{
         format::Format,
         line::sum,
-        rendered::Rendered,
+        rendered::{OmittedCounts, Rendered},
         text::{self, OPENMETRICS},
     },
     limit::{Limits, LimitsCollector},
@@ -149,7 +149,10 @@ impl MetricsRegistry {
     /// | `hr_prometheus_scrape_duration_seconds` | histogram | time to render one, without the time to send it |
     /// | `hr_prometheus_scrape_size_bytes` | gauge | size of the one before, before compression |
     /// | `hr_prometheus_scrape_series` | gauge | series in the one before |
-    /// | `hr_prometheus_scrape_families_omitted` | gauge | families that were omitted from the one before |
+    /// | `hr_prometheus_scrape_families_omitted` | gauge | invalid families that are omitted from this one |
+    /// | `hr_prometheus_scrape_series_omitted` | gauge | invalid series that are omitted from other families of this one |
+    ///
+    /// The last two are in every scrape, measured or not, once something is omitted.
     ///
     /// Scrapes that wait for the same render count each in `hr_prometheus_scrapes_total`, and once in the others. How
     /// many requests exceeded a limit on labels is `hr_prometheus_cardinality_limit_exceeded_total`, which is there
@@ -195,25 +198,37 @@ impl MetricsRegistry {
     ///
     /// When called from within a registration or a scrape of the same registry.
     pub fn encode(&self) -> Result<String, Error> {
-        self.encode_with(|parts, size| text::render(parts, &OPENMETRICS, size))
+        self.encode_with(|parts, omissions, size| text::render(parts, omissions, &OPENMETRICS, size))
     }
 
     /// The render in this format that is under way, or one that begins now.
     pub(crate) fn render(&self, format: Format) -> Arc<Render> {
         let registry = self.clone();
         self.shared.scrapes.render(format, move || {
-            registry.encode_with(|parts, size| format.render(parts, size))
+            registry.encode_with(|parts, omissions, size| format.render(parts, omissions, size))
         })
     }
 
     fn encode_with<T: AsRef<[u8]>>(
         &self,
-        encode: impl FnOnce(&mut dyn Iterator<Item = &Registry>, usize) -> Rendered<T>,
+        encode: impl FnOnce(
+            &mut dyn Iterator<Item = &Registry>,
+            &dyn Fn(OmittedCounts) -> Registry,
+            usize,
+        ) -> Rendered<T>,
     ) -> Result<T, Error> {
         let began = Instant::now();
         let scrapes = &self.shared.scrapes;
         let size = scrapes.expected_size();
-        let rendered = self.shared.parts.encode(|parts| encode(parts, size))?;
+        let omissions = |counts| {
+            let mut part = self.shared.parts.new_part();
+            scrapes.register_omissions(&mut part, counts);
+            part
+        };
+        let rendered = self
+            .shared
+            .parts
+            .encode(|parts| encode(parts, &omissions, size))?;
         scrapes.observe(&rendered, began);
         Ok(rendered.body)
     }

@@ -2,16 +2,16 @@
 
 use std::{cell::RefCell, iter, mem, ptr, sync::Arc};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 
-use crate::error::Error;
+use crate::{error::Error, exposition::encoded::new_part};
 
 /// What is registered, each registration in a part of its own: no lock is held meanwhile, and a panic leaves nothing
 /// behind.
 pub(crate) struct Parts {
-    /// Has the prefix and the labels of the registry, and no families.
-    empty: RwLock<Registry>,
+    /// Makes parts: has the prefix and the labels of the registry, and no families.
+    template: Mutex<Registry>,
     /// The registry as it was given, and one part for each registration since. Shared with renders, which hold no lock:
     /// a collector may take its time, and meanwhile others register.
     parts: RwLock<Vec<Arc<Registry>>>,
@@ -20,7 +20,7 @@ pub(crate) struct Parts {
 impl Parts {
     pub(crate) fn new(mut root: Registry) -> Self {
         Self {
-            empty: RwLock::new(new_part(&mut root)),
+            template: Mutex::new(mem::take(root.sub_registry_with_labels(iter::empty()))),
             parts: RwLock::new(vec![Arc::new(root)]),
         }
     }
@@ -28,10 +28,15 @@ impl Parts {
     /// Registers into a part of its own.
     pub(crate) fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> Result<T, Error> {
         let _in_use = self.enter("nothing can be registered in a registry")?;
-        let mut part = new_part(&mut self.empty.write());
+        let mut part = self.new_part();
         let value = register(&mut part);
         self.parts.write().push(Arc::new(part));
         Ok(value)
+    }
+
+    /// A registry with the prefix and the labels of this one, which is in no scrape.
+    pub(crate) fn new_part(&self) -> Registry {
+        new_part(&mut self.template.lock())
     }
 
     /// Encodes all parts.
@@ -63,11 +68,6 @@ impl Parts {
     fn address(&self) -> usize {
         ptr::from_ref(self).addr()
     }
-}
-
-/// An empty registry with the prefix and the labels of this one.
-fn new_part(registry: &mut Registry) -> Registry {
-    mem::take(registry.sub_registry_with_labels(iter::empty()))
 }
 
 thread_local! {

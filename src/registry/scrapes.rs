@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
     thread,
@@ -19,13 +19,21 @@ use log::Level;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use prometheus_client::{
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+    },
     registry::{Registry, Unit},
 };
 
 use crate::{
     error::Error,
-    exposition::{format::Format, rendered::Rendered},
+    exposition::{
+        format::Format,
+        rendered::{OmittedCounts, Rendered},
+    },
     panics::{catch, report},
 };
 
@@ -39,6 +47,9 @@ pub(crate) struct Scrapes {
     running: Mutex<HashMap<Format, Arc<Render>>>,
     /// The size of the last scrape, in bytes.
     size: AtomicUsize,
+    /// Whether a scrape has had omissions.
+    has_omitted_families: AtomicBool,
+    has_omitted_series: AtomicBool,
     /// The omitted families that have been logged, or the reasons where there is no name.
     reported: Mutex<HashSet<String>>,
     metrics: OnceCell<ScrapeMetrics>,
@@ -94,10 +105,32 @@ impl Scrapes {
             metrics.observe(rendered, began.elapsed());
         }
         for omitted in &rendered.omitted {
-            if self.is_first(omitted.name()) {
+            if self.is_first(&omitted.key()) {
                 report(Level::Error, format_args!("omitted from the scrape: {omitted}"));
             }
         }
+    }
+
+    /// Registers how much is omitted, once something is, or where scrapes are measured.
+    pub(crate) fn register_omissions(&self, registry: &mut Registry, counts: OmittedCounts) {
+        let is_measured = self.metrics.get().is_some();
+        let mut register = |has_omitted: &AtomicBool, name, help, count| {
+            if has_omitted.fetch_or(count > 0, Relaxed) || count > 0 || is_measured {
+                registry.register(name, help, ConstGauge::new(number(count)));
+            }
+        };
+        register(
+            &self.has_omitted_families,
+            "hr_prometheus_scrape_families_omitted",
+            "Families omitted from this scrape because they would have broken it",
+            counts.families,
+        );
+        register(
+            &self.has_omitted_series,
+            "hr_prometheus_scrape_series_omitted",
+            "Series omitted from other families of this scrape because they would have broken it",
+            counts.series,
+        );
     }
 
     /// Whether this is the first time that something is to be logged which is known by `name`.
@@ -192,7 +225,6 @@ pub(crate) struct ScrapeMetrics {
     duration: Histogram,
     size: Gauge,
     series: Gauge,
-    omitted: Gauge,
 }
 
 impl ScrapeMetrics {
@@ -204,14 +236,12 @@ impl ScrapeMetrics {
             duration: Histogram::new(buckets),
             size: Gauge::default(),
             series: Gauge::default(),
-            omitted: Gauge::default(),
         };
         let Self {
             scrapes,
             duration,
             size,
             series,
-            omitted,
         } = &metrics;
         for outcome in ["success", "timeout", "error"] {
             scrapes.get_or_create_owned(&[("outcome", outcome)]);
@@ -238,19 +268,16 @@ impl ScrapeMetrics {
             "Series in the scrape before this one",
             series.clone(),
         );
-        registry.register(
-            "hr_prometheus_scrape_families_omitted",
-            "Families omitted from the scrape before this one because they would have broken it",
-            omitted.clone(),
-        );
         metrics
     }
 
     fn observe(&self, rendered: &Rendered<impl AsRef<[u8]>>, duration: Duration) {
-        let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.duration.observe(duration.as_secs_f64());
         self.size.set(number(rendered.body.as_ref().len()));
         self.series.set(number(rendered.samples));
-        self.omitted.set(number(rendered.omitted.len()));
     }
+}
+
+fn number(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

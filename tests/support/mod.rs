@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 pub mod client;
+pub mod families;
 pub mod fed_body;
 pub mod recorder;
 
@@ -115,6 +116,15 @@ pub fn eventually_has(registry: &MetricsRegistry, name: &str, labels: &[(&str, &
         );
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A scrape without the families that say how much is omitted.
+pub fn without_omissions(scrape: &str) -> String {
+    let is_other = |line: &&str| {
+        !line.contains("hr_prometheus_scrape_families_omitted")
+            && !line.contains("hr_prometheus_scrape_series_omitted")
+    };
+    scrape.split_inclusive('\n').filter(is_other).collect()
 }
 
 /// Asserts what must hold whenever no request runs: each request was counted and timed once, and none is left.

@@ -1,0 +1,398 @@
+//! What prometheus-client encodes of registries, family by family.
+//!
+//! It checks neither names nor labels nor help, and what it writes arrives in blocks: a label with a newline in its name
+//! looks like two samples, and the families before one that fails are lost with the block. So the registries that this
+//! crate hands out have a [`mark`] as their prefix, which is longer than a block. It is written at the beginning of each
+//! line, on its own, and whatever stands before it at once: then it is known where lines begin, whatever is in them.
+
+use std::{collections::hash_map::RandomState, fmt, hash::BuildHasher as _, ops::Range};
+
+use once_cell::sync::Lazy;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{self, DescriptorEncoder},
+    metrics::MetricType,
+    registry::Registry,
+};
+
+use crate::{
+    exposition::{
+        family::{CUT_OFF, NO_METRIC_NAME, Reason},
+        rendered::Omitted,
+    },
+    panics::catch,
+};
+
+/// More than prometheus-client 0.26 writes at once: 4 KiB.
+const MARK_LENGTH: usize = 4 * 1024 + 1;
+
+/// The first character of a mark; no name and no prefix of anybody has it.
+const MARK_BEGIN: char = '\u{1}';
+
+/// How much of a mark tells it from all other text.
+const TOKEN_LENGTH: usize = 33;
+
+static MARK: Lazy<String> = Lazy::new(|| {
+    // Random, so that nobody can write one.
+    let random = || RandomState::new().hash_one(0);
+    let token = format!("{MARK_BEGIN}{:016x}{:016x}", random(), random());
+    format!("{token:_<MARK_LENGTH$}")
+});
+
+/// Text that nobody can guess, of [`TOKEN_LENGTH`] characters.
+pub(crate) fn token() -> &'static str {
+    &MARK[..TOKEN_LENGTH]
+}
+
+/// A registry for new families, with the prefix and the labels of this one.
+pub(crate) fn new_part(registry: &mut Registry) -> Registry {
+    let mut part = std::mem::take(registry.sub_registry_with_prefix(&*MARK));
+    part.register_collector(Box::new(EndOfMetrics));
+    part
+}
+
+/// Removes the mark from a name.
+#[cfg(feature = "protobuf")]
+pub(crate) fn unmark(name: &mut String) {
+    if let Some(begin) = name.find(token()) {
+        name.replace_range(begin..name.len().min(begin + MARK_LENGTH + 1), "");
+    }
+}
+
+/// Whether a family is that of [`EndOfMetrics`]; it may have a prefix.
+pub(crate) fn is_end_of_metrics(name: &str) -> bool {
+    name.ends_with(token())
+}
+
+/// The first collector of each part: by its family what stands before it has arrived, so that a collector that fails
+/// without a word costs no metric.
+#[derive(Debug)]
+struct EndOfMetrics;
+
+impl Collector for EndOfMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        encoder.encode_descriptor(token(), "", None, MetricType::Unknown)?;
+        Ok(())
+    }
+}
+
+/// Runs code of metrics and collectors; says how it failed.
+pub(crate) fn contain<T>(encode: impl FnOnce() -> Result<T, fmt::Error>) -> Result<T, String> {
+    match catch(encode) {
+        Ok(Ok(encoded)) => Ok(encoded),
+        Ok(Err(fmt::Error)) => {
+            Err("returned an error when it was encoded; mend it, or do not register it (a histogram with native buckets alone has no text form)".to_owned())
+        }
+        Err(panicked) => Err(format!(
+            "panicked when it was encoded: {panicked}; mend it, or do not register it"
+        )),
+    }
+}
+
+/// The text of registries.
+#[derive(Debug, Default)]
+pub(crate) struct Encoded {
+    text: String,
+    places: Vec<Place>,
+}
+
+/// Where a family stands in the text.
+#[derive(Debug, Default)]
+struct Place {
+    name: Range<usize>,
+    help: Range<usize>,
+    kind: Range<usize>,
+    unit: Range<usize>,
+    samples: Range<usize>,
+    /// What makes it unreadable.
+    fault: Option<Reason>,
+}
+
+/// A family as it was encoded.
+#[derive(Debug)]
+pub(crate) struct Section<'a> {
+    pub(crate) name: &'a str,
+    /// As it was given, not escaped.
+    pub(crate) help: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) unit: Option<&'a str>,
+    /// Whole lines.
+    pub(crate) samples: &'a str,
+}
+
+impl Encoded {
+    pub(crate) fn with_capacity(size: usize) -> Self {
+        Self {
+            text: String::with_capacity(size),
+            places: Vec::new(),
+        }
+    }
+
+    /// Adds what `registry` encodes. Where it fails, what is behind that in the same registry is not encoded.
+    pub(crate) fn add(&mut self, registry: &Registry, omitted: &mut Vec<Omitted>) {
+        let begin = self.text.len();
+        let first = self.places.len();
+        let mut lines = Lines {
+            begin,
+            line: Line::Unmarked,
+            drops_underscore: false,
+            encoded: self,
+        };
+        let result = contain(|| encoding::text::encode_registry(&mut lines, registry));
+        lines.end();
+        if lines.line == Line::Unmarked {
+            self.find_places(begin);
+        }
+        let is_end_of_metrics = |text: &str, place: &Place| is_end_of_metrics(&text[place.name.clone()]);
+        if let Err(reason) = result {
+            // It may be the last family that failed, or a collector without one.
+            let family = match self.places[first..].last() {
+                Some(last) if !is_end_of_metrics(&self.text, last) => {
+                    let name = self.text[last.name.clone()].to_owned();
+                    self.places.pop();
+                    name
+                }
+                _ => String::new(),
+            };
+            omitted.push(Omitted::family(family, reason));
+        }
+        let text = &self.text;
+        let mut index = 0;
+        self.places.retain(|place| {
+            index += 1;
+            index <= first || !is_end_of_metrics(text, place)
+        });
+    }
+
+    /// The families, or the names of those that cannot be read and why.
+    pub(crate) fn sections(&self) -> impl Iterator<Item = Result<Section<'_>, (&str, Reason)>> {
+        self.places.iter().map(|place| {
+            let text = |range: &Range<usize>| &self.text[range.clone()];
+            if let Some(fault) = &place.fault {
+                return Err((text(&place.name), fault.clone()));
+            }
+            Ok(Section {
+                name: text(&place.name),
+                help: text(&place.help),
+                kind: text(&place.kind),
+                unit: Some(text(&place.unit)).filter(|unit| !unit.is_empty()),
+                samples: text(&place.samples),
+            })
+        })
+    }
+
+    /// Finds the families in text without marks: that of a registry which was made elsewhere.
+    fn find_places(&mut self, begin: usize) {
+        const HELP: &str = "# HELP ";
+        let text = &self.text;
+        let mut at = begin;
+        while let Some(family) = text[at..].strip_prefix(HELP) {
+            let begin_of_name = at + HELP.len();
+            let end_of_name = begin_of_name + family.find([' ', '\n']).unwrap_or(family.len());
+            let next_family = |from: usize| {
+                let mut lines = text[from..].match_indices("\n# HELP ");
+                lines.next().map_or(text.len(), |(index, _)| from + index + 1)
+            };
+            let read = read_header(text, begin_of_name..end_of_name);
+            let place = match read {
+                Ok(place) => {
+                    let from = place.samples.start;
+                    let end = if text[from..].starts_with(HELP) {
+                        from
+                    } else {
+                        next_family(from)
+                    };
+                    Place {
+                        samples: from..end,
+                        ..place
+                    }
+                }
+                Err(fault) => Place {
+                    name: begin_of_name..end_of_name,
+                    samples: end_of_name..next_family(end_of_name),
+                    fault: Some(fault),
+                    ..Place::default()
+                },
+            };
+            at = place.samples.end;
+            self.places.push(place);
+        }
+    }
+}
+
+/// Reads the first lines of a family without marks, whose help may have lines of its own; the samples begin behind them.
+fn read_header(text: &str, name: Range<usize>) -> Result<Place, Reason> {
+    let after_help = format!("\n# TYPE {} ", &text[name.clone()]);
+    let help = name.end + 1;
+    let end_of_help = text
+        .get(help..)
+        .and_then(|text| text.find(&after_help))
+        .ok_or(NO_METRIC_NAME)?
+        + help;
+    let kind = end_of_help + after_help.len();
+    let line_end = |from: usize| text[from..].find('\n').map(|end| from + end).ok_or(CUT_OFF);
+    let end_of_kind = line_end(kind)?;
+    let mut place = Place {
+        help: help..end_of_help,
+        kind: kind..end_of_kind,
+        samples: end_of_kind + 1..end_of_kind + 1,
+        ..Place::default()
+    };
+    if text[place.samples.start..].starts_with("# UNIT ") {
+        let end = line_end(place.samples.start)?;
+        let unit = place.samples.start + "# UNIT ".len() + name.len() + 1;
+        place.unit = unit.min(end)..end;
+        place.samples = end + 1..end + 1;
+    }
+    place.name = name;
+    Ok(place)
+}
+
+/// What the line is that is being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// There has been no mark.
+    Unmarked,
+    Help,
+    Type,
+    Unit,
+    Sample,
+}
+
+impl Line {
+    /// What is written before its mark.
+    fn keyword(self) -> &'static str {
+        match self {
+            Self::Help => "# HELP ",
+            Self::Type => "# TYPE ",
+            Self::Unit => "# UNIT ",
+            Self::Unmarked | Self::Sample => "",
+        }
+    }
+}
+
+/// Takes what a registry encodes, and finds its lines by their marks.
+struct Lines<'a> {
+    encoded: &'a mut Encoded,
+    /// Where the line begins, behind its keyword.
+    begin: usize,
+    line: Line,
+    /// Whether the character that prometheus-client writes behind a prefix is still to come.
+    drops_underscore: bool,
+}
+
+impl fmt::Write for Lines<'_> {
+    #[inline]
+    fn write_str(&mut self, mut text: &str) -> fmt::Result {
+        if text.len() >= MARK_LENGTH {
+            while let Some((prefix, behind)) = split_at_mark(text) {
+                self.begin_line();
+                self.push(prefix);
+                self.drops_underscore = true;
+                text = behind;
+            }
+        }
+        self.push(text);
+        Ok(())
+    }
+}
+
+fn split_at_mark(text: &str) -> Option<(&str, &str)> {
+    let mut marks = text.match_indices(MARK_BEGIN);
+    let (begin, _) = marks.find(|&(begin, _)| text[begin..].starts_with(token()))?;
+    Some((&text[..begin], text.get(begin + MARK_LENGTH..)?))
+}
+
+impl Lines<'_> {
+    #[inline]
+    fn push(&mut self, mut text: &str) {
+        if self.drops_underscore && !text.is_empty() {
+            text = text.strip_prefix('_').unwrap_or(text);
+            self.drops_underscore = false;
+        }
+        self.encoded.text.push_str(text);
+    }
+
+    /// Ends the line so far, and begins the one that has a mark here.
+    fn begin_line(&mut self) {
+        let text = &self.encoded.text;
+        let so_far = &text[self.begin..];
+        let possible: &[_] = match self.line {
+            Line::Unmarked => &[Line::Help],
+            Line::Help => &[Line::Type],
+            Line::Type => &[Line::Unit, Line::Help],
+            Line::Unit | Line::Sample => &[Line::Help],
+        };
+        let is_next = |line: &Line| {
+            let so_far = so_far.strip_suffix(line.keyword());
+            so_far.is_some_and(|so_far| so_far.is_empty() || so_far.ends_with('\n'))
+        };
+        let next = possible.iter().copied().find(is_next).unwrap_or(Line::Sample);
+        self.end_line(text.len() - next.keyword().len());
+        self.begin = self.encoded.text.len();
+        self.line = next;
+        if next == Line::Help {
+            self.encoded.places.push(Place::default());
+        }
+    }
+
+    /// Reads the line that ends here; what is behind it is the keyword of the next one.
+    #[inline]
+    fn end_line(&mut self, end: usize) {
+        let begin = self.begin;
+        let text = &mut self.encoded.text;
+        let Some(place) = self.encoded.places.last_mut() else {
+            return;
+        };
+        let has_end = text[begin..end].ends_with('\n');
+        let content = begin..end - usize::from(has_end);
+        match self.line {
+            Line::Unmarked => {}
+            Line::Help => place.help = content,
+            Line::Type => {
+                // It has been the name and the help so far.
+                let help = &text[place.help.clone()];
+                let name = if has_end {
+                    text[content.clone()]
+                        .rsplit_once(' ')
+                        .map_or("", |(name, _)| name)
+                } else {
+                    help.split(' ').next().unwrap_or_default()
+                };
+                match help.strip_prefix(name).and_then(|help| help.strip_prefix(' ')) {
+                    Some(help) => {
+                        place.name = place.help.start..place.help.start + name.len();
+                        place.kind = (begin + name.len() + 1).min(content.end)..content.end;
+                        place.help.start = place.help.end - help.len();
+                    }
+                    None => place.fault = Some(NO_METRIC_NAME.into()),
+                }
+                place.samples = end..end;
+            }
+            Line::Unit => {
+                place.unit = (begin + place.name.len() + 1).min(content.end)..content.end;
+                place.samples = end..end;
+            }
+            Line::Sample => {
+                // A name that has a newline in it must not make two lines of one.
+                if text[content.clone()].contains('\n') {
+                    let line = text[content.clone()].replace('\n', "\0");
+                    text.replace_range(content, &line);
+                }
+                if has_end {
+                    place.samples.end = end;
+                } else {
+                    text.insert(end, '\n');
+                    place.samples.end = end + 1;
+                }
+            }
+        }
+    }
+
+    /// Reads the last line.
+    fn end(&mut self) {
+        if self.line != Line::Unmarked {
+            self.end_line(self.encoded.text.len());
+        }
+    }
+}

@@ -116,7 +116,7 @@ fn a_scrape_is_compressed_once_wherever_compress_is() {
             assert_eq!(vary(&headers), ["accept", "accept-encoding"], "{what}");
             assert_eq!(
                 headers.get(header::CONTENT_TYPE).unwrap(),
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
                 "{what}"
             );
             let text = decoded(&body);

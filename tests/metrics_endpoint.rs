@@ -15,6 +15,7 @@ use std::{
 use actix_web::{
     App, HttpResponse,
     http::{Method, StatusCode, header},
+    middleware::{Condition, NormalizePath, TrailingSlash},
     test::{self, TestRequest},
     web::{self, ServiceConfig},
 };
@@ -75,7 +76,7 @@ async fn a_scrape_without_any_metric_is_an_open_metrics_text_without_families() 
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(
         response.headers().get(header::CONTENT_TYPE).unwrap(),
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
     );
     assert_eq!(test::read_body(response).await, "# EOF\n");
 }
@@ -140,12 +141,43 @@ fn head_has_the_headers_of_get_and_no_body() {
     assert_eq!(status, "http/1.1 200 ok");
     for expected in [
         "content-length: 6",
-        "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8",
+        "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
     ] {
         assert!(
             headers.lines().any(|header| header == expected),
             "no {expected} in\n{headers}"
         );
+    }
+}
+
+#[actix_web::test]
+async fn a_slash_behind_the_path_is_served_under_the_same_label() {
+    for (mode, path) in [
+        (None, "/metrics"),
+        (None, "/metrics/"),
+        (Some(TrailingSlash::Always), "/metrics"),
+        (Some(TrailingSlash::Always), "/metrics/"),
+        (Some(TrailingSlash::MergeOnly), "/metrics"),
+        (Some(TrailingSlash::MergeOnly), "/metrics/"),
+        (Some(TrailingSlash::MergeOnly), "//metrics//"),
+        (Some(TrailingSlash::Trim), "/metrics/"),
+    ] {
+        let registry = MetricsRegistry::new();
+        let app = App::new()
+            .app_data(registry.clone())
+            .service(metrics_scope())
+            .wrap(HrPrometheus::default())
+            .wrap(Condition::new(
+                mode.is_some(),
+                NormalizePath::new(mode.unwrap_or(TrailingSlash::Trim)),
+            ));
+        let app = test::init_service(app).await;
+        let scrape = TestRequest::with_uri(path).to_request();
+        let response = test::call_service(&app, scrape).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        test::read_body(response).await;
+        let count = registry.value("request_count_total", &[("path", "/metrics"), ("status", "200")]);
+        assert_eq!(count, Some(1.0), "{path}");
     }
 }
 

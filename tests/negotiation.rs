@@ -15,9 +15,14 @@ use hr_prometheus::{
 
 use support::scrape_with;
 
-const OPENMETRICS_1_0_0: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const OPENMETRICS_1_0_0: &str =
+    "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores";
+const OPENMETRICS_1_0_0_UTF_8: &str =
+    "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8";
 const OPENMETRICS_0_0_1: &str = "application/openmetrics-text; version=0.0.1; charset=utf-8";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PROMETHEUS_TEXT_1_0_0: &str = "text/plain; version=1.0.0; charset=utf-8; escaping=underscores";
+const PROMETHEUS_TEXT_1_0_0_UTF_8: &str = "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8";
 const PROMETHEUS_PROTOBUF: &str =
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
@@ -97,56 +102,187 @@ fn assert_families(body: &[u8]) {
     panic!("neither text format: {body:?}");
 }
 
+/// The headers of scrapers, to the letter.
 #[test]
-fn each_scraper_gets_what_it_likes_best() {
-    let native = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
-                  application/openmetrics-text;version=1.0.0;q=0.8,\
-                  application/openmetrics-text;version=0.0.1;q=0.75,\
-                  text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-    for (accept, content_type) in [
-        // Prometheus 2.42.
+fn each_scraper_gets_what_it_prefers() {
+    const OLD: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                       text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    let delimited =
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    let protobuf_utf_8 = format!("{PROMETHEUS_PROTOBUF}; escaping=allow-utf-8");
+    for (scraper, accept, content_type) in [
+        ("Prometheus 2.42, Datadog Agent 7.46", OLD.to_owned(), OPENMETRICS_1_0_0),
         (
-            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
-             text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-            OPENMETRICS_1_0_0,
-        ),
-        // Older ones.
-        (
-            "application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "older ones",
+            "application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1".to_owned(),
             OPENMETRICS_0_0_1,
         ),
         (
-            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
-             text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+            "Prometheus 2.42 with native histograms",
+            format!(
+                "{delimited},application/openmetrics-text;version=1.0.0;q=0.8,\
+                 application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+            ),
+            with_protobuf_or(OPENMETRICS_1_0_0),
+        ),
+        (
+            "Prometheus 2.53",
+            "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
+             text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+                .to_owned(),
+            OPENMETRICS_1_0_0,
+        ),
+        (
+            "Prometheus 3.0 to 3.3",
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+             application/openmetrics-text;version=0.0.1;escaping=allow-utf-8;q=0.5,\
+             text/plain;version=1.0.0;escaping=allow-utf-8;escaping=allow-utf-8;q=0.4,\
+             text/plain;version=0.0.4;escaping=allow-utf-8;q=0.3,*/*;escaping=allow-utf-8;q=0.2"
+                .to_owned(),
+            OPENMETRICS_1_0_0_UTF_8,
+        ),
+        (
+            "Prometheus 3.4 to 3.14, OpenTelemetry Collector, Grafana Alloy",
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+             application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+             text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+                .to_owned(),
+            OPENMETRICS_1_0_0_UTF_8,
+        ),
+        (
+            "the same with native histograms",
+            format!(
+                "{delimited};q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 application/openmetrics-text;version=0.0.1;q=0.4,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+            ),
+            with_protobuf_or(OPENMETRICS_1_0_0_UTF_8),
+        ),
+        (
+            "Prometheus 3 with native histograms, whose protobuf has an escaping",
+            format!(
+                "{delimited};escaping=allow-utf-8;q=0.6,\
+                 application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 application/openmetrics-text;version=0.0.1;q=0.4,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+            ),
+            if cfg!(feature = "protobuf") {
+                &*protobuf_utf_8
+            } else {
+                OPENMETRICS_1_0_0_UTF_8
+            },
+        ),
+        (
+            "Prometheus 3 with `scrape_protocols: [PrometheusText1.0.0]`",
+            "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,*/*;q=0.5".to_owned(),
+            PROMETHEUS_TEXT_1_0_0_UTF_8,
+        ),
+        (
+            "Prometheus 3 with `PrometheusText1.0.0` and `PrometheusText0.0.4`",
+            "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.4".to_owned(),
+            PROMETHEUS_TEXT_1_0_0_UTF_8,
+        ),
+        (
+            "VictoriaMetrics, vmagent",
+            "text/plain;version=0.0.4;q=1,*/*;q=0.1".to_owned(),
+            PROMETHEUS_TEXT,
+        ),
+        ("Datadog Agent", "text/plain".to_owned(), PROMETHEUS_TEXT),
+        (
+            "Telegraf",
+            format!("{delimited};q=0.7,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"),
             with_protobuf_or(PROMETHEUS_TEXT),
         ),
-        // Prometheus 2.42 with native histograms.
-        (native, with_protobuf_or(OPENMETRICS_1_0_0)),
-        // VictoriaMetrics.
-        ("text/plain;version=0.0.4;q=1,*/*;q=0.1", PROMETHEUS_TEXT),
-        // curl, python requests.
-        ("*/*", OPENMETRICS_1_0_0),
+        ("curl, python requests", "*/*".to_owned(), OPENMETRICS_1_0_0),
     ] {
-        assert_answered(&[accept], content_type);
+        println!("{scraper}");
+        assert_answered(&[&accept], content_type);
+    }
+}
+
+#[test]
+fn of_the_same_quality_what_is_named_comes_before_a_wildcard() {
+    for accept in [
+        "text/plain, */*",
+        "application/json, text/plain, */*",
+        "*/*;q=0.5, text/plain;version=0.0.4;q=0.5",
+        "application/*, text/plain",
+        "text/*, */*",
+    ] {
+        assert_answered(&[accept], PROMETHEUS_TEXT);
+    }
+    assert_answered(&["text/plain;version=1.0.0, */*"], PROMETHEUS_TEXT_1_0_0);
+}
+
+#[actix_web::test]
+async fn those_who_name_no_format_get_text_where_that_is_chosen() {
+    let registry = registry().with_text_by_default();
+    for (accept, content_type) in [
+        (None, PROMETHEUS_TEXT),
+        (Some("*/*"), PROMETHEUS_TEXT),
+        (Some("application/json,*/*;q=0.1"), PROMETHEUS_TEXT),
+        (Some("image/png"), PROMETHEUS_TEXT),
+        (
+            Some("application/openmetrics-text;version=1.0.0,*/*"),
+            OPENMETRICS_1_0_0,
+        ),
+        (Some("application/*"), OPENMETRICS_1_0_0),
+        (Some("text/plain,application/openmetrics-text"), OPENMETRICS_1_0_0),
+    ] {
+        let headers: Vec<_> = accept.into_iter().map(|accept| ("Accept", accept)).collect();
+        let response = scrape_with(&registry, &headers).await;
+        let found = response.headers().get(header::CONTENT_TYPE).unwrap();
+        assert_eq!(found, content_type, "{accept:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_query_selects_families_in_each_format() {
+    let app = App::new().app_data(registry()).service(metrics_scope());
+    let app = test::init_service(app).await;
+    for (accept, query, body) in [
+        (
+            "*/*",
+            "name[]=orders",
+            "# HELP orders Orders placed.\n# TYPE orders counter\norders_total 3\n# EOF\n",
+        ),
+        (
+            "*/*",
+            "name%5B%5D=orders_total",
+            "# HELP orders Orders placed.\n# TYPE orders counter\norders_total 3\n# EOF\n",
+        ),
+        (
+            "*/*",
+            "name[]=version&name[]=orders&name[]=none",
+            OPENMETRICS_BODY,
+        ),
+        ("*/*", "name[]=order", "# EOF\n"),
+        ("*/*", "name[]=", "# EOF\n"),
+        ("*/*", "name=orders", OPENMETRICS_BODY),
+        ("*/*", "", OPENMETRICS_BODY),
+        (
+            "text/plain",
+            "name[]=version_info",
+            "# HELP version_info What runs.\n# TYPE version_info gauge\nversion_info{number=\"7\"} 1\n",
+        ),
+        ("text/plain", "name[]=none", ""),
+    ] {
+        let request =
+            TestRequest::with_uri(&format!("/metrics?{query}")).insert_header((header::ACCEPT, accept));
+        let found = test::call_and_read_body(&app, request.to_request()).await;
+        assert_eq!(found, body, "{query}");
     }
 }
 
 #[test]
 fn an_escaping_that_leaves_the_names_as_they_are_is_confirmed() {
-    let confirmed = |escaping| format!("{OPENMETRICS_1_0_0}; escaping={escaping}");
-    // Prometheus 3.
-    assert_answered(
-        &[
-            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
-             application/openmetrics-text;version=0.0.1;q=0.4,\
-             text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
-             text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
-        ],
-        &confirmed("allow-utf-8"),
-    );
     for escaping in ["allow-utf-8", "underscores", "values"] {
-        let accept = format!("application/openmetrics-text;version=1.0.0;escaping={escaping}");
-        assert_answered(&[&accept], &confirmed(escaping));
+        for format in ["application/openmetrics-text", "text/plain"] {
+            assert_answered(
+                &[&format!("{format};version=1.0.0;escaping={escaping}")],
+                &format!("{format}; version=1.0.0; charset=utf-8; escaping={escaping}"),
+            );
+        }
     }
     for escaping in ["dots", "none-of-these", "allow-utf-8x", ""] {
         let accept = format!("application/openmetrics-text;version=1.0.0;escaping={escaping},*/*;q=0.1");
@@ -158,30 +294,14 @@ fn an_escaping_that_leaves_the_names_as_they_are_is_confirmed() {
     );
 }
 
-/// Prometheus 3 with native histograms: protobuf first, with its own `escaping`.
 #[test]
-fn an_escaping_of_protobuf_is_confirmed() {
+fn prometheus_text_1_0_0_is_sent_to_those_who_name_it() {
+    assert_answered(&["text/plain;version=1.0.0"], PROMETHEUS_TEXT_1_0_0);
     assert_answered(
-        &[
-            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;\
-             escaping=allow-utf-8;q=0.6,\
-             application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
-             application/openmetrics-text;version=0.0.1;q=0.4,\
-             text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
-             text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
-        ],
-        &format!("{}; escaping=allow-utf-8", with_protobuf_or(OPENMETRICS_1_0_0)),
-    );
-}
-
-/// The text format 1.0.0 has names that this crate does not serve.
-#[test]
-fn of_the_prometheus_text_formats_only_0_0_4_is_served() {
-    assert_answered(
-        &["text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.5"],
+        &["text/plain;version=1.0.0;q=0.4,text/plain;version=0.0.4;q=0.5"],
         PROMETHEUS_TEXT,
     );
-    assert_answered(&["text/plain;version=1.0.0"], OPENMETRICS_1_0_0);
+    assert_answered(&["text/plain"], PROMETHEUS_TEXT);
 }
 
 #[test]

@@ -30,10 +30,13 @@ use hr_prometheus::{
         metrics::{
             MetricType,
             gauge::{ConstGauge, Gauge},
+            info::Info,
         },
         registry::Registry,
     },
 };
+
+use tokio::{runtime::Builder, task::LocalSet};
 
 use support::{TestServer, client::Client, eventually, http, scrape_with, serve, without_omissions};
 
@@ -562,4 +565,122 @@ fn a_registry_cannot_be_used_from_within_a_scrape_of_itself() {
         ],
     );
     scraped.join().unwrap();
+}
+
+#[actix_web::test]
+async fn a_strict_registry_fails_a_scrape_rather_than_omit_something() {
+    let registry = MetricsRegistry::new().strict().with_scrape_metrics();
+    let response = scrape_with(&registry, &[]).await;
+    assert_eq!(response.status(), StatusCode::OK);
+
+    registry.register_with(|registry| {
+        registry.register("canary", "Help", ConstGauge::new(1_i64));
+        registry.register("not-valid", "Help", ConstGauge::new(1_i64));
+        registry.register("not.valid", "Help", ConstGauge::new(1_i64));
+    });
+    let reasons = "the scrape would be incomplete: \
+                   the family not-valid has a name, a prefix or a unit that no metric can have; \
+                   use letters, digits, `_` and `:`; \
+                   the family not.valid has a name, a prefix or a unit that no metric can have; \
+                   use letters, digits, `_` and `:`";
+    for accept in ["*/*", "text/plain"] {
+        let response = scrape_with(&registry, &[("Accept", accept)]).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(test::read_body(response).await, reasons);
+    }
+    assert_eq!(registry.encode().unwrap_err().to_string(), reasons);
+    assert_eq!(registry.value("canary", &[]), None);
+}
+
+#[actix_web::test]
+async fn how_much_is_omitted_is_in_the_scrape_unasked_once_something_is() {
+    let registry = MetricsRegistry::new();
+    let flag = Arc::new(AtomicUsize::new(0));
+    let (asked, flag) = (Arc::clone(&flag), flag);
+    registry.register_with(|registry| {
+        registry.register_collector(Box::new(Fails(asked)));
+    });
+    assert_eq!(registry.encode().unwrap(), "# EOF\n");
+    for (failing, omitted) in [(1, 1), (0, 0), (1, 1)] {
+        flag.store(failing, Ordering::Relaxed);
+        let omissions = format!(
+            "# HELP hr_prometheus_scrape_families_omitted Families omitted from this scrape because they would have \
+             broken it.\n# TYPE hr_prometheus_scrape_families_omitted gauge\n\
+             hr_prometheus_scrape_families_omitted {omitted}\n"
+        );
+        assert_eq!(registry.encode().unwrap(), format!("{omissions}# EOF\n"));
+        let response = scrape_with(&registry, &[("Accept", "text/plain")]).await;
+        assert_eq!(test::read_body(response).await, omissions);
+    }
+}
+
+/// Fails unless it is 0.
+#[derive(Debug)]
+struct Fails(Arc<AtomicUsize>);
+
+impl Collector for Fails {
+    fn encode(&self, _encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            _ => Err(fmt::Error),
+        }
+    }
+}
+
+/// When requests hold all threads of it, say on a database that hangs, the metrics are to show just that.
+#[test]
+fn a_full_blocking_pool_does_not_hide_the_metrics() {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    let (release, hangs) = mpsc::channel::<()>();
+    LocalSet::new().block_on(&runtime, async {
+        let (hanging, is_hanging) = mpsc::channel();
+        let hanging = web::block(move || {
+            hanging.send(()).unwrap();
+            let _ = hangs.recv_timeout(PATIENCE);
+        });
+        let hanging = actix_web::rt::spawn(hanging);
+        eventually_async(|| is_hanging.try_recv().is_ok()).await;
+
+        let response = scrape_with(&MetricsRegistry::new(), &[]).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(test::read_body(response).await, "# EOF\n");
+        drop(release);
+        hanging.await.unwrap().unwrap();
+    });
+}
+
+async fn eventually_async(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        actix_web::rt::task::yield_now().await;
+    }
+}
+
+#[actix_web::test]
+async fn scrapes_that_nobody_reads_hold_so_much_memory_and_no_more() {
+    let registry = MetricsRegistry::new().with_scrape_metrics();
+    let large = "x".repeat(33 * 1024 * 1024);
+    registry.register_with(|registry| registry.register("large", "Help", Info::new([("a", large)])));
+    let first = scrape_with(&registry, &[]).await;
+    let second = scrape_with(&registry, &[]).await;
+    assert_eq!(first.status(), StatusCode::OK);
+    assert_eq!(second.status(), StatusCode::OK);
+
+    let refused = scrape_with(&registry, &[]).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        test::read_body(refused).await,
+        "2 scrapes of 66 MiB are still being sent; scrape less often, or read faster"
+    );
+
+    drop(first);
+    let third = scrape_with(&registry, &[]).await;
+    assert_eq!(third.status(), StatusCode::OK);
+    for (outcome, count) in [("success", 3.0), ("error", 1.0)] {
+        let found = registry.value("hr_prometheus_scrapes_total", &[("outcome", outcome)]);
+        assert_eq!(found, Some(count), "{outcome}");
+    }
 }

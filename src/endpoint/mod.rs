@@ -3,7 +3,7 @@
 pub(crate) mod negotiation;
 pub(crate) mod scrape;
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use actix_web::{
     HttpRequest, HttpResponse, Scope,
@@ -21,13 +21,13 @@ use crate::{
         scrape::{Failure, scrape},
     },
     panics::report,
-    registry::MetricsRegistry,
+    registry::{MetricsRegistry, body::Body},
 };
 
 /// How many bytes of a scrape are handed to the server at once.
 const CHUNK_SIZE: usize = 32 * 1024;
 
-/// Serves the metrics under `/metrics`, as OpenMetrics or in the format that the client likes better.
+/// Serves the metrics under `/metrics`, in the format that the client prefers.
 ///
 /// An ordinary [`Scope`]: wrap authentication around it, nest it in another scope, or put it into an application on
 /// another port. Answers GET and HEAD, other methods with 405. It needs no middleware; without one the scrape has
@@ -52,7 +52,8 @@ const CHUNK_SIZE: usize = 32 * 1024;
 /// ```
 pub fn metrics_scope() -> Scope {
     web::scope("/metrics").service(
-        web::resource("")
+        // Both, for those who scrape `/metrics/` and for `NormalizePath` with `Always` or `MergeOnly`.
+        web::resource(["", "/"])
             .route(web::get().to(metrics_view))
             .route(web::head().to(metrics_view)),
     )
@@ -65,19 +66,21 @@ pub fn metrics_scope() -> Scope {
 ///
 /// # Formats
 ///
-/// The one that `Accept` likes best, as RFC 9110 weighs it:
+/// Negotiated from `Accept`, as RFC 9110 weighs it; of the same `q`, what is named comes before a wildcard:
 ///
 /// | asked for | answered |
 /// | --- | --- |
 /// | `application/openmetrics-text`, `version=1.0.0` or `0.0.1` | OpenMetrics text of that version |
-/// | `text/plain`, `version=0.0.4` | Prometheus text 0.0.4 |
+/// | `text/plain`, `version=0.0.4` or `1.0.0` | Prometheus text of that version |
 /// | `application/vnd.google.protobuf`, `proto=io.prometheus.client.MetricFamily`, `encoding=delimited` | Prometheus protobuf, with the feature `protobuf` |
-/// | `*/*`, no `Accept`, or nothing of these | OpenMetrics 1.0.0: scrapers do not handle 406 |
+/// | `*/*`, no `Accept`, or nothing of these | OpenMetrics 1.0.0, or [Prometheus text](MetricsRegistry::with_text_by_default): scrapers do not handle 406 |
 /// | `text/html`, so a browser | Prometheus text 0.0.4, which it displays |
 ///
 /// Protobuf is sent only when asked for by name. An `escaping` that leaves classic names as they are is confirmed in the
-/// `Content-Type`; other names are not served. `Vary` says that `Accept` chose. Exemplars are in OpenMetrics and in
-/// protobuf.
+/// `Content-Type`, in which formats of version 1.0.0 always name one; other names are not served. `Vary` says that
+/// `Accept` chose. Exemplars are in OpenMetrics and in protobuf.
+///
+/// `?name[]=request_count&name[]=request_latency` selects families by their names.
 ///
 /// # Invalid families
 ///
@@ -146,14 +149,25 @@ pub fn metrics_scope() -> Scope {
 /// ```
 pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
     let registry = MetricsRegistry::of(&request);
-    let negotiated = negotiate(&request);
+    let negotiated = negotiate(&request, registry.default_media_type());
+    let names = selected_names(&request);
     let (mut response, kind, reason) = match scrape(&registry, request, negotiated.format).await {
         Ok(body) => {
+            let pieces = if names.is_empty() {
+                body.all()
+            } else {
+                body.select(&names)
+            };
             return HttpResponse::Ok()
                 .insert_header((header::CONTENT_TYPE, negotiated.content_type))
                 .insert_header((header::VARY, "Accept"))
-                .body(in_chunks(body));
+                .body(in_chunks(body, pieces));
         }
+        Err(Failure::Busy(error)) => (
+            HttpResponse::ServiceUnavailable(),
+            "a scrape that was refused",
+            error.to_string(),
+        ),
         Err(Failure::TimedOut(limit, slow)) => {
             let reason = format!("the metrics could not be rendered within {limit:?}: {slow}");
             (
@@ -181,17 +195,26 @@ pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
         .body(reason)
 }
 
+/// The families that the query asks for, as `name[]=request_count`; all if there are none.
+fn selected_names(request: &HttpRequest) -> Vec<String> {
+    let query = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
+    let parameters = query.map_or_else(|_| Vec::new(), web::Query::into_inner);
+    let names = parameters.into_iter().filter(|(name, _)| name == "name[]");
+    names.map(|(_, value)| value).collect()
+}
+
 /// A body that is handed to the server piece by piece, with other tasks of the worker in between: they need not wait
 /// until a large scrape has been sent.
-fn in_chunks(body: Bytes) -> impl MessageBody {
-    let size = body.len() as u64;
-    let chunks = stream::unfold(body, async |mut body| {
-        if body.is_empty() {
-            return None;
+fn in_chunks(body: Arc<Body>, pieces: Vec<Bytes>) -> impl MessageBody {
+    let size = pieces.iter().map(|piece| piece.len() as u64).sum();
+    let state = (body, pieces.into_iter(), Bytes::new());
+    let chunks = stream::unfold(state, async |(body, mut pieces, mut piece)| {
+        while piece.is_empty() {
+            piece = pieces.next()?;
         }
         yield_now().await;
-        let chunk = body.split_to(body.len().min(CHUNK_SIZE));
-        Some((Ok::<_, Infallible>(chunk), body))
+        let chunk = piece.split_to(piece.len().min(CHUNK_SIZE));
+        Some((Ok::<_, Infallible>(chunk), (body, pieces, piece)))
     });
     SizedStream::new(size, chunks)
 }

@@ -1,15 +1,20 @@
 //! Which format a scrape is answered in: what RFC 9110, section 12.5.1, makes of `Accept`.
 
+use std::cmp::Reverse;
+
 use actix_web::{
     HttpRequest,
     http::header::{Accept, Header as _, Quality},
 };
 
-use crate::exposition::format::{DEFAULT, Format, MEDIA_TYPES, MediaType};
+use crate::exposition::format::{Format, MEDIA_TYPES, MediaType};
 
 /// Ways to write names beyond the classic syntax, as Prometheus 3 asks for them. All names that are served have the
 /// classic syntax, which these leave as it is; `dots` would not.
 const ESCAPINGS: [&str; 3] = ["allow-utf-8", "underscores", "values"];
+
+/// What is named to those who do not ask.
+const DEFAULT_ESCAPING: &str = "underscores";
 
 /// What a scrape is answered with.
 #[derive(Clone, Debug)]
@@ -20,26 +25,30 @@ pub(crate) struct Negotiated {
 
 /// Chooses the format that the client prefers.
 ///
-/// Where it accepts none of them it gets the default, OpenMetrics 1.0.0: scrapers do not handle 406.
-pub(crate) fn negotiate(request: &HttpRequest) -> Negotiated {
+/// Where it accepts none of them, or prefers none, it gets the default: scrapers do not handle 406.
+pub(crate) fn negotiate(request: &HttpRequest, default: &'static MediaType) -> Negotiated {
     let ranges = Accept::parse(request).map_or_else(|_| Vec::new(), |accept| accept.0);
-    let mut best = (Quality::ZERO, &DEFAULT, None);
-    for media_type in MEDIA_TYPES {
+    let accepted = MEDIA_TYPES.iter().enumerate().filter_map(|(index, media_type)| {
         let matching = ranges.iter().filter_map(|range| {
             let parameter = |name: &str| range.item.get_param(name).map(|value| value.as_str());
             let specificity = specificity(media_type, range.item.essence_str(), parameter)?;
             Some((specificity, range.quality, parameter("escaping")))
         });
         // Of the ranges that match, the most specific one gives the quality.
-        if let Some((_, quality, escaping)) = matching.max_by_key(|(specificity, ..)| *specificity)
-            && quality > best.0
-        {
-            best = (quality, media_type, escaping);
-        }
-    }
+        let (specificity, quality, escaping) = matching.max_by_key(|(specificity, ..)| *specificity)?;
+        // Of the same quality, what is named comes before what a wildcard matches.
+        let named = specificity.min(2);
+        let is_default = named < 2 && media_type == default;
+        let rank = (quality, named, is_default, Reverse(index));
+        (quality > Quality::ZERO).then_some((rank, media_type, escaping))
+    });
+    let best = accepted.max_by_key(|(rank, ..)| *rank);
 
-    let (_, media_type, escaping) = best;
+    let (media_type, escaping) = best.map_or((default, None), |(_, media_type, escaping)| {
+        (media_type, escaping)
+    });
     let escaping = escaping.and_then(|asked| ESCAPINGS.into_iter().find(|known| *known == asked));
+    let escaping = escaping.or(media_type.names_escaping.then_some(DEFAULT_ESCAPING));
     let escaping = escaping.map_or_else(String::new, |escaping| format!("; escaping={escaping}"));
     Negotiated {
         format: media_type.format,
@@ -69,7 +78,7 @@ fn specificity<'a>(
     }
     match range {
         // A browser: it displays plain text, and saves OpenMetrics to a file.
-        "text/html" if media_type.format == Format::PrometheusText => Some(2),
+        "text/html" if media_type.format == Format::PrometheusText => general(2),
         "text/*" if media_type.essence.starts_with("text/") => general(1),
         "application/*" if media_type.essence.starts_with("application/") => general(1),
         "*/*" => general(0),

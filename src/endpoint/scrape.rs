@@ -1,11 +1,15 @@
 //! One scrape: within the time that the scraper has, prepared on the worker, rendered off it.
 
-use std::{cell::Cell, panic::AssertUnwindSafe, time::Duration};
+use std::{cell::Cell, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use actix_web::{HttpRequest, rt::time::timeout, web::Bytes};
+use actix_web::{HttpRequest, rt::time::timeout};
 use futures_util::FutureExt as _;
 
-use crate::{error::Error, exposition::format::Format, registry::MetricsRegistry};
+use crate::{
+    error::Error,
+    exposition::format::Format,
+    registry::{MetricsRegistry, body::Body},
+};
 
 /// How long a scrape may take where the scraper does not say: the default time-out of Prometheus.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(10);
@@ -18,6 +22,8 @@ const USED_OF_LIMIT: f64 = 0.9;
 
 /// Why there is no body.
 pub(crate) enum Failure {
+    /// Too much is being sent already.
+    Busy(Error),
     /// It took longer than this, for this reason.
     TimedOut(Duration, &'static str),
     Failed(Error),
@@ -28,18 +34,18 @@ pub(crate) async fn scrape(
     registry: &MetricsRegistry,
     request: HttpRequest,
     format: Format,
-) -> Result<Bytes, Failure> {
+) -> Result<Arc<Body>, Failure> {
     let limit = limit(&request);
     let render = Cell::new(None);
     let body = async {
         registry.prepare_scrape(&request).await;
-        let shared = registry.render(format);
-        render.set(Some(shared.clone()));
-        shared.as_ref().await
+        let shared = registry.render(format).map_err(Failure::Busy)?;
+        render.set(Some(Arc::clone(&shared)));
+        shared.as_ref().await.map_err(Failure::Failed)
     };
     // Waiting panics where the runtime of the worker is gone.
     let body = match AssertUnwindSafe(timeout(limit, body)).catch_unwind().await {
-        Ok(Ok(body)) => body.map_err(Failure::Failed),
+        Ok(Ok(body)) => body,
         Ok(Err(_)) => Err(Failure::TimedOut(
             limit,
             match render.take() {
@@ -55,7 +61,7 @@ pub(crate) async fn scrape(
     registry.count_scrape(match body {
         Ok(_) => "success",
         Err(Failure::TimedOut(..)) => "timeout",
-        Err(Failure::Failed(_)) => "error",
+        Err(Failure::Busy(_) | Failure::Failed(_)) => "error",
     });
     body
 }

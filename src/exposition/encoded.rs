@@ -318,10 +318,9 @@ impl Lines<'_> {
         let text = &self.encoded.text;
         let so_far = &text[self.begin..];
         let possible: &[_] = match self.line {
-            Line::Unmarked => &[Line::Help],
             Line::Help => &[Line::Type],
             Line::Type => &[Line::Unit, Line::Help],
-            Line::Unit | Line::Sample => &[Line::Help],
+            Line::Unmarked | Line::Unit | Line::Sample => &[Line::Help],
         };
         let is_next = |line: &Line| {
             let so_far = so_far.strip_suffix(line.keyword());

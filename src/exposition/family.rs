@@ -52,6 +52,15 @@ impl Kind {
         }
     }
 
+    /// What the samples of a series have behind the name, where they are one.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Self::Counter => "_total",
+            Self::Info => "_info",
+            Self::Gauge | Self::Histogram | Self::Unknown => "",
+        }
+    }
+
     /// What a family takes behind its name, so that no other can have it: OpenMetrics 1.0, section "Suffixes".
     pub(crate) fn suffixes(self) -> &'static [&'static str] {
         match self {

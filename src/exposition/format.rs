@@ -21,6 +21,7 @@ pub(crate) enum Format {
 }
 
 /// A media type that is served.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MediaType {
     pub(crate) format: Format,
     pub(crate) essence: &'static str,
@@ -28,19 +29,30 @@ pub(crate) struct MediaType {
     pub(crate) parameters: &'static [(&'static str, &'static str)],
     /// Whether it also answers those who name no parameters, or only a wildcard.
     pub(crate) is_general: bool,
+    /// Whether the answer says how names are escaped, also to those who do not ask.
+    pub(crate) names_escaping: bool,
     pub(crate) content_type: &'static str,
 }
 
-/// What those get who ask for nothing, or for nothing that is served.
-pub(crate) const DEFAULT: MediaType = MediaType {
+pub(crate) const OPENMETRICS_1_0_0: MediaType = MediaType {
     format: Format::OpenMetrics,
     essence: "application/openmetrics-text",
     parameters: &[("version", "1.0.0")],
     is_general: true,
+    names_escaping: true,
     content_type: "application/openmetrics-text; version=1.0.0; charset=utf-8",
 };
 
-/// In the order of preference among those that a client likes equally.
+pub(crate) const PROMETHEUS_TEXT_0_0_4: MediaType = MediaType {
+    format: Format::PrometheusText,
+    essence: "text/plain",
+    parameters: &[("version", "0.0.4")],
+    is_general: true,
+    names_escaping: false,
+    content_type: "text/plain; version=0.0.4; charset=utf-8",
+};
+
+/// In the order of preference among those that a client names with the same quality.
 pub(crate) const MEDIA_TYPES: &[MediaType] = &[
     #[cfg(feature = "protobuf")]
     MediaType {
@@ -51,23 +63,26 @@ pub(crate) const MEDIA_TYPES: &[MediaType] = &[
             ("encoding", "delimited"),
         ],
         is_general: false,
+        names_escaping: false,
         content_type: "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
     },
-    DEFAULT,
+    OPENMETRICS_1_0_0,
     MediaType {
-        format: Format::OpenMetrics,
-        essence: "application/openmetrics-text",
         parameters: &[("version", "0.0.1")],
         is_general: false,
+        names_escaping: false,
         content_type: "application/openmetrics-text; version=0.0.1; charset=utf-8",
+        ..OPENMETRICS_1_0_0
     },
+    // It differs from 0.0.4 in names beyond the classic syntax, which are not served.
     MediaType {
-        format: Format::PrometheusText,
-        essence: "text/plain",
-        parameters: &[("version", "0.0.4")],
-        is_general: true,
-        content_type: "text/plain; version=0.0.4; charset=utf-8",
+        parameters: &[("version", "1.0.0")],
+        is_general: false,
+        names_escaping: true,
+        content_type: "text/plain; version=1.0.0; charset=utf-8",
+        ..PROMETHEUS_TEXT_0_0_4
     },
+    PROMETHEUS_TEXT_0_0_4,
 ];
 
 impl Format {

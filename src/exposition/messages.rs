@@ -25,19 +25,18 @@ pub(crate) fn from_text(registry: &Registry, omitted: &mut Vec<Omitted>) -> Vec<
 }
 
 fn message(family: &Family<'_>) -> model::MetricFamily {
-    let (suffix, kind) = match family.kind {
-        Kind::Counter => ("_total", MetricType::Counter),
-        Kind::Gauge => ("", MetricType::Gauge),
-        Kind::Histogram => ("", MetricType::Histogram),
-        Kind::Info => ("_info", MetricType::Gauge),
-        Kind::Unknown => ("", MetricType::Untyped),
+    let kind = match family.kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge | Kind::Info => MetricType::Gauge,
+        Kind::Histogram => MetricType::Histogram,
+        Kind::Unknown => MetricType::Untyped,
     };
     let mut metrics = Vec::new();
     for line in family.samples.iter().flat_map(|lines| lines.lines()) {
         add_line(&mut metrics, family, line);
     }
     model::MetricFamily {
-        name: format!("{}{suffix}", family.name),
+        name: format!("{}{}", family.name, family.kind.suffix()),
         help: family.help.to_owned(),
         r#type: kind.into(),
         metric: metrics,

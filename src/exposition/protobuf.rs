@@ -20,7 +20,7 @@ use crate::exposition::{
         is_metric_name,
     },
     messages::from_text,
-    rendered::{Omitted, OmittedCounts, Rendered, count_omitted},
+    rendered::{FamilyName, Omitted, OmittedCounts, Rendered, count_omitted},
 };
 
 /// Encodes `registries` one after the other, each family with its length before it, and then what says how much is
@@ -43,12 +43,16 @@ pub(crate) fn render<'a>(
     families.check(&[], &mut Vec::new());
     served.extend(families.served);
 
-    for (family, _) in served {
+    for (family, kind, _) in served {
         let begin = rendered.body.len();
         // Writing to a vector does not fail.
         let _ = family.encode_length_delimited(&mut rendered.body);
         rendered.samples += family.metric.iter().map(sample_count).sum::<usize>();
-        rendered.families.push((family.name, begin..rendered.body.len()));
+        let name = FamilyName {
+            name: base_name(&family, kind).to_owned(),
+            suffix: kind.suffix(),
+        };
+        rendered.families.push((name, begin..rendered.body.len()));
     }
     rendered
 }
@@ -69,7 +73,7 @@ struct Families {
     /// As they are encoded, and what they are in text.
     encoded: Vec<(model::MetricFamily, Kind)>,
     /// What is valid, and the label sets in it.
-    served: Vec<(model::MetricFamily, HashSet<LabelSet>)>,
+    served: Vec<(model::MetricFamily, Kind, HashSet<LabelSet>)>,
 }
 
 impl Families {
@@ -139,7 +143,7 @@ impl Families {
         }
         let known = taken.find(name, kind)?;
         let mut new = HashSet::new();
-        let seen = known.map_or(&mut new, |index| &mut self.served[index].1);
+        let seen = known.map_or(&mut new, |index| &mut self.served[index].2);
         let mut fault: Option<(usize, Reason)> = None;
         let mut twice = 0;
         let metrics = std::mem::take(&mut family.metric);
@@ -163,12 +167,11 @@ impl Families {
             let is_twice = known.is_some() && twice == series;
             return Err(if is_twice { REGISTERED_TWICE.into() } else { reason });
         }
-        match known {
-            Some(index) => self.served[index].0.metric.append(&mut family.metric),
-            None => {
-                taken.take(name, kind, self.served.len());
-                self.served.push((family, new));
-            }
+        if let Some(index) = known {
+            self.served[index].0.metric.append(&mut family.metric);
+        } else {
+            taken.take(name, kind, self.served.len());
+            self.served.push((family, kind, new));
         }
         Ok(fault)
     }
@@ -190,11 +193,7 @@ fn info_names(registry: &Registry) -> HashMap<String, usize> {
 
 /// The name of a family as it was given, without what prometheus-client puts behind it.
 fn base_name(family: &model::MetricFamily, kind: Kind) -> &str {
-    let suffix = match kind {
-        Kind::Counter => "_total",
-        Kind::Info => "_info",
-        _ => "",
-    };
+    let suffix = kind.suffix();
     family.name.strip_suffix(suffix).unwrap_or(&family.name)
 }
 

@@ -210,13 +210,10 @@ impl<'a> SeriesReader<'a, '_> {
     }
 
     fn read_series(&mut self, text: &'a str) -> Result<&'a str, Reason> {
-        let suffix = match self.family.kind {
-            Kind::Counter => "_total",
-            Kind::Gauge | Kind::Unknown => "",
-            Kind::Info => "_info",
-            Kind::Histogram => return self.read_histogram(text),
-        };
-        let (line, rest) = self.line(suffix, text)?;
+        if self.family.kind == Kind::Histogram {
+            return self.read_histogram(text);
+        }
+        let (line, rest) = self.line(self.family.kind.suffix(), text)?;
         let first = self.read_first(line)?;
         let has_exemplar = first.sample.exemplar.is_some();
         if self.family.kind == Kind::Counter {

@@ -8,8 +8,8 @@ use crate::exposition::family::Reason;
 #[derive(Debug, Default)]
 pub(crate) struct Rendered<T> {
     pub(crate) body: T,
-    /// The families in it, by the name that it has for each.
-    pub(crate) families: Vec<(String, Range<usize>)>,
+    /// Where the families are in it.
+    pub(crate) families: Vec<(FamilyName, Range<usize>)>,
     pub(crate) samples: usize,
     pub(crate) omitted: Vec<Omitted>,
 }
@@ -22,6 +22,20 @@ impl<T> Rendered<T> {
             samples: self.samples,
             omitted: self.omitted,
         }
+    }
+}
+
+/// The name of a family, and that of its samples.
+#[derive(Debug)]
+pub(crate) struct FamilyName {
+    pub(crate) name: String,
+    pub(crate) suffix: &'static str,
+}
+
+impl FamilyName {
+    pub(crate) fn is(&self, name: &str) -> bool {
+        let suffix = name.strip_prefix(&*self.name);
+        suffix.is_some_and(|suffix| suffix.is_empty() || suffix == self.suffix)
     }
 }
 

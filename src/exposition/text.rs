@@ -11,7 +11,7 @@ use crate::exposition::{
     line::{Sample, escape, read_line},
     number::bound,
     reader::{Family, read},
-    rendered::{OmittedCounts, Rendered, count_omitted},
+    rendered::{FamilyName, OmittedCounts, Rendered, count_omitted},
 };
 
 /// What a text format does its own way.
@@ -37,11 +37,13 @@ pub(crate) const OPENMETRICS: Dialect = Dialect {
 
 /// Prometheus text 0.0.4: HELP and TYPE on the names of samples.
 pub(crate) const PROMETHEUS: Dialect = Dialect {
-    header: |kind| match kind {
-        Kind::Counter => ("_total", "counter"),
-        Kind::Info => ("_info", "gauge"),
-        Kind::Unknown => ("", "untyped"),
-        Kind::Gauge | Kind::Histogram => ("", kind.name()),
+    header: |kind| {
+        let name = match kind {
+            Kind::Info => "gauge",
+            Kind::Unknown => "untyped",
+            Kind::Counter | Kind::Gauge | Kind::Histogram => kind.name(),
+        };
+        (kind.suffix(), name)
     },
     escapes_quotes: false,
     has_units: false,
@@ -95,9 +97,11 @@ fn write(rendered: &mut Rendered<String>, families: &[Family<'_>], attached: &[O
             }
         }
         rendered.samples += family.sample_count;
-        rendered
-            .families
-            .push((format!("{name}{suffix}"), begin..text.len()));
+        let name = FamilyName {
+            name: name.to_owned(),
+            suffix: family.kind.suffix(),
+        };
+        rendered.families.push((name, begin..text.len()));
     }
 }
 

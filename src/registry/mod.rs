@@ -1,9 +1,18 @@
 //! The registry that workers, monitors and scrapes share.
 
+pub(crate) mod body;
 pub(crate) mod parts;
 pub(crate) mod scrapes;
 
-use std::{any::Any, fmt, sync::Arc, time::Instant};
+use std::{
+    any::Any,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
 use actix_web::{HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
@@ -15,9 +24,9 @@ use prometheus_client::registry::Registry;
 use crate::{
     error::Error,
     exposition::{
-        format::Format,
+        format::{Format, MediaType, OPENMETRICS_1_0_0, PROMETHEUS_TEXT_0_0_4},
         line::sum,
-        rendered::{OmittedCounts, Rendered},
+        rendered::{Omitted, OmittedCounts, Rendered},
         text::{self, OPENMETRICS},
     },
     limit::{Limits, LimitsCollector},
@@ -72,6 +81,10 @@ struct Shared {
     registered: Mutex<Vec<Arc<Registered>>>,
     scrapes: Arc<Scrapes>,
     limits: Arc<Limits>,
+    /// Whether those who ask for no format get Prometheus text.
+    has_text_by_default: AtomicBool,
+    /// Whether a scrape fails rather than omit something.
+    is_strict: AtomicBool,
 }
 
 /// What is registered once for each source, and made ready before each scrape.
@@ -187,6 +200,57 @@ impl MetricsRegistry {
         self
     }
 
+    /// Fails scrapes rather than omit something from them.
+    ///
+    /// By default a scrape is served without the families and series that would break it. From now on it is answered
+    /// with 500 and the reasons, and [`encode`](Self::encode) returns them as an error: for those who prefer no
+    /// samples to missing ones.
+    ///
+    /// ```
+    /// use hr_prometheus::{MetricsRegistry, prometheus_client::metrics::counter::ConstCounter};
+    ///
+    /// let registry = MetricsRegistry::new().strict();
+    /// registry.register_with(|registry| {
+    ///     registry.register("jobs-done", "Jobs done", ConstCounter::new(3_u64));
+    /// });
+    ///
+    /// assert_eq!(
+    ///     registry.encode().unwrap_err().to_string(),
+    ///     "the scrape would be incomplete: the family jobs-done has a name, a prefix or a unit that no metric can \
+    ///      have; use letters, digits, `_` and `:`",
+    /// );
+    /// ```
+    #[must_use]
+    pub fn strict(self) -> Self {
+        self.shared.is_strict.store(true, Relaxed);
+        self
+    }
+
+    /// Answers those who ask for no format with Prometheus text 0.0.4 instead of OpenMetrics.
+    ///
+    /// For scrapers that send no `Accept` and read nothing else, such as those of Influx and Fluent Bit, or
+    /// `curl … | promtool check metrics`. Those who name a format in `Accept` get it as before.
+    ///
+    /// ```
+    /// use actix_web::{App, test};
+    /// use hr_prometheus::{MetricsRegistry, metrics_scope};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() {
+    /// let registry = MetricsRegistry::new().with_text_by_default();
+    /// let app = test::init_service(App::new().app_data(registry).service(metrics_scope())).await;
+    ///
+    /// let scrape = test::TestRequest::get().uri("/metrics").to_request();
+    /// let response = test::call_service(&app, scrape).await;
+    /// assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_text_by_default(self) -> Self {
+        self.shared.has_text_by_default.store(true, Relaxed);
+        self
+    }
+
     /// Encodes all families as OpenMetrics 1.0.0 text, ending in `# EOF`.
     ///
     /// What `/metrics` serves, but for [`RequestMonitor::prepare_scrape`], which is not called: it needs a worker.
@@ -196,17 +260,33 @@ impl MetricsRegistry {
     ///
     /// # Errors
     ///
-    /// When called from within a registration or a scrape of the same registry.
+    /// When called from within a registration or a scrape of the same registry; and, where it is
+    /// [strict](Self::strict), when something would be omitted.
     pub fn encode(&self) -> Result<String, Error> {
-        self.encode_with(|parts, omissions, size| text::render(parts, omissions, &OPENMETRICS, size))
+        let rendered =
+            self.encode_with(|parts, omissions, size| text::render(parts, omissions, &OPENMETRICS, size))?;
+        Ok(rendered.body)
     }
 
     /// The render in this format that is under way, or one that begins now.
-    pub(crate) fn render(&self, format: Format) -> Arc<Render> {
+    ///
+    /// # Errors
+    ///
+    /// When the bodies of earlier scrapes, which are still being sent, hold too much memory.
+    pub(crate) fn render(&self, format: Format) -> Result<Arc<Render>, Error> {
         let registry = self.clone();
         self.shared.scrapes.render(format, move || {
             registry.encode_with(|parts, omissions, size| format.render(parts, omissions, size))
         })
+    }
+
+    /// What those get who ask for no format.
+    pub(crate) fn default_media_type(&self) -> &'static MediaType {
+        if self.shared.has_text_by_default.load(Relaxed) {
+            &PROMETHEUS_TEXT_0_0_4
+        } else {
+            &OPENMETRICS_1_0_0
+        }
     }
 
     fn encode_with<T: AsRef<[u8]>>(
@@ -216,7 +296,7 @@ impl MetricsRegistry {
             &dyn Fn(OmittedCounts) -> Registry,
             usize,
         ) -> Rendered<T>,
-    ) -> Result<T, Error> {
+    ) -> Result<Rendered<T>, Error> {
         let began = Instant::now();
         let scrapes = &self.shared.scrapes;
         let size = scrapes.expected_size();
@@ -230,7 +310,13 @@ impl MetricsRegistry {
             .parts
             .encode(|parts| encode(parts, &omissions, size))?;
         scrapes.observe(&rendered, began);
-        Ok(rendered.body)
+        if self.shared.is_strict.load(Relaxed) && !rendered.omitted.is_empty() {
+            return Err(Error::new(format!(
+                "the scrape would be incomplete: {}",
+                join(&rendered.omitted)
+            )));
+        }
+        Ok(rendered)
     }
 
     /// Counts a scrape that was answered.
@@ -363,6 +449,12 @@ impl MetricsRegistry {
     }
 }
 
+/// Omissions in one line.
+fn join(omitted: &[Omitted]) -> String {
+    let omitted: Vec<_> = omitted.iter().map(Omitted::to_string).collect();
+    omitted.join("; ")
+}
+
 impl Default for MetricsRegistry {
     fn default() -> Self {
         Self::new()
@@ -378,6 +470,8 @@ impl From<Registry> for MetricsRegistry {
                 registered: Mutex::default(),
                 scrapes: Arc::default(),
                 limits: Arc::default(),
+                has_text_by_default: AtomicBool::default(),
+                is_strict: AtomicBool::default(),
             }),
         };
         let limits = LimitsCollector(registry.limits());

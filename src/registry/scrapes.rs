@@ -35,6 +35,7 @@ use crate::{
         rendered::{OmittedCounts, Rendered},
     },
     panics::{catch, report},
+    registry::body::{Body, Held},
 };
 
 /// How many omissions are logged, at the most: a collector may make up names.
@@ -47,6 +48,7 @@ pub(crate) struct Scrapes {
     running: Mutex<HashMap<Format, Arc<Render>>>,
     /// The size of the last scrape, in bytes.
     size: AtomicUsize,
+    held: Arc<Held>,
     /// Whether a scrape has had omissions.
     has_omitted_families: AtomicBool,
     has_omitted_series: AtomicBool,
@@ -63,12 +65,13 @@ impl Scrapes {
     pub(crate) fn render(
         self: &Arc<Self>,
         format: Format,
-        render: impl FnOnce() -> Result<Bytes, Error> + Send + 'static,
-    ) -> Arc<Render> {
+        render: impl FnOnce() -> Result<Rendered<Bytes>, Error> + Send + 'static,
+    ) -> Result<Arc<Render>, Error> {
         let mut running = self.running.lock();
         if let Some(render) = running.get(&format) {
-            return Arc::clone(render);
+            return Ok(Arc::clone(render));
         }
+        self.held.check(self.expected_size())?;
         let shared = Arc::<Render>::default();
         let rendering = Rendering {
             scrapes: Arc::clone(self),
@@ -81,14 +84,15 @@ impl Scrapes {
         // Where the system gives no thread, `rendering` is dropped, and ends the render.
         let _ = thread.spawn(move || {
             rendering.shared.state.lock().has_begun = true;
-            let body = catch(render).unwrap_or_else(|_| {
+            let rendered = catch(render).unwrap_or_else(|_| {
                 Err(Error::new(
                     "the render panicked; see the log for where, and mend that",
                 ))
             });
-            rendering.end(body);
+            let held = Arc::clone(&rendering.scrapes.held);
+            rendering.end(rendered.map(|rendered| Arc::new(Body::new(rendered, held))));
         });
-        shared
+        Ok(shared)
     }
 
     /// About how many bytes the next scrape has: a little more than the last one, so that it need not be moved while it
@@ -152,7 +156,7 @@ impl Scrapes {
     }
 }
 
-/// The body of a scrape, for all who wait for it.
+/// A render that is under way, for all who wait for its body.
 #[derive(Default)]
 pub(crate) struct Render {
     state: Mutex<State>,
@@ -161,7 +165,7 @@ pub(crate) struct Render {
 #[derive(Default)]
 struct State {
     has_begun: bool,
-    body: Option<Result<Bytes, Error>>,
+    body: Option<Result<Arc<Body>, Error>>,
     waiting: Vec<Waker>,
 }
 
@@ -173,7 +177,7 @@ impl Render {
 }
 
 impl Future for &Render {
-    type Output = Result<Bytes, Error>;
+    type Output = Result<Arc<Body>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.state.lock();
@@ -195,7 +199,7 @@ struct Rendering {
 }
 
 impl Rendering {
-    fn end(&self, body: Result<Bytes, Error>) {
+    fn end(&self, body: Result<Arc<Body>, Error>) {
         self.scrapes.running.lock().remove(&self.format);
         let mut state = self.shared.state.lock();
         state.body.get_or_insert(body);

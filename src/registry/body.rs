@@ -1,0 +1,88 @@
+//! The bodies of scrapes that are being sent, and how much memory they may hold.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use actix_web::web::Bytes;
+
+use crate::{
+    error::Error,
+    exposition::rendered::{FamilyName, Rendered},
+};
+
+/// How many bytes the bodies of one registry may hold before further scrapes are refused: each scrape that begins when
+/// the one before has been rendered has a body of its own, and a client may take its time to read it.
+const MOST_HELD: usize = 64 * 1024 * 1024;
+
+/// How many bodies there may be of any size.
+const ALWAYS_HELD: usize = 2;
+
+/// What the bodies of one registry hold.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    bodies: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Held {
+    /// Refuses one more body of about `size` bytes, if it is too much.
+    pub(crate) fn check(&self, size: usize) -> Result<(), Error> {
+        let (bodies, bytes) = (self.bodies.load(Relaxed), self.bytes.load(Relaxed));
+        if bodies < ALWAYS_HELD || bytes.saturating_add(size) <= MOST_HELD {
+            return Ok(());
+        }
+        let megabytes = bytes / (1024 * 1024);
+        Err(Error::new(format!(
+            "{bodies} scrapes of {megabytes} MiB are still being sent; scrape less often, or read faster"
+        )))
+    }
+}
+
+/// The body of a scrape, shared by all responses that send it.
+#[derive(Debug)]
+pub(crate) struct Body {
+    bytes: Bytes,
+    families: Vec<(FamilyName, Range<usize>)>,
+    held: Arc<Held>,
+}
+
+impl Body {
+    pub(crate) fn new(rendered: Rendered<Bytes>, held: Arc<Held>) -> Self {
+        held.bodies.fetch_add(1, Relaxed);
+        held.bytes.fetch_add(rendered.body.len(), Relaxed);
+        Self {
+            bytes: rendered.body,
+            families: rendered.families,
+            held,
+        }
+    }
+
+    /// All of it.
+    pub(crate) fn all(&self) -> Vec<Bytes> {
+        vec![self.bytes.clone()]
+    }
+
+    /// The families that have one of these names, of their own or of their samples; and what ends a scrape.
+    pub(crate) fn select(&self, names: &[String]) -> Vec<Bytes> {
+        let families = self.families.iter();
+        let selected = families.filter(|(family, _)| names.iter().any(|name| family.is(name)));
+        let mut pieces: Vec<_> = selected
+            .map(|(_, range)| self.bytes.slice(range.clone()))
+            .collect();
+        let end = self.families.last().map_or(0, |(_, range)| range.end);
+        pieces.push(self.bytes.slice(end..));
+        pieces
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.held.bodies.fetch_sub(1, Relaxed);
+        self.held.bytes.fetch_sub(self.bytes.len(), Relaxed);
+    }
+}

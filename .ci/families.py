@@ -37,9 +37,15 @@ TYPES = {
     "collected_histogram": "histogram",
     "collected_info": "info",
     "collected_unknown": "unknown",
+    # Encodes so many values: `count`.
+    "collected_values": "gauge",
+    # Has another value of the label `changes` each time it is encoded.
+    "changing_histogram": "histogram",
     "failing": "gauge",
     "panicking": "gauge",
 }
+# Those of prometheus-client get a full stop behind their help, those of collectors do not.
+COLLECTED = ("collected", "changing")
 # OpenMetrics 1.0, section "Exemplars".
 MOST_CHARACTERS = 128
 
@@ -54,7 +60,7 @@ def has_suffix(kind):
 
 def buckets(family, one):
     """The bounds of a histogram with the count in each alone, its sum and its count."""
-    if family["kind"] == "collected_histogram":
+    if family["kind"] in ("collected_histogram", "changing_histogram"):
         return [(float(bound), count) for bound, count in one["buckets"]], float(one["value"]), one["count"]
     bounds = [float(bound) for bound in one.get("bounds", [])]
     counts = [(bound, 0) for bound in bounds if math.isfinite(bound)] + [(math.inf, 0)]
@@ -77,39 +83,41 @@ def bucket_of(counts, value):
 
 
 def fault(family, binary=False):
-    """Why a family has no place in a scrape; `None` if it has one.
+    """Why a family has no place in a scrape; `None` if it has one, for those of its series that have one.
 
-    In the binary format an info is a gauge and may have a unit, and a histogram may have native buckets alone.
+    In the binary format a histogram may have native buckets alone.
     """
     kind = TYPES[family["kind"]]
     if family["kind"] in ("failing", "panicking"):
         return "its collector fails"
     if family["kind"] == "native_histogram_alone" and not binary:
         return "it has no text form"
-    if not METRIC_NAME.fullmatch(full_name(family) + ("_info" if kind == "info" and binary else "")):
+    if not METRIC_NAME.fullmatch(full_name(family)):
         return "its name"
-    if kind == "info" and family.get("unit") is not None and not binary:
+    if kind == "info" and family.get("unit") is not None:
         return "an info with a unit"
-    seen = set()
-    for one in family["series"]:
-        if kind == "info" and family.get("labels") and not one.get("labels") and not binary:
-            return "a comma too many, of prometheus-client, between constant labels and none"
-        pairs = family.get("labels", []) + (one.get("labels") or [])
-        names = [name for name, _ in pairs]
-        if not all(LABEL_NAME.fullmatch(name) for name in names):
-            return "the name of a label"
-        if len(set(names)) < len(names):
-            return "a label twice"
-        if kind == "histogram" and "le" in names:
-            return "a label le in a histogram"
-        key = series("", pairs)
-        if key in seen:
-            return "a series twice"
-        seen.add(key)
-        wrong = {"counter": fault_of_counter, "histogram": fault_of_histogram}.get(kind, lambda *_: None)(family, one, binary)
-        if wrong:
-            return wrong
     return None
+
+
+def fault_of_series(family, one, binary=False):
+    """Why a series has no place in a scrape, but for another one that is the same; `None` if it has one."""
+    kind = TYPES[family["kind"]]
+    names = [name for name, _ in labels_of(family, one)]
+    if not all(LABEL_NAME.fullmatch(name) for name in names):
+        return "the name of a label"
+    if len(set(names)) < len(names):
+        return "a label twice"
+    if kind == "histogram" and "le" in names:
+        return "a label le in a histogram"
+    if family["kind"] == "collected_values" and one["count"] != 1 and not binary:
+        return "any number of values but one"
+    if family["kind"] == "changing_histogram" and not binary:
+        return "other labels on each line"
+    return {"counter": fault_of_counter, "histogram": fault_of_histogram}.get(kind, lambda *_: None)(family, one, binary)
+
+
+def labels_of(family, one):
+    return family.get("labels", []) + (one.get("labels") or [])
 
 
 def fault_of_counter(_, one, __):
@@ -130,34 +138,54 @@ def fault_of_histogram(family, one, binary):
         return "bounds that do not rise"
     if bounds[0] < 0:
         return "a sum beside buckets below zero"
+    if sum(number for _, number in found) >= 2**64:
+        return "counts that wrap"
     if sum(number for _, number in found) != count:
         return "a count that differs from the buckets"
     return None
 
 
 def expected(families, binary=False):
-    """The scrape of the families, registered in this order: valid ones, whose names are not claimed already."""
-    scrape, claimed = Scrape(), set()
+    """The scrape of the families, registered in this order: the series that are valid, under names that are not claimed
+    by another family before it. Families of one name and type are one."""
+    scrape, claimed, seen = Scrape(), {}, {}
     for family in families:
         kind, name = TYPES[family["kind"]], full_name(family)
-        suffixes = ["_info"] if kind == "info" and binary else SUFFIXES[kind]
-        claims = {name + suffix for suffix in suffixes}
-        if not family["series"] or fault(family, binary) or claims & claimed:
+        if not family["series"] or fault(family, binary):
             continue
-        claimed |= claims
-        collected = family["kind"].startswith("collected")
-        text = family.get("help", "") + ("" if collected else ".")
-        exposed = {"info": "gauge", "unknown": "untyped"}.get(kind, kind)
-        scrape.add_family(name + has_suffix(kind), exposed, text)
+        claims = {name + suffix for suffix in SUFFIXES[kind]}
+        is_known = claimed.get(name) == (name, kind)
+        if not is_known and claims & claimed.keys():
+            continue
+        valid = []
         for one in family["series"]:
-            labels = dict(family.get("labels", []) + (one.get("labels") or []))
+            key = series("", labels_of(family, one))
+            if not fault_of_series(family, one, binary) and key not in seen.setdefault((name, kind), set()):
+                seen[name, kind].add(key)
+                valid.append(one)
+        if not valid:
+            continue
+        if not is_known:
+            claimed |= dict.fromkeys(claims, (name, kind))
+            text = family.get("help", "") + ("" if family["kind"].startswith(COLLECTED) else ".")
+            exposed = {"info": "gauge", "unknown": "untyped"}.get(kind, kind)
+            scrape.add_family(name + has_suffix(kind), exposed, text)
+        for one in valid:
+            labels = dict(labels_of(family, one))
             if kind == "histogram":
                 expect_histogram(scrape, name, family, one, labels)
             else:
                 value = 1 if kind == "info" else one["value"]
+                if family["kind"] == "collected_values" and not one["count"]:
+                    value = 0
                 # It stands for what was added last, which is all of it.
                 scrape.add(name + has_suffix(kind), labels, value, exemplar(one, value))
     return scrape
+
+
+def is_omission(name):
+    """Whether it says how much is omitted from a scrape."""
+    return name in ("hr_prometheus_scrape_families_omitted", "hr_prometheus_scrape_series_omitted")
 
 
 def expect_histogram(scrape, name, family, one, labels):
@@ -186,6 +214,9 @@ def exemplar(one, value):
     if len(set(names)) < len(names) or not all(LABEL_NAME.fullmatch(name) for name in names):
         return None
     if sum(len(name) + len(value) for name, value in labels) > MOST_CHARACTERS:
+        return None
+    # Prometheus refuses the whole scrape.
+    if any("\0" in value for _, value in labels):
         return None
     time = found.get("time")
     return exemplar_of(labels, value, None if time is None else time / 1000)

@@ -60,11 +60,15 @@ HELL = [
 ]
 # Without quotes, backslashes and newlines: Prometheus 2.42 stores those of exemplars as they are escaped.
 TRACE = {"labels": [["trace_id", "4bf92f3577b34da6a3ce929d0e0e4736"], ["user", "é {} ,="]]}
+# In label values, exemplars, helps and names.
+CHARACTERS = [chr(code) for code in range(0x300)]
 # Of these Prometheus stores the native buckets, where it knows of such; of the default monitor it is asked for.
 NATIVE = ["native", "native_alone", "request_latency"]
 # What promtool may remark of families that are here on purpose.
 REMARKS = [
     r"\w+ metric name should not include type '(counter|gauge|histogram)'",
+    r"characters_in_label_names label names should be written in 'snake_case' not 'camelCase'",
+    r"character_\S+ metric names should (not contain (':'|abbreviated units)|be written in 'snake_case' not 'camelCase')",
 ]
 
 
@@ -157,7 +161,38 @@ def described(now):
             {"kind": "gauge", "name": f"help_from_hell_{n}", "help": text, "series": many(["1"])}
             for n, text in enumerate(HELL)
         ),
-        # From here on what has to be left out, and only that.
+        {
+            "kind": "gauge",
+            "name": "characters",
+            "help": "One in each label value",
+            "series": [{"labels": [["n", str(n)], ["c", c]], "value": "1"} for n, c in enumerate(CHARACTERS)],
+        },
+        {
+            "kind": "counter_with_exemplar",
+            "name": "traced_characters",
+            "help": "One in each exemplar",
+            # Prometheus 2.42 stores those that are escaped as they are escaped.
+            "series": [
+                {"labels": [["n", str(n)]], "value": "1", "exemplar": {"labels": [["c", f"<{c}>"]], "time": now}}
+                for n, c in enumerate(CHARACTERS)
+                if c not in '"\\\n'
+            ],
+        },
+        {
+            "kind": "gauge",
+            "name": "characters_in_label_names",
+            "help": "Of these only the valid ones are served",
+            "series": [{"labels": [[f"l{c}{n}", "1"]], "value": "1"} for n, c in enumerate(CHARACTERS)],
+        },
+        *(
+            {"kind": "gauge", "name": f"character_in_help_{n}", "help": f"<{c}>", "series": many(["1"])}
+            for n, c in enumerate(CHARACTERS)
+        ),
+        *(
+            {"kind": "gauge", "name": f"character_{c}_in_name_{n}", "help": "h", "series": many(["1"])}
+            for n, c in enumerate(CHARACTERS)
+        ),
+        # From here on what has to be omitted, and only that.
         {"kind": "gauge", "name": "a-b", "help": "No name", "series": many(["1"])},
         {"kind": "gauge", "name": "evil\nevil 1\n#", "help": "No name", "series": many(["1"])},
         {"kind": "gauge", "name": "no_label", "help": "h", "series": [{"labels": [["a-b", "1"]], "value": "1"}]},
@@ -220,8 +255,12 @@ class Server:
 
 
 def constant(found):
-    """Without the requests of the scrapers, which are requests too."""
-    return {key: value for key, value in found.items() if ("path", "/metrics") not in key[1]}
+    """Without the requests of the scrapers, which are requests too, and without how much is omitted."""
+    return {
+        key: value
+        for key, value in found.items()
+        if ("path", "/metrics") not in key[1] and not families.is_omission(key[0])
+    }
 
 
 def is_of_monitor(key):
@@ -267,7 +306,7 @@ def compare_formats(server, registered):
         exposed[content_type] = samples
         monitored = monitored or measured
         same(f"what {scraper} gets of the default monitor", measured, monitored)
-        described_here = {name: said for name, said in found.families.items() if not is_of_monitor((name, None))}
+        described_here = {name: said for name, said in found.families.items() if not is_of_monitor((name, None)) and not families.is_omission(name)}
         described_there = wanted.families
         if content_type != formats.PROTOBUF:
             described_here, described_there = map(formats.without_outer_spaces, (described_here, described_there))

@@ -273,9 +273,10 @@ fn bad_series_cost_no_good_one() {
             ConstCounter::new(f64::NAN).encode(encoder.encode_family(&labels)?)
         });
     });
-    let series: String = (0..100)
+    let series: Vec<_> = (0..100)
         .map(|n| format!("jobs_total{{n=\"{n}\",queue=\"mail\"}} {n}\n"))
         .collect();
+    let series = series.concat();
     assert_served(
         "jobs",
         &registry,

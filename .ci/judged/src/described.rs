@@ -3,13 +3,16 @@
 use std::{
     fmt,
     str::FromStr,
-    sync::atomic::AtomicU64,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
 use hr_prometheus::prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
+    encoding::{
+        DescriptorEncoder, EncodeGaugeValue, EncodeLabel, EncodeLabelSet, EncodeMetric, GaugeValueEncoder,
+        LabelSetEncoder, MetricEncoder,
+    },
     metrics::{
         MetricType, TypedMetric,
         counter::{ConstCounter, Counter},
@@ -63,6 +66,10 @@ enum Kind {
     CollectedHistogram,
     CollectedInfo,
     CollectedUnknown,
+    /// Encodes its value `count` times.
+    CollectedValues,
+    /// Has another value of the label `changes` each time that its labels are encoded.
+    ChangingHistogram,
     /// A collector that fails after it has written the series.
     Failing,
     /// A collector that panics after it has written the series.
@@ -182,6 +189,8 @@ impl Described {
             | Kind::CollectedHistogram
             | Kind::CollectedInfo
             | Kind::CollectedUnknown
+            | Kind::CollectedValues
+            | Kind::ChangingHistogram
             | Kind::Failing
             | Kind::Panicking => {
                 let collector = Box::new(Collected(self.clone()));
@@ -264,7 +273,7 @@ impl Collector for Collected {
         let Self(described) = self;
         let metric_type = match described.kind {
             Kind::CollectedCounter => MetricType::Counter,
-            Kind::CollectedHistogram => MetricType::Histogram,
+            Kind::CollectedHistogram | Kind::ChangingHistogram => MetricType::Histogram,
             Kind::CollectedInfo => MetricType::Info,
             Kind::CollectedUnknown => MetricType::Unknown,
             _ => MetricType::Gauge,
@@ -273,6 +282,20 @@ impl Collector for Collected {
         let mut family =
             encoder.encode_descriptor(&described.name, &described.help, unit.as_ref(), metric_type)?;
         for series in &described.series {
+            let labels = series.labels.clone().unwrap_or_default();
+            match described.kind {
+                Kind::CollectedValues => {
+                    let mut metric = family.encode_family(&labels)?;
+                    metric.encode_gauge(&Values(number(&series.value), series.count))?;
+                    continue;
+                }
+                Kind::ChangingHistogram => {
+                    let labels = Changes(labels, AtomicU64::new(0));
+                    series.encode(metric_type, &mut family.encode_family(&labels)?)?;
+                    continue;
+                }
+                _ => {}
+            }
             match &series.labels {
                 Some(labels) if !matches!(metric_type, MetricType::Info) => {
                     series.encode(metric_type, &mut family.encode_family(labels)?)?;
@@ -285,6 +308,25 @@ impl Collector for Collected {
             Kind::Panicking => panic!("the collector of {} panics, as it should", described.name),
             _ => Ok(()),
         }
+    }
+}
+
+/// A value, as often as it says.
+struct Values(f64, u64);
+
+impl EncodeGaugeValue for Values {
+    fn encode(&self, encoder: &mut GaugeValueEncoder) -> Result<(), fmt::Error> {
+        (0..self.1).try_for_each(|_| self.0.encode(encoder))
+    }
+}
+
+/// Labels, and one that is another each time.
+struct Changes(Labels, AtomicU64);
+
+impl EncodeLabelSet for Changes {
+    fn encode(&self, encoder: &mut LabelSetEncoder) -> Result<(), fmt::Error> {
+        EncodeLabelSet::encode(&self.0, encoder)?;
+        ("changes", self.1.fetch_add(1, Ordering::Relaxed)).encode(encoder.encode_label())
     }
 }
 

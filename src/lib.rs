@@ -6,6 +6,7 @@ mod error;
 mod exposition;
 mod in_flight;
 mod limit;
+mod method;
 mod middleware;
 mod monitor;
 mod monitors;

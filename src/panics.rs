@@ -67,6 +67,10 @@ pub(crate) fn report(level: Level, message: fmt::Arguments<'_>) {
 pub(crate) struct LogOnce(AtomicBool);
 
 impl LogOnce {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
     #[cold]
     pub(crate) fn log(&self, level: Level, message: fmt::Arguments<'_>) {
         if !self.0.swap(true, Relaxed) {

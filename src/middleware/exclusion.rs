@@ -1,7 +1,46 @@
-//! Requests that are left out.
+//! Requests that are excluded for what is known when they arrive, or by a marker.
 
-use crate::panics::catch;
+use std::sync::Arc;
+
 use actix_web::{HttpMessage as _, HttpRequest, dev::Extensions};
+use log::Level;
+
+use crate::{
+    monitor::hooks::RequestStart,
+    panics::{LogOnce, catch},
+};
+
+type Predicate = dyn Fn(&RequestStart<'_>) -> bool + Send + Sync;
+
+/// The predicates of one middleware.
+#[derive(Clone, Default)]
+pub(crate) struct Predicates {
+    all: Vec<Arc<Predicate>>,
+    panic_logged: Arc<LogOnce>,
+}
+
+impl Predicates {
+    pub(crate) fn add(&mut self, predicate: Arc<Predicate>) {
+        self.all.push(predicate);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether any of them excludes the request. One that panics does not.
+    pub(crate) fn exclude(&self, request: &RequestStart<'_>) -> bool {
+        self.all.iter().any(|predicate| {
+            catch(|| predicate(request)).unwrap_or_else(|panicked| {
+                self.panic_logged.log(
+                    Level::Error,
+                    format_args!("a predicate given to `exclude` panicked: {panicked}; such requests are measured, further panics are not logged"),
+                );
+                false
+            })
+        })
+    }
+}
 
 /// Leaves a request out of the metrics after it has begun.
 ///

@@ -2,11 +2,11 @@
 
 pub(crate) mod active_request;
 pub(crate) mod exclusion;
-pub(crate) mod options;
 pub(crate) mod response;
 pub(crate) mod service;
 pub(crate) mod worker;
 
+use crate::{middleware::exclusion::Predicates, route::rules::Rules};
 use std::{
     any::{TypeId, type_name},
     fmt,
@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     error::Error,
-    middleware::options::Options,
+    method::Methods,
     monitor::{
         hooks::RequestStart,
         set::{Monitors, obtain},
@@ -77,6 +77,14 @@ pub struct HrPrometheus<M: Monitors = DefaultMonitor> {
     registry: Option<MetricsRegistry>,
     source: Source<M>,
     options: Arc<Options>,
+}
+
+/// What is chosen for one middleware; its clones and its workers share it.
+#[derive(Clone, Default)]
+pub(crate) struct Options {
+    pub(crate) predicates: Predicates,
+    pub(crate) methods: Methods,
+    pub(crate) rules: Arc<Rules>,
 }
 
 /// Gets the monitors from a registry, and registers them there if that has not been done.
@@ -262,7 +270,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// [`RequestMonitor::forget`]: crate::RequestMonitor::forget
     pub fn exclude_routes(mut self, labels: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, Error> {
         for label in labels {
-            self.options().exclude_route(label.as_ref())?;
+            self.rules().exclude(label.as_ref())?;
         }
         Ok(self)
     }
@@ -303,7 +311,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn exclude(mut self, predicate: impl Fn(&RequestStart<'_>) -> bool + Send + Sync + 'static) -> Self {
-        self.options().exclude(Arc::new(predicate));
+        self.options().predicates.add(Arc::new(predicate));
         self
     }
 
@@ -342,7 +350,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// For a text that is no token of RFC 9110, section 5.6.2, and so cannot be a method.
     pub fn extra_methods(mut self, methods: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, Error> {
         for method in methods {
-            self.options().add_method(method.as_ref())?;
+            self.options().methods.add(method.as_ref())?;
         }
         Ok(self)
     }
@@ -399,7 +407,7 @@ impl<M: Monitors> HrPrometheus<M> {
         names: impl IntoIterator<Item: AsRef<str>>,
     ) -> Result<Self, Error> {
         for name in names {
-            self.options().keep(route, name.as_ref())?;
+            self.rules().keep(route, name.as_ref())?;
         }
         self.show_limit();
         Ok(self)
@@ -432,7 +440,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn keep_all_params(mut self) -> Self {
-        self.options().keep_all();
+        self.rules().keep_all();
         self.show_limit();
         self
     }
@@ -472,7 +480,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn max_kept_paths(mut self, max: usize) -> Self {
-        self.options().set_max_kept_paths(max);
+        self.rules().set_max_kept_paths(max);
         self
     }
 
@@ -502,7 +510,7 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// For an empty text, for one that begins with `/` and so could be a route, and for `_OTHER`.
     pub fn unmatched(mut self, text: &str) -> Result<Self, Error> {
-        self.options().set_unmatched(text)?;
+        self.rules().set_unmatched(text)?;
         Ok(self)
     }
 
@@ -510,10 +518,14 @@ impl<M: Monitors> HrPrometheus<M> {
         Arc::make_mut(&mut self.options)
     }
 
+    fn rules(&mut self) -> &mut Rules {
+        Arc::make_mut(&mut self.options().rules)
+    }
+
     /// Shows from now on how many requests exceeded the limit on kept paths, where there is one.
     fn show_limit(&self) {
         if let Some(registry) = &self.registry
-            && self.options.keeps_params()
+            && self.options.rules.keeps_any()
         {
             registry.limits().paths.enforce();
         }

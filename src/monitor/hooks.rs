@@ -1,6 +1,12 @@
 //! What the hooks of a monitor are told.
 
-use crate::limit::Limits;
+use crate::{
+    limit::Limits,
+    route::{
+        labelling::{NewPath, decoded},
+        pattern::Pattern,
+    },
+};
 use std::{
     cell::{OnceCell, Ref},
     fmt,
@@ -21,7 +27,7 @@ use actix_web::{
 
 use crate::{
     in_flight::InFlightTable,
-    route::{RouteLabel, Routes, arrived_path, label_in_table},
+    route::{RouteLabel, Routes, arrived_path},
 };
 
 /// A request that arrived and has not been routed yet.
@@ -32,7 +38,8 @@ pub struct RequestStart<'a> {
     pub(crate) routes: &'a Routes,
     pub(crate) route: OnceCell<Arc<str>>,
     /// Whether a predicate asks, which makes no label of the answer: so it has no claim on the cap.
-    pub(crate) is_for_predicate: bool,
+    /// What becomes of a path with kept values that is no label yet.
+    pub(crate) new_path: NewPath,
 }
 
 impl RequestStart<'_> {
@@ -59,10 +66,7 @@ impl RequestStart<'_> {
     pub fn route(&self) -> &str {
         self.route.get_or_init(|| {
             let path = arrived_path(self.request);
-            if self.is_for_predicate {
-                return self.routes.text_before_cap(&path);
-            }
-            Arc::clone(&self.routes.label_as_arrived(Some(&path)).text)
+            self.routes.text_as_arrived(&path, self.new_path)
         })
     }
 }
@@ -286,6 +290,7 @@ impl ScrapeStart {
     /// options of a middleware do not apply: a registry, and so a scrape, can have several with different options.
     #[must_use]
     pub fn route(&self, path: &PathAndQuery) -> Option<String> {
-        label_in_table(self.request.resource_map(), path)
+        let pattern = self.request.resource_map().match_pattern(decoded(path).path())?;
+        Some(Pattern::parse(&pattern).label())
     }
 }

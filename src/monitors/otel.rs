@@ -237,7 +237,7 @@ impl OtelMonitor {
         let attributes = OtelAttributes {
             scheme: in_flight.scheme,
             protocol_version: in_flight.protocol_version,
-            has_route: route.pattern.is_some(),
+            has_route: route.has_route,
             answered,
             error,
         };

@@ -9,7 +9,7 @@ use crate::{
     error::Error,
     exposition::reader::{Kind, is_metric_name},
     limit::DEFAULT_LIMIT,
-    middleware::options::method_text,
+    method::label_of,
     monitor::hooks::ResponseStart,
     monitors::default::{
         DefaultMonitor,
@@ -754,7 +754,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         series: impl IntoIterator<Item = (Method, R, StatusCode)>,
     ) -> Self {
         let series = series.into_iter().map(|(method, route, status)| SeriesKey {
-            method: method_text(method.as_str()),
+            method: label_of(method.as_str()),
             route: route.as_ref().into(),
             status,
             attributes: OwnLabels::NONE,

@@ -13,14 +13,13 @@ use std::{
 };
 
 use actix_web::http::StatusCode;
-use futures_util::future::LocalBoxFuture;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use crate::{
     in_flight::{InFlight, InFlightTable},
     monitor::{
         RequestMonitor,
-        hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart},
+        hooks::{RequestEnd, RequestStart, ResponseStart},
     },
     monitors::default::{
         builder::{Config, DefaultMonitorBuilder, Families},
@@ -139,7 +138,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         latency: Duration,
     ) -> Place {
         let worker = self.worker();
-        let on_first = || self.recorded.in_flight.add_route(route);
+        let on_first = || {};
         if is_none::<L>() {
             let key = (method, &route.text, status, &OwnLabels::NONE);
             return worker.series.record(route.id, key, latency, on_first);
@@ -313,14 +312,6 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
 
     fn counts_request_body(&self) -> bool {
         self.recorded.series.measures().request_body.is_some()
-    }
-
-    fn prepare_scrape<'a>(&'a self, scrape: &'a ScrapeStart) -> LocalBoxFuture<'a, ()> {
-        Box::pin(async move {
-            if self.recorded.families.shows_in_progress() {
-                self.recorded.in_flight.label(scrape).await;
-            }
-        })
     }
 }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use slab::Slab;
 
 use crate::{
-    limit::Limits,
+    limit::{Limits, OTHER},
     route::labelling::{Labelling, NewPath, Verdict, decoded},
 };
 
@@ -120,7 +120,7 @@ impl InFlightTable {
             if let Label::Unknown(path) = &seen.label {
                 let (_, verdict) = self
                     .labelling
-                    .verdict_of_path(decoded(path).path(), NewPath::Collapse);
+                    .verdict_of_path(decoded(path).path(), NewPath::Admit);
                 let path = path.clone();
                 seen.label = Label::Known(verdict.clone());
                 found.push((seen.place, path, verdict));
@@ -163,8 +163,10 @@ impl InFlight {
             while let Some(mut requests) = table.read(first) {
                 table.label_seen(&mut requests);
                 for seen in requests {
-                    if let Label::Known(Verdict::Label(label)) = seen.label {
-                        each(seen.method, label, seen.arrived);
+                    match seen.label {
+                        Label::Known(Verdict::Label(label)) => each(seen.method, label, seen.arrived),
+                        Label::Known(Verdict::OverLimit) => each(seen.method, OTHER.into(), seen.arrived),
+                        Label::Known(Verdict::Excluded) | Label::Unknown(_) => {}
                     }
                 }
                 first += READ_AT_ONCE;

@@ -70,11 +70,6 @@ impl Limit {
         Some(value)
     }
 
-    /// `value` as it is kept, if it was admitted.
-    pub(crate) fn admitted(&self, value: &str) -> Option<Arc<str>> {
-        self.admitted.lock().get(value).cloned()
-    }
-
     /// Counts one request over the limit; the first is logged.
     pub(crate) fn count_exceeded(&self) {
         self.exceeded.fetch_add(1, Relaxed);

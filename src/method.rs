@@ -17,8 +17,7 @@ impl Methods {
     /// Gives one more method a label of its own.
     pub(crate) fn add(&mut self, method: &str) -> Result<(), Error> {
         // Not by `Method::from_bytes`, which refuses some of them.
-        let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-        if method.is_empty() || !method.chars().all(is_token) {
+        if !is_token(method) {
             return Err(Error::new(format!(
                 "{method:?} is not a method: write a token of RFC 9110, section 5.6.2, such as \"PURGE\""
             )));
@@ -45,6 +44,12 @@ impl Methods {
         let extra = self.extra.iter().find(|extra| **extra == method);
         extra.copied().unwrap_or(OTHER)
     }
+}
+
+/// Whether `text` is a token of RFC 9110, section 5.6.2.
+pub(crate) fn is_token(text: &str) -> bool {
+    let is_tchar = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    !text.is_empty() && text.chars().all(is_tchar)
 }
 
 #[inline]

@@ -218,5 +218,5 @@ async fn an_exemplar_that_is_too_long_is_left_out_and_its_request_counted() {
     call_and_read_body(&app, TestRequest::with_uri("/").to_request()).await;
     assert_eq!(exemplars(&registry).len(), 2);
     assert_eq!(registry.value("request_count", &[]), Some(5.0));
-    assert_eq!(logged("an exemplar is left out").len(), 1);
+    assert_eq!(logged("an exemplar is omitted").len(), 1);
 }

@@ -464,8 +464,7 @@ async fn a_request_whose_labels_go_wrong_is_counted_without_them() {
     }
     // Once for each monitor.
     assert_eq!(
-        logged("labels of one's own panicked (").len()
-            + logged("labels of one's own could not be encoded").len(),
+        logged("custom labels panicked (").len() + logged("custom labels could not be encoded").len(),
         6
     );
 }

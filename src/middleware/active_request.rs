@@ -1,5 +1,6 @@
 //! One request from its arrival to the last byte of its response.
 
+use crate::route::TargetId;
 use std::{cell::Cell, mem, pin::Pin, rc::Rc, thread, time::Instant};
 
 use actix_web::{
@@ -46,11 +47,13 @@ impl<S: MonitorSet> ActiveRequest<S> {
         if worker.has_predicates && worker.excludes(request, method) {
             return Self { state: None };
         }
-        let mut state = worker.spare_states.take(arrived);
+        let target = TargetId::of(request.uri());
+        let mut state = worker.spare_states.take(arrived, target);
         state.place = worker.in_flight.arrive(method, arrived_path(request), arrived);
         state.worker = Some(Rc::clone(worker));
         state.arrived = arrived;
         state.method = method;
+        state.target = target;
         state.response_body_size = BodySize::Stream;
         state.response_body_bytes = 0;
         state.route_is_shown = false;
@@ -65,7 +68,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     fn start(&mut self, request: &mut ServiceRequest) {
         let Some(state) = &mut self.state else { return };
         let Some(worker) = &state.worker else { return };
-        let start = worker.start(request, state.method, NewPath::Collapse);
+        let start = worker.start(request, state.method, NewPath::Admit);
         state.in_flight = Some(worker.monitors.start(&start));
         drop(start);
         if worker.counts_request_body {
@@ -103,7 +106,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
             return response;
         }
         let status = response.status();
-        let (response, route) = match worker.routes.served(response.request(), status) {
+        let (response, route) = match worker.routes.served(response.request(), state.target, status) {
             Served::As(route) => (response, route),
             Served::Unclear => served_as_noted(&worker.routes, response),
         };
@@ -116,6 +119,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
             head: response.response().head(),
             extensions: response.response().extensions(),
             body_size,
+            long_lived_types: &worker.options.long_lived_types,
             method: state.method,
             route: &route,
             arrived: state.arrived,

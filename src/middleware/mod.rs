@@ -6,9 +6,10 @@ pub(crate) mod response;
 pub(crate) mod service;
 pub(crate) mod worker;
 
-use crate::{middleware::exclusion::Predicates, route::rules::Rules};
+use crate::{middleware::exclusion::Predicates, monitor::long_lived::LongLivedTypes, route::rules::Rules};
 use std::{
     any::{TypeId, type_name},
+    borrow::Cow,
     fmt,
     sync::Arc,
 };
@@ -76,6 +77,8 @@ use crate::{
 pub struct HrPrometheus<M: Monitors = DefaultMonitor> {
     registry: Option<MetricsRegistry>,
     source: Source<M>,
+    /// Tells sources apart that are otherwise the same.
+    name: Cow<'static, str>,
     options: Arc<Options>,
 }
 
@@ -84,11 +87,12 @@ pub struct HrPrometheus<M: Monitors = DefaultMonitor> {
 pub(crate) struct Options {
     pub(crate) predicates: Predicates,
     pub(crate) methods: Methods,
+    pub(crate) long_lived_types: LongLivedTypes,
     pub(crate) rules: Arc<Rules>,
 }
 
 /// Gets the monitors from a registry, and registers them there if that has not been done.
-type Source<M> = Arc<dyn Fn(&MetricsRegistry, &mut Vec<Error>) -> <M as Monitors>::Set + Send + Sync>;
+type Source<M> = Arc<dyn Fn(&MetricsRegistry, &str, &mut Vec<Error>) -> <M as Monitors>::Set + Send + Sync>;
 
 impl HrPrometheus {
     /// Measures with the monitor `M`, or with several: `with_monitor::<(DefaultMonitor, MyMonitor)>()`.
@@ -102,7 +106,8 @@ impl HrPrometheus {
     pub fn with_monitor<M: Monitors>() -> HrPrometheus<M> {
         HrPrometheus {
             registry: None,
-            source: Arc::new(|registry, errors| M::obtain(registry, "", errors)),
+            source: Arc::new(M::obtain),
+            name: "".into(),
             options: Arc::default(),
         }
     }
@@ -177,16 +182,69 @@ impl HrPrometheus {
     {
         HrPrometheus {
             registry: None,
-            source: Arc::new(move |registry, errors| {
+            source: Arc::new(move |registry, name, errors| {
                 let register = |registry: &mut Registry| register(registry).contained();
-                obtain::<M, _>(registry, (TypeId::of::<F>(), ""), register, errors)
+                obtain::<M, _>(registry, (TypeId::of::<F>(), name.to_owned()), register, errors)
             }),
+            name: "".into(),
             options: Arc::default(),
         }
     }
 }
 
 impl<M: Monitors> HrPrometheus<M> {
+    /// Tells this middleware's monitor apart from others of the same closure or type: `name` takes part in what
+    /// "registered once" means, and is seen nowhere else. Call it before [`register_in`](Self::register_in).
+    ///
+    /// For a function that makes several, which all have its one closure:
+    ///
+    /// ```
+    /// use hr_prometheus::{
+    ///     HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor, RequestStart,
+    ///     prometheus_client::{metrics::counter::Counter, registry::Registry},
+    /// };
+    ///
+    /// #[derive(Clone)]
+    /// struct Requests(Counter);
+    ///
+    /// impl RequestMonitor for Requests {
+    ///     type InFlight = ();
+    ///
+    ///     fn register(registry: &mut Registry) -> Self {
+    ///         let requests = Counter::default();
+    ///         registry.register("requests", "Requests that ended", requests.clone());
+    ///         Self(requests)
+    ///     }
+    ///
+    ///     fn update_init_metrics(&self, _request: &RequestStart<'_>) {}
+    ///
+    ///     fn update_end_metrics(&self, (): (), _end: &RequestEnd<'_>) {
+    ///         self.0.inc();
+    ///     }
+    /// }
+    ///
+    /// fn requests_of(team: &'static str) -> HrPrometheus<Requests> {
+    ///     HrPrometheus::with_monitor_from(move |registry: &mut Registry| {
+    ///         Requests::register(registry.sub_registry_with_prefix(team))
+    ///     })
+    ///     .named(team)
+    /// }
+    ///
+    /// # fn main() -> Result<(), hr_prometheus::Error> {
+    /// let registry = MetricsRegistry::new();
+    /// let (shop, search) = (requests_of("shop"), requests_of("search"));
+    /// # let _ = (shop.register_in(&registry)?, search.register_in(&registry)?);
+    /// assert_eq!(registry.value("shop_requests_total", &[]), Some(0.0));
+    /// assert_eq!(registry.value("search_requests_total", &[]), Some(0.0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "give it to `App::wrap`"]
+    pub fn named(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = name.into();
+        self
+    }
+
     /// Registers now, and measures into `registry` whatever is in the application's data.
     ///
     /// For those who want to see errors before the server starts, and the families before the first request. For
@@ -216,7 +274,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// the same registry.
     pub fn register_in(mut self, registry: &MetricsRegistry) -> Result<Self, Error> {
         let mut errors = Vec::new();
-        (self.source)(registry, &mut errors);
+        (self.source)(registry, &self.name, &mut errors);
         if let Some(error) = errors.into_iter().next() {
             return Err(error);
         }
@@ -351,6 +409,57 @@ impl<M: Monitors> HrPrometheus<M> {
     pub fn extra_methods(mut self, methods: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, Error> {
         for method in methods {
             self.options().methods.add(method.as_ref())?;
+        }
+        Ok(self)
+    }
+
+    /// Counts and times streamed responses of these content types when their head is sent, beside those of
+    /// `text/event-stream` and `multipart/x-mixed-replace`.
+    ///
+    /// For streams whose end is up to the client. Their lifetime would bury the latency of all else, and their end is
+    /// often that of the process. The gauge has them until they close. Parameters of the header and the case of letters
+    /// do not matter. May be called several times; a single response can be marked as [`LongLived`](crate::LongLived).
+    ///
+    /// ```
+    /// use actix_web::{App, HttpResponse, test, web};
+    /// use futures_util::stream;
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// let changes = async || {
+    ///     HttpResponse::Ok()
+    ///         .content_type("application/x-ndjson; charset=utf-8")
+    ///         .streaming(stream::pending::<Result<web::Bytes, actix_web::Error>>())
+    /// };
+    ///
+    /// let registry = MetricsRegistry::new();
+    /// let metrics = HrPrometheus::default().long_lived_content_types(["application/x-ndjson"])?;
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .route("/changes", web::get().to(changes))
+    ///         .wrap(metrics),
+    /// )
+    /// .await;
+    ///
+    /// let response = test::call_service(&app, test::TestRequest::with_uri("/changes").to_request()).await;
+    /// assert_eq!(registry.value("request_count_total", &[("path", "/changes")]), Some(1.0));
+    /// assert_eq!(registry.value("requests_in_progress", &[("path", "/changes")]), Some(1.0));
+    /// # drop(response);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// For a text that is not a type and a subtype (RFC 9110, section 8.3.1), or that has parameters.
+    pub fn long_lived_content_types(
+        mut self,
+        content_types: impl IntoIterator<Item: AsRef<str>>,
+    ) -> Result<Self, Error> {
+        for content_type in content_types {
+            self.options().long_lived_types.add(content_type.as_ref())?;
         }
         Ok(self)
     }
@@ -544,6 +653,7 @@ impl<M: Monitors> Clone for HrPrometheus<M> {
         Self {
             registry: self.registry.clone(),
             source: Arc::clone(&self.source),
+            name: self.name.clone(),
             options: Arc::clone(&self.options),
         }
     }

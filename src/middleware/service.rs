@@ -64,7 +64,7 @@ impl<N, M: Monitors> HrPrometheusService<N, M> {
             let registry = self.metrics.registry.clone();
             let registry = registry.unwrap_or_else(|| MetricsRegistry::of(request));
             // A monitor that cannot be registered is off, which the registry has logged; requests are served.
-            let monitors = (self.metrics.source)(&registry, &mut Vec::new()).for_worker();
+            let monitors = (self.metrics.source)(&registry, &self.metrics.name, &mut Vec::new()).for_worker();
             let options = Arc::clone(&self.metrics.options);
             let rules = Arc::clone(&options.rules);
             let labelling = Arc::new(Labelling::new(rules, registry.limits(), request.resource_map()));

@@ -13,7 +13,7 @@ use crate::{
     in_flight::{InFlightTable, Label},
     middleware::Options,
     monitor::{hooks::RequestStart, set::MonitorSet},
-    route::{RouteLabel, Routes, labelling::NewPath},
+    route::{RouteLabel, Routes, TargetId, labelling::NewPath},
 };
 
 /// What the requests of one worker share.
@@ -63,6 +63,7 @@ pub(crate) struct RequestState<S: MonitorSet> {
     pub(super) in_flight: Option<S::InFlight>,
     pub(super) arrived: Instant,
     pub(super) method: &'static str,
+    pub(super) target: TargetId,
     pub(super) request_body_bytes: Option<Rc<Cell<u64>>>,
     pub(super) response_body_size: BodySize,
     pub(super) response_body_bytes: u64,
@@ -77,13 +78,14 @@ pub(crate) struct RequestState<S: MonitorSet> {
 }
 
 impl<S: MonitorSet> RequestState<S> {
-    fn new(arrived: Instant) -> Self {
+    fn new(arrived: Instant, target: TargetId) -> Self {
         Self {
             worker: None,
             place: 0,
             in_flight: None,
             arrived,
             method: "",
+            target,
             request_body_bytes: None,
             response_body_size: BodySize::Stream,
             response_body_bytes: 0,
@@ -127,9 +129,9 @@ impl<S: MonitorSet> SpareStates<S> {
         clippy::unnecessary_box_returns,
         reason = "it is the memory that is handed out"
     )]
-    pub(super) fn take(&self, arrived: Instant) -> Box<RequestState<S>> {
+    pub(super) fn take(&self, arrived: Instant, target: TargetId) -> Box<RequestState<S>> {
         let spare = self.0.borrow_mut().pop();
-        spare.unwrap_or_else(|| Box::new(RequestState::new(arrived)))
+        spare.unwrap_or_else(|| Box::new(RequestState::new(arrived, target)))
     }
 
     pub(super) fn put_back(&self, state: Box<RequestState<S>>) {

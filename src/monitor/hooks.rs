@@ -2,6 +2,7 @@
 
 use crate::{
     limit::Limits,
+    monitor::long_lived::LongLivedTypes,
     route::{
         labelling::{NewPath, decoded},
         pattern::Pattern,
@@ -18,11 +19,7 @@ use actix_web::{
     HttpRequest,
     body::BodySize,
     dev::{Extensions, ResponseHead, ServiceRequest},
-    http::{
-        StatusCode,
-        header::{self, HeaderMap},
-        uri::PathAndQuery,
-    },
+    http::{StatusCode, header::HeaderMap, uri::PathAndQuery},
 };
 
 use crate::{
@@ -93,6 +90,7 @@ pub struct ResponseStart<'a> {
     pub(crate) head: &'a ResponseHead,
     pub(crate) extensions: Ref<'a, Extensions>,
     pub(crate) body_size: BodySize,
+    pub(crate) long_lived_types: &'a LongLivedTypes,
     pub(crate) method: &'static str,
     pub(crate) route: &'a RouteLabel,
     pub(crate) arrived: Instant,
@@ -147,25 +145,17 @@ impl ResponseStart<'_> {
         self.body_size
     }
 
-    /// Whether the response lives as long as its client likes: a stream with status 101, `text/event-stream` or
-    /// `multipart/x-mixed-replace`. Its end says little, so the default monitor counts and times it now.
+    /// Whether the response is long-lived: a stream that switches the protocol (status 101), has the content type
+    /// `text/event-stream`, `multipart/x-mixed-replace` or one of
+    /// [`long_lived_content_types`](crate::HrPrometheus::long_lived_content_types), or is marked as [`LongLived`]. Its
+    /// duration is up to the client, so the default monitor records it when the head is sent.
+    ///
+    /// [`LongLived`]: crate::LongLived
     #[must_use]
     #[inline]
     pub fn is_long_lived(&self) -> bool {
-        if self.body_size != BodySize::Stream {
-            return false;
-        }
-        if self.head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return true;
-        }
-        let Some(content_type) = self.head.headers().get(header::CONTENT_TYPE) else {
-            return false;
-        };
-        let essence = content_type.as_bytes().split(|&byte| byte == b';').next();
-        essence.map(<[u8]>::trim_ascii_end).is_some_and(|essence| {
-            essence.eq_ignore_ascii_case(b"text/event-stream")
-                || essence.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
-        })
+        self.long_lived_types
+            .include(self.head, &self.extensions, self.body_size)
     }
 
     /// A small number for the label of the route, as [`RequestEnd::route_id`].

@@ -1,6 +1,7 @@
 //! What a monitor is, what its hooks are given, and how several run side by side without harming each other.
 
 pub(crate) mod hooks;
+pub(crate) mod long_lived;
 pub(crate) mod set;
 
 use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart};

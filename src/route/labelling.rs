@@ -34,11 +34,9 @@ pub(crate) enum Verdict {
 /// What may be done with a path that has kept values and is no label yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NewPath {
-    /// It becomes one, unless the limit is reached: for a request that was answered, with another status than 404.
+    /// It becomes one, unless the limit is reached.
     Admit,
-    /// The label is that of the route, without values: a client alone shall not fill the limit.
-    Collapse,
-    /// It is the label, for someone who looks but does not record.
+    /// It is shown to somebody who does not record it.
     Show,
 }
 
@@ -125,10 +123,6 @@ impl Labelling {
         }
         match new {
             NewPath::Show => Verdict::Label(path.into()),
-            NewPath::Collapse => {
-                let admitted = self.limits.paths.admitted(&path);
-                admitted.map_or(of_route, Verdict::Label)
-            }
             NewPath::Admit => {
                 let admitted = self.limits.paths.admit(&path, self.rules.max_kept_paths());
                 admitted.map_or(Verdict::OverLimit, Verdict::Label)

@@ -46,6 +46,19 @@ pub(crate) struct RouteLabel {
     pub(crate) has_route: bool,
 }
 
+/// Tells whether a URI is still the one of a request that arrived, and no other that a middleware put in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TargetId(usize, usize);
+
+impl TargetId {
+    #[inline]
+    pub(crate) fn of(uri: &Uri) -> Self {
+        // Clones of a URI share its text.
+        let text = uri.path_and_query().map_or("", PathAndQuery::as_str);
+        Self(text.as_ptr().addr(), text.len())
+    }
+}
+
 /// What is known of a request that was answered.
 pub(crate) enum Served {
     /// Its label; `None` if it is excluded.
@@ -93,10 +106,14 @@ impl Routes {
     /// The label of a request that has been answered, by the route that served it.
     ///
     /// What was consumed of the path, with the names of parameters in place of their values, says which route that was,
-    /// unless routes or scopes with different labels share that text. No earlier request can change the answer.
+    /// unless routes or scopes with different labels share that text, or a middleware replaced the path. No earlier
+    /// request can change the answer.
     #[inline]
-    pub(crate) fn served(&self, request: &HttpRequest, status: StatusCode) -> Served {
+    pub(crate) fn served(&self, request: &HttpRequest, target: TargetId, status: StatusCode) -> Served {
         let info = request.match_info();
+        if TargetId::of(info.get_ref().uri()) != target {
+            return Served::Unclear;
+        }
         let path = info.as_str();
         let consumed = consumed(info);
 
@@ -170,13 +187,13 @@ impl Routes {
         if is_of_default_service(request, status) {
             return self.without_route.clone();
         }
-        self.as_arrived(request.match_info().as_str(), NewPath::Collapse)
+        self.as_arrived(request.match_info().as_str(), NewPath::Admit)
     }
 
     /// The label of a request that ended before there was a response; `None` if it is excluded.
     #[cold]
     pub(crate) fn without_response(&self, path: &PathAndQuery) -> Option<Rc<RouteLabel>> {
-        self.as_arrived(decoded(path).path(), NewPath::Collapse)
+        self.as_arrived(decoded(path).path(), NewPath::Admit)
     }
 
     /// The text of the label of a request that has not been routed.

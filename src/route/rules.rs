@@ -104,6 +104,11 @@ impl Rules {
             )
         } else if !pattern.is_closed() {
             "a parameter is not closed: add `}`".to_owned()
+        } else if let Some(at) = label.find("/:") {
+            let name: String = label[at + 2..].chars().take_while(|&c| c != '/').collect();
+            format!("actix-web writes a parameter as `{{{name}}}`, not `:{name}`")
+        } else if let Some(before) = label.strip_suffix('*').filter(|before| !before.ends_with('}')) {
+            format!("a tail has a name: write \"{before}{{tail}}*\"")
         } else if pattern.params().any(|param| param.has_regex) {
             format!(
                 "labels do not have the regular expressions of parameters: write {:?}",

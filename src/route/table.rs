@@ -12,6 +12,8 @@ use std::{
 
 use actix_web::dev::{Path, ResourceDef, ResourceMap};
 use foldhash::{HashMap, HashSet};
+use once_cell::sync::Lazy;
+use parking_lot::Mutex;
 
 use crate::{
     panics::catch,
@@ -63,7 +65,7 @@ struct Node {
     patterns: Vec<String>,
     is_prefix: bool,
     /// Made when it is first needed; `None` if it cannot be made.
-    matcher: OnceLock<Option<ResourceDef>>,
+    matcher: OnceLock<Option<Arc<ResourceDef>>>,
     inside: Inside,
 }
 
@@ -196,20 +198,35 @@ fn find(nodes: &[Node], path: &mut Path<&str>) -> Option<usize> {
 
 impl Node {
     fn matches(&self, path: &mut Path<&str>) -> bool {
-        let make = || {
-            let patterns = self.patterns.clone();
-            let new = if self.is_prefix {
-                ResourceDef::prefix
-            } else {
-                ResourceDef::new
-            };
-            catch(|| new(patterns)).ok()
-        };
-        let matcher = self.matcher.get_or_init(make);
+        let matcher = self
+            .matcher
+            .get_or_init(|| matcher(&self.patterns, self.is_prefix));
         matcher
             .as_ref()
             .is_some_and(|matcher| matcher.capture_match_info(path))
     }
+}
+
+/// What matches paths as a resource or a prefix with these patterns does; `None` if none can be made.
+///
+/// actix-router leaks the names of the parameters each time it makes one, so there is one for the whole process.
+fn matcher(patterns: &[String], is_prefix: bool) -> Option<Arc<ResourceDef>> {
+    type Matchers = HashMap<(Vec<String>, bool), Option<Arc<ResourceDef>>>;
+    static MATCHERS: Lazy<Mutex<Matchers>> = Lazy::new(Mutex::default);
+
+    let make = || {
+        let new = if is_prefix {
+            ResourceDef::prefix
+        } else {
+            ResourceDef::new
+        };
+        catch(|| Arc::new(new(patterns.to_vec()))).ok()
+    };
+    let mut matchers = MATCHERS.lock();
+    matchers
+        .entry((patterns.to_vec(), is_prefix))
+        .or_insert_with(make)
+        .clone()
 }
 
 /// Writes `text`: what was consumed of a path, with the names of parameters in place of their values. `false` if a value

@@ -67,7 +67,7 @@ fn a_collector_that_panics_is_logged_once_with_its_message() {
     assert_eq!(
         logged("no such device: eth8"),
         [
-            "ERROR left out of the scrape: a collector panicked when it was encoded: no such device: eth8; \
+            "ERROR omitted from the scrape: a collector panicked when it was encoded: no such device: eth8; \
              mend it, or do not register it"
         ],
     );
@@ -76,7 +76,7 @@ fn a_collector_that_panics_is_logged_once_with_its_message() {
     assert_eq!(
         logged("no message"),
         [
-            "ERROR left out of the scrape: a collector panicked when it was encoded: no message; \
+            "ERROR omitted from the scrape: a collector panicked when it was encoded: no message; \
              mend it, or do not register it"
         ],
     );
@@ -88,7 +88,7 @@ fn a_collector_that_fails_is_logged_once() {
     assert_eq!(
         logged("a collector returned an error"),
         [
-            "ERROR left out of the scrape: a collector returned an error when it was encoded; \
+            "ERROR omitted from the scrape: a collector returned an error when it was encoded; \
              mend it, or do not register it (a histogram with native buckets alone has no text form)"
         ],
     );
@@ -108,7 +108,7 @@ fn a_metric_without_a_text_form_is_logged_once_with_its_name() {
     assert_eq!(
         logged("native_only"),
         [
-            "ERROR left out of the scrape: the family native_only returned an error when it was encoded; \
+            "ERROR omitted from the scrape: the family native_only returned an error when it was encoded; \
              mend it, or do not register it (a histogram with native buckets alone has no text form)"
         ],
     );

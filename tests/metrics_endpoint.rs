@@ -238,7 +238,7 @@ fn a_collector_that_fails_costs_no_scrape_and_is_back_when_it_is_mended() {
     assert_eq!(
         logged("broken until it is mended"),
         [
-            "ERROR left out of the scrape: a collector panicked when it was encoded: \
+            "ERROR omitted from the scrape: a collector panicked when it was encoded: \
           broken until it is mended; mend it, or do not register it"
         ],
     );
@@ -362,7 +362,7 @@ async fn scrapes_that_time_out_are_logged_once() {
         logged("a scrape that timed out"),
         [
             "ERROR a scrape that timed out: the metrics could not be rendered within 9ms: \
-             a collector or a `prepare_scrape` is slow; further ones are not logged"
+             a collector is slow; further ones are not logged"
         ],
     );
     drop(holds);

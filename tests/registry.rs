@@ -463,7 +463,7 @@ fn assert_the_first_is_served(registry: &MetricsRegistry, name: &str) {
     assert_eq!(
         logged(&format!("the family {name} is")),
         [format!(
-            "ERROR left out of the scrape: the family {name} is registered twice; \
+            "ERROR omitted from the scrape: the family {name} is registered twice; \
              rename one of them, or register it once"
         )],
     );
@@ -502,7 +502,7 @@ fn of_a_name_taken_in_a_registry_that_was_taken_over_the_first_is_served() {
 }
 
 #[test]
-fn what_is_left_out_is_logged_once_though_what_is_wrong_with_it_changes() {
+fn an_omitted_family_is_logged_once_though_what_is_wrong_with_it_changes() {
     capture_log();
     let registry = MetricsRegistry::new();
     let below_zero = Histogram::new([1.0]);
@@ -532,15 +532,15 @@ async fn a_name_of_the_default_monitor_that_is_taken_costs_only_that_family() {
 }
 
 #[test]
-fn a_collector_that_fails_or_panics_is_left_out_until_it_is_mended() {
+fn a_collector_that_fails_or_panics_is_omitted_until_it_is_mended() {
     let fails: fn() -> fmt::Result = || Err(fmt::Error);
     let panics: fn() -> fmt::Result = || panic!("as the test wants it");
     for collect in [fails, panics] {
         let registry = MetricsRegistry::new();
         let broken = Arc::new(AtomicBool::new(true));
         let breaks = Arc::clone(&broken);
+        registry.register_with(|registry| add_gauge(registry, "before", 1));
         registry.register_with(|registry| {
-            add_gauge(registry, "before", 1);
             registry.register_collector(Box::new(Collects(move || {
                 if breaks.load(Ordering::Relaxed) {
                     collect()

@@ -32,7 +32,7 @@ fn a_scrape_on_a_runtime_that_is_gone_is_answered_with_the_reason_and_costs_no_o
     assert_eq!(
         answers,
         [
-            "the metrics could not be rendered: the worker is stopping, or the system gives no thread",
+            "the metrics could not be rendered: the worker is stopping",
             "# EOF\n",
         ],
     );

@@ -79,18 +79,18 @@ pub fn metrics_scope() -> Scope {
 /// `Content-Type`; other names are not served. `Vary` says that `Accept` chose. Exemplars are in OpenMetrics and in
 /// protobuf.
 ///
-/// # What is left out
+/// # Invalid families
 ///
-/// What would break the format, so that the rest can be used. Checked at every scrape: the names of families, of their
+/// Families that would break the format are omitted, so that the rest can be used. Checked at every scrape: the names of families, of their
 /// samples and of labels, names that are taken twice, series and labels that come twice, counts and sums that are
 /// negative or not a number, buckets that do not rise up to `+Inf`, and exemplars of more than 128 characters, of which
-/// only the exemplar goes. Help texts are escaped. A metric or collector that fails or panics is left out with what was
+/// only the exemplar goes. Help texts are escaped. A metric or collector that fails or panics is omitted with what was
 /// registered behind it in the same registration (in protobuf with all of that registration), so give each collector its
 /// own [`register_with`](MetricsRegistry::register_with). Each is logged once, with its name and what to do.
 ///
 /// # Time
 ///
-/// Rendered in the blocking pool, and sent piece by piece: other requests of the worker go on meanwhile. Scrapes
+/// Rendered on a thread of its own, and sent piece by piece: other requests of the worker go on meanwhile. Scrapes
 /// that come while one is rendered get the same. What takes longer than 10 seconds, or than nine tenths of the time that
 /// the scraper announces in `X-Prometheus-Scrape-Timeout-Seconds`, is answered with 503 and the reason.
 ///
@@ -147,17 +147,15 @@ pub fn metrics_scope() -> Scope {
 pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
     let registry = MetricsRegistry::of(&request);
     let negotiated = negotiate(&request);
-    let (mut response, kind, reason) = match scrape(&registry, request, negotiated.encoding).await {
+    let (mut response, kind, reason) = match scrape(&registry, request, negotiated.format).await {
         Ok(body) => {
             return HttpResponse::Ok()
                 .insert_header((header::CONTENT_TYPE, negotiated.content_type))
                 .insert_header((header::VARY, "Accept"))
                 .body(in_chunks(body));
         }
-        Err(Failure::TimedOut(limit)) => {
-            let reason = format!(
-                "the metrics could not be rendered within {limit:?}: a collector or a `prepare_scrape` is slow"
-            );
+        Err(Failure::TimedOut(limit, slow)) => {
+            let reason = format!("the metrics could not be rendered within {limit:?}: {slow}");
             (
                 HttpResponse::ServiceUnavailable(),
                 "a scrape that timed out",

@@ -1,8 +1,8 @@
 //! Exemplars, on their way from a collector into a scrape.
 //!
 //! prometheus-client encodes exemplars of its own metrics only: its `Exemplar` cannot be made elsewhere. So a
-//! collector of ours lends them to the render that is under way on its thread, and marks the series with a label that
-//! the render takes out again.
+//! collector of ours attaches them to the render that is under way on its thread, and marks the series with a label that
+//! the render removes.
 
 use std::{
     cell::RefCell,
@@ -11,18 +11,18 @@ use std::{
 };
 
 use crate::exposition::{
-    line::unescape,
-    reader::{Family, Kind, is_label_name, read_labels, read_line},
+    family::is_label_name,
+    line::{escape, read_labels, unescape},
 };
 
-/// The name of the label that marks a series; no label of anybody else can have it.
-pub(crate) const MARK: &str = "\u{1}exemplars";
+/// The name of the label that marks a series; no valid label has it.
+pub(crate) const MARKER: &str = "\u{1}exemplars";
 
 /// How many characters the names and values of the labels of one exemplar have at the most: OpenMetrics 1.0,
 /// section "Exemplars".
 pub(crate) const MOST_CHARACTERS: usize = 128;
 
-/// A request that stands for others: what its trace can be found by.
+/// One request of many: what its trace can be found by.
 #[derive(Clone, Debug)]
 pub(crate) struct Exemplar {
     pub(crate) labels: Vec<(String, String)>,
@@ -34,29 +34,29 @@ pub(crate) struct Exemplar {
 pub(crate) type OfSeries = Vec<(usize, Exemplar)>;
 
 thread_local! {
-    static LENT: RefCell<Option<Vec<OfSeries>>> = const { RefCell::new(None) };
+    static PENDING: RefCell<Option<Vec<OfSeries>>> = const { RefCell::new(None) };
 }
 
-/// Lends the exemplars of one series to the render under way on this thread, and gives back the label that marks the
+/// Attaches the exemplars of one series to the render under way on this thread, and returns the label that marks the
 /// series; `None` if there are none, or if somebody else encodes.
-pub(crate) fn lend(exemplars: OfSeries) -> Option<(&'static str, String)> {
+pub(crate) fn attach(exemplars: OfSeries) -> Option<(&'static str, String)> {
     if exemplars.is_empty() {
         return None;
     }
-    LENT.with_borrow_mut(|lent| {
-        let lent = lent.as_mut()?;
-        lent.push(exemplars);
-        Some((MARK, (lent.len() - 1).to_string()))
+    PENDING.with_borrow_mut(|pending| {
+        let pending = pending.as_mut()?;
+        pending.push(exemplars);
+        Some((MARKER, (pending.len() - 1).to_string()))
     })
 }
 
-/// Encodes, and gives back what was lent meanwhile.
-pub(crate) fn borrowed_by<T>(encode: impl FnOnce() -> T) -> (T, Vec<OfSeries>) {
+/// Encodes, and returns what was attached meanwhile.
+pub(crate) fn attached_by<T>(encode: impl FnOnce() -> T) -> (T, Vec<OfSeries>) {
     // A collector may scrape another registry.
-    let outer = LENT.replace(Some(Vec::new()));
+    let outer = PENDING.replace(Some(Vec::new()));
     let encoded = encode();
-    let lent = LENT.replace(outer);
-    (encoded, lent.unwrap_or_default())
+    let attached = PENDING.replace(outer);
+    (encoded, attached.unwrap_or_default())
 }
 
 /// Whether labels can be those of an exemplar.
@@ -73,65 +73,13 @@ pub(crate) fn are_labels<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -
     characters <= MOST_CHARACTERS
 }
 
-/// Writes the samples of a family that has exemplars: with those that are valid, or without any.
-pub(crate) fn write_samples(text: &mut String, family: &Family<'_>, lent: &[OfSeries], with_exemplars: bool) {
-    let mut bucket = 0;
-    for line in family.samples.lines() {
-        let (name, behind) = line.split_at(line.find(['{', ' ']).unwrap_or(line.len()));
-        // All lines of the family have been read before.
-        let mut mark = None;
-        let Ok(sample) = read_line(behind, |name, value| {
-            if name == MARK {
-                mark = Some(value);
-            }
-            Ok(())
-        }) else {
-            continue;
-        };
-        let labels = mark.map_or(sample.labels, |mark| without_mark(sample.labels, mark));
-        let mark = mark.and_then(|mark| mark.parse::<usize>().ok());
-        text.push_str(name);
-        if !labels.is_empty() {
-            let _ = write!(text, "{{{labels}}}");
-        }
-        let _ = write!(text, " {}", sample.value);
-        let is_counted = match family.kind {
-            Kind::Histogram => name.ends_with("_bucket"),
-            _ => true,
-        };
-        if is_counted && with_exemplars {
-            let of_series = mark.and_then(|mark| lent.get(mark)).into_iter().flatten();
-            for (_, exemplar) in of_series.filter(|(index, _)| *index == bucket) {
-                write_exemplar(text, exemplar);
-            }
-            if let Some(exemplar) = sample.exemplar.filter(|exemplar| is_valid(exemplar)) {
-                let _ = write!(text, " # {exemplar}");
-            }
-        }
-        bucket = match family.kind {
-            Kind::Histogram if is_counted => bucket + 1,
-            _ => 0,
-        };
-        text.push('\n');
-    }
-}
-
-/// The labels without the last one, the mark with this value.
-fn without_mark<'a>(labels: &'a str, mark: &str) -> &'a str {
-    let end = labels.len().saturating_sub(format!(r#"{MARK}="{mark}""#).len());
-    let before = labels.get(..end).unwrap_or(labels);
-    before.strip_suffix(',').unwrap_or(before)
-}
-
-fn write_exemplar(text: &mut String, exemplar: &Exemplar) {
+pub(crate) fn write_exemplar(text: &mut String, exemplar: &Exemplar) {
     text.push_str(" # {");
     for (index, (name, value)) in exemplar.labels.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
-        let value = value
-            .replace('\\', r"\\")
-            .replace('"', r#"\""#)
-            .replace('\n', r"\n");
-        let _ = write!(text, r#"{comma}{name}="{value}""#);
+        let _ = write!(text, r#"{comma}{name}=""#);
+        escape(text, value, true);
+        text.push('"');
     }
     let time = exemplar.time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let _ = write!(
@@ -144,7 +92,7 @@ fn write_exemplar(text: &mut String, exemplar: &Exemplar) {
 }
 
 /// Whether an exemplar that prometheus-client has encoded can be served.
-fn is_valid(exemplar: &str) -> bool {
+pub(crate) fn is_valid(exemplar: &str) -> bool {
     let mut labels = Vec::new();
     let text = exemplar.strip_prefix('{').unwrap_or_default();
     let Ok(behind) = read_labels(text, |name, value| {

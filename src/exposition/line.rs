@@ -1,8 +1,8 @@
-//! From the text of a scrape back to numbers.
+//! One line of text: read into labels and a value, escaped and unescaped, and summed up.
 
 use std::borrow::Cow;
 
-use crate::exposition::reader::read_line;
+use crate::exposition::family::Reason;
 
 /// The sum over the samples of `text`, OpenMetrics as this crate encodes it, that are called `name` (or `name_total`)
 /// and have all of `labels`; `None` if there is none.
@@ -28,6 +28,18 @@ pub(crate) fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64
     sum
 }
 
+/// Writes text on one line: label values and the help of OpenMetrics with quotes escaped, other help without.
+pub(crate) fn escape(line: &mut String, text: &str, escapes_quotes: bool) {
+    for c in text.chars() {
+        match c {
+            '\\' => line.push_str(r"\\"),
+            '\n' => line.push_str(r"\n"),
+            '"' if escapes_quotes => line.push_str(r#"\""#),
+            c => line.push(c),
+        }
+    }
+}
+
 pub(crate) fn unescape(value: &str) -> Cow<'_, str> {
     if !value.contains('\\') {
         return value.into();
@@ -45,4 +57,76 @@ pub(crate) fn unescape(value: &str) -> Cow<'_, str> {
         });
     }
     text.into()
+}
+
+/// One line, from what follows the name of the sample.
+pub(crate) struct Sample<'a> {
+    /// Without the braces.
+    pub(crate) labels: &'a str,
+    pub(crate) value: &'a str,
+    /// From its opening brace.
+    pub(crate) exemplar: Option<&'a str>,
+}
+
+/// Reads one line from what follows the name of its sample, and calls `on_label` with each name and escaped value.
+pub(crate) fn read_line<'a>(
+    line: &'a str,
+    on_label: impl FnMut(&'a str, &'a str) -> Result<(), Reason>,
+) -> Result<Sample<'a>, Reason> {
+    let (labels, behind) = match line.strip_prefix('{') {
+        Some(text) => {
+            let behind = read_labels(text, on_label)?;
+            (&text[..text.len() - behind.len() - 1], behind)
+        }
+        None => ("", line),
+    };
+    let behind = behind.strip_prefix(' ').ok_or("has a line without a value")?;
+    let (value, exemplar) = match behind.split_once(' ') {
+        Some((value, exemplar)) => (value, exemplar.strip_prefix("# ")),
+        None => (behind, None),
+    };
+    Ok(Sample {
+        labels,
+        value,
+        exemplar,
+    })
+}
+
+/// Reads labels up to the closing brace, and gives back what follows it.
+pub(crate) fn read_labels<'a>(
+    mut text: &'a str,
+    mut on_label: impl FnMut(&'a str, &'a str) -> Result<(), Reason>,
+) -> Result<&'a str, Reason> {
+    if let Some(behind) = text.strip_prefix('}') {
+        return Ok(behind);
+    }
+    loop {
+        let label = text.bytes().position(|byte| byte == b'=').and_then(|end| {
+            let (name, text) = text.split_at(end);
+            let text = text.strip_prefix("=\"")?;
+            let end = closing_quote(text)?;
+            Some((name, &text[..end], &text[end + 1..]))
+        });
+        let (name, value, behind) = label.ok_or("has a label without a name or a value")?;
+        on_label(name, value)?;
+        match behind.as_bytes().first() {
+            Some(b',') => text = &behind[1..],
+            Some(b'}') => return Ok(&behind[1..]),
+            _ => return Err("has a label without a name or a value".into()),
+        }
+    }
+}
+
+/// The index of the first quote that is not escaped.
+#[inline]
+fn closing_quote(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! The formats of a scrape: what is read, what is valid, and how it is written.
 
 pub(crate) mod exemplar;
+pub(crate) mod family;
+pub(crate) mod format;
 pub(crate) mod line;
 #[cfg(feature = "protobuf")]
 pub(crate) mod protobuf;

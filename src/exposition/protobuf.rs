@@ -12,23 +12,23 @@ use prometheus_client::{
 use prost::Message as _;
 
 use crate::exposition::{
-    exemplar::{MARK, OfSeries, are_labels, borrowed_by},
-    reader::{
+    exemplar::{MARKER, OfSeries, are_labels, attached_by},
+    family::{
         BOUNDS_BELOW_ZERO, BOUNDS_DO_NOT_RISE, BUCKETS_DIFFER_FROM_COUNT, Kind, NO_METRIC_NAME, Reason,
         TakenNames, check_counted, check_label, is_metric_name,
     },
-    rendered::{LeftOut, Rendered, contain},
+    rendered::{Omitted, Rendered, contain},
 };
 
 /// Encodes `registries` one after the other, each family with its length before it.
 pub(crate) fn render<'a>(registries: impl Iterator<Item = &'a Registry>) -> Rendered<Vec<u8>> {
     let mut rendered = Rendered::default();
-    let (families, lent) = borrowed_by(|| {
+    let (families, attached) = attached_by(|| {
         let mut families = Vec::new();
         for registry in registries {
             match contain(|| prometheus_protobuf::encode(registry)) {
                 Ok(of_registry) => families.extend(of_registry),
-                Err(reason) => rendered.left_out.push(LeftOut {
+                Err(reason) => rendered.omitted.push(Omitted {
                     family: String::new(),
                     reason,
                 }),
@@ -39,13 +39,13 @@ pub(crate) fn render<'a>(registries: impl Iterator<Item = &'a Registry>) -> Rend
 
     let mut taken = TakenNames::default();
     for mut family in families {
-        match complete(&mut family, &mut taken, &lent) {
+        match complete(&mut family, &mut taken, &attached) {
             // Writing to a vector does not fail.
             Ok(()) => {
                 let _ = family.encode_length_delimited(&mut rendered.body);
                 rendered.samples += family.metric.iter().map(sample_count).sum::<usize>();
             }
-            Err(reason) => rendered.left_out.push(LeftOut {
+            Err(reason) => rendered.omitted.push(Omitted {
                 family: base_name(&family).to_owned(),
                 reason: reason.into_owned(),
             }),
@@ -75,7 +75,7 @@ fn sample_count(metric: &model::Metric) -> usize {
 fn complete(
     family: &mut model::MetricFamily,
     taken: &mut TakenNames,
-    lent: &[OfSeries],
+    attached: &[OfSeries],
 ) -> Result<(), Reason> {
     if !is_metric_name(base_name(family)) {
         return Err(NO_METRIC_NAME.into());
@@ -88,8 +88,8 @@ fn complete(
     let is_untyped = family.r#type() == MetricType::Untyped;
     let mut seen = HashSet::new();
     for metric in &mut family.metric {
-        let mark = metric.label.pop_if(|label| label.name == MARK);
-        let lent = mark.and_then(|mark| lent.get(mark.value.parse::<usize>().ok()?));
+        let marker = metric.label.pop_if(|label| label.name == MARKER);
+        let attached = marker.and_then(|marker| attached.get(marker.value.parse::<usize>().ok()?));
         check_labels(&metric.label, kind)?;
         let mut labels: Vec<_> = metric
             .label
@@ -118,7 +118,7 @@ fn complete(
         }
         if let Some(counter) = &mut metric.counter {
             check_counted(counter.value)?;
-            replace_exemplar(&mut counter.exemplar, lent, 0);
+            replace_exemplar(&mut counter.exemplar, attached, 0);
         }
         if let Some(histogram) = &mut metric.histogram {
             check_counted(histogram.sample_sum)?;
@@ -142,7 +142,7 @@ fn complete(
                 return Err(BUCKETS_DIFFER_FROM_COUNT.into());
             }
             for (index, bucket) in histogram.bucket.iter_mut().enumerate() {
-                replace_exemplar(&mut bucket.exemplar, lent, index);
+                replace_exemplar(&mut bucket.exemplar, attached, index);
             }
         }
         if is_untyped {
@@ -153,7 +153,7 @@ fn complete(
                 .map(|gauge| model::Untyped { value: gauge.value });
         }
     }
-    // Last, so that what is left out takes no name from others.
+    // Last, so that an omitted family takes no name from others.
     taken.take(base_name(family), kind)
 }
 
@@ -166,18 +166,18 @@ fn check_labels(labels: &[model::LabelPair], kind: Kind) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Puts in the exemplar that was lent, or takes out one that is not valid.
-fn replace_exemplar(exemplar: &mut Option<model::Exemplar>, lent: Option<&OfSeries>, index: usize) {
-    let lent = lent.and_then(|lent| lent.iter().find(|(bucket, _)| *bucket == index));
-    if let Some((_, lent)) = lent {
-        let label = lent.labels.iter().map(|(name, value)| model::LabelPair {
+/// Puts in the exemplar that was attached, or removes one that is not valid.
+fn replace_exemplar(exemplar: &mut Option<model::Exemplar>, attached: Option<&OfSeries>, index: usize) {
+    let attached = attached.and_then(|attached| attached.iter().find(|(bucket, _)| *bucket == index));
+    if let Some((_, attached)) = attached {
+        let label = attached.labels.iter().map(|(name, value)| model::LabelPair {
             name: name.clone(),
             value: value.clone(),
         });
         *exemplar = Some(model::Exemplar {
             label: label.collect(),
-            value: lent.value,
-            timestamp: Some(lent.time.into()),
+            value: attached.value,
+            timestamp: Some(attached.time.into()),
         });
     }
     let labels = |exemplar: &model::Exemplar| {

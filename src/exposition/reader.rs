@@ -4,132 +4,20 @@
 //! bad family makes Prometheus refuse what stands beside it, or lose half of it without a word. So every scrape is
 //! read, line by line, as OpenMetrics 1.0 has it.
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
-    hash::BuildHasher as _,
-};
+use std::{collections::HashSet, hash::BuildHasher as _};
 
-use crate::exposition::exemplar::MARK;
+use crate::exposition::{
+    exemplar::MARKER,
+    family::{
+        BOUNDS_BELOW_ZERO, BOUNDS_DO_NOT_RISE, BUCKETS_DIFFER_FROM_COUNT, Family, Fault, Kind,
+        NO_METRIC_NAME, Reason, TakenNames, check_counted, check_label, is_metric_name,
+    },
+    line::{Sample, read_line},
+};
 
 const HELP: &str = "# HELP ";
 
-/// A metric family that is valid.
-#[derive(Debug)]
-pub(crate) struct Family<'a> {
-    pub(crate) name: &'a str,
-    /// As it was given, not escaped.
-    pub(crate) help: &'a str,
-    pub(crate) kind: Kind,
-    pub(crate) unit: Option<&'a str>,
-    /// Whole lines.
-    pub(crate) samples: &'a str,
-    /// How many lines these are.
-    pub(crate) sample_count: usize,
-    /// Whether there are exemplars, or marks that stand for them.
-    pub(crate) has_exemplars: bool,
-}
-
-/// A metric family that would break the format.
-#[derive(Debug)]
-pub(crate) struct Fault<'a> {
-    pub(crate) family: &'a str,
-    pub(crate) reason: Reason,
-}
-
-/// What is wrong, as the end of a sentence that begins with the family, and what to do about it.
-pub(crate) type Reason = Cow<'static, str>;
-
-pub(crate) const NO_METRIC_NAME: &str =
-    "has a name, a prefix or a unit that no metric can have; use letters, digits, `_` and `:`";
 const CUT_OFF: &str = "is cut off; its metric or collector has to write whole lines";
-pub(crate) const BOUNDS_DO_NOT_RISE: &str =
-    "has buckets whose bounds do not rise; give each bound once, in rising order";
-pub(crate) const BUCKETS_DIFFER_FROM_COUNT: &str =
-    "has buckets that do not add up to its count; encode all of them, the last one without a bound";
-pub(crate) const BOUNDS_BELOW_ZERO: &str =
-    "has buckets below zero, which OpenMetrics allows without a sum only; observe what is not negative";
-
-/// The types of metrics that prometheus-client encodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
-    Info,
-    Unknown,
-}
-
-impl Kind {
-    fn of(name: &str) -> Option<Self> {
-        Some(match name {
-            "counter" => Self::Counter,
-            "gauge" => Self::Gauge,
-            "histogram" => Self::Histogram,
-            "info" => Self::Info,
-            "unknown" => Self::Unknown,
-            _ => return None,
-        })
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-            Self::Info => "info",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// What a family takes behind its name, so that no other can have it: OpenMetrics 1.0, section "Suffixes".
-    pub(crate) fn suffixes(self) -> &'static [&'static str] {
-        match self {
-            Self::Counter => &["", "_total", "_created"],
-            Self::Histogram => &["", "_bucket", "_count", "_sum", "_created"],
-            Self::Info => &["", "_info"],
-            Self::Gauge | Self::Unknown => &[""],
-        }
-    }
-}
-
-/// The names that the families of a scrape take, and the family that takes each.
-#[derive(Debug, Default)]
-pub(crate) struct TakenNames(HashMap<String, String>);
-
-impl TakenNames {
-    pub(crate) fn take(&mut self, family: &str, kind: Kind) -> Result<(), Reason> {
-        let names = || kind.suffixes().iter().map(|suffix| format!("{family}{suffix}"));
-        if let Some(other) = names().find_map(|name| self.0.get(&name)) {
-            return Err(if other == family {
-                "is registered twice; rename one of them, or register it once".into()
-            } else {
-                format!("has samples whose names are taken by the family {other}; rename one of them").into()
-            });
-        }
-        self.0.extend(names().map(|name| (name, family.to_owned())));
-        Ok(())
-    }
-}
-
-/// Whether a family may be called `name`: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
-pub(crate) fn is_metric_name(name: &str) -> bool {
-    is_name(name, |byte| byte == b':')
-}
-
-/// Whether a label may be called `name`: `[a-zA-Z_][a-zA-Z0-9_]*`, without those that begin with `__`, which Prometheus
-/// keeps for itself.
-pub(crate) fn is_label_name(name: &str) -> bool {
-    is_name(name, |_| false) && !name.starts_with("__")
-}
-
-#[inline]
-fn is_name(name: &str, is_extra: impl Fn(u8) -> bool) -> bool {
-    let mut bytes = name.bytes();
-    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || is_extra(byte);
-    bytes.next().is_some_and(is_letter) && bytes.all(|byte| is_letter(byte) || byte.is_ascii_digit())
-}
-
 /// Reads the families of `text`, which has no `# EOF`.
 pub(crate) fn families(text: &str) -> Families<'_> {
     Families {
@@ -227,15 +115,6 @@ struct Bound<'a> {
     /// How long the labels before it are, those that all series of a registry have.
     constant: usize,
     value: f64,
-}
-
-/// One line, from what follows the name of the sample.
-pub(crate) struct Sample<'a> {
-    /// Without the braces.
-    pub(crate) labels: &'a str,
-    pub(crate) value: &'a str,
-    /// From its opening brace.
-    pub(crate) exemplar: Option<&'a str>,
 }
 
 impl<'a> SampleReader<'a> {
@@ -390,7 +269,7 @@ impl<'a> SampleReader<'a> {
         let mut label_count = 0;
         let mut is_marked = false;
         let sample = read_line(line, |name, value| {
-            if name == MARK {
+            if name == MARKER {
                 is_marked = true;
                 return Ok(());
             }
@@ -418,17 +297,6 @@ impl<'a> SampleReader<'a> {
     }
 }
 
-/// What is counted or summed up is neither negative nor not a number.
-pub(crate) fn check_counted(value: f64) -> Result<(), Reason> {
-    if value >= 0.0 {
-        return Ok(());
-    }
-    Err(
-        format!("counts or sums up to {value}; neither add nor observe what is negative or not a number")
-            .into(),
-    )
-}
-
 #[inline]
 fn check_counted_text(value: &str) -> Result<(), Reason> {
     // What begins with a digit is neither.
@@ -436,85 +304,4 @@ fn check_counted_text(value: &str) -> Result<(), Reason> {
         return Ok(());
     }
     check_counted(value.parse().unwrap_or(f64::NAN))
-}
-
-/// Whether a label can follow those that are called `names`.
-#[inline]
-pub(crate) fn check_label(name: &str, names: &[impl AsRef<str>], kind: Kind) -> Result<(), Reason> {
-    if !is_label_name(name) {
-        return Err(format!("has a label called {name:?}, which no label can be; use letters, digits and `_`, and no `__` at the beginning").into());
-    }
-    if names.iter().any(|known| known.as_ref() == name) {
-        return Err(format!(
-            "has the label {name} twice; rename one, or leave it out of the registry's own labels"
-        )
-        .into());
-    }
-    if name == "le" && kind == Kind::Histogram {
-        return Err("has a label `le` of its own, which is that of its buckets; rename it".into());
-    }
-    Ok(())
-}
-
-/// Reads one line from what follows the name of its sample, and calls `on_label` with each name and escaped value.
-pub(crate) fn read_line<'a>(
-    line: &'a str,
-    on_label: impl FnMut(&'a str, &'a str) -> Result<(), Reason>,
-) -> Result<Sample<'a>, Reason> {
-    let (labels, behind) = match line.strip_prefix('{') {
-        Some(text) => {
-            let behind = read_labels(text, on_label)?;
-            (&text[..text.len() - behind.len() - 1], behind)
-        }
-        None => ("", line),
-    };
-    let behind = behind.strip_prefix(' ').ok_or("has a line without a value")?;
-    let (value, exemplar) = match behind.split_once(' ') {
-        Some((value, exemplar)) => (value, exemplar.strip_prefix("# ")),
-        None => (behind, None),
-    };
-    Ok(Sample {
-        labels,
-        value,
-        exemplar,
-    })
-}
-
-/// Reads labels up to the closing brace, and gives back what follows it.
-pub(crate) fn read_labels<'a>(
-    mut text: &'a str,
-    mut on_label: impl FnMut(&'a str, &'a str) -> Result<(), Reason>,
-) -> Result<&'a str, Reason> {
-    if let Some(behind) = text.strip_prefix('}') {
-        return Ok(behind);
-    }
-    loop {
-        let label = text.bytes().position(|byte| byte == b'=').and_then(|end| {
-            let (name, text) = text.split_at(end);
-            let text = text.strip_prefix("=\"")?;
-            let end = closing_quote(text)?;
-            Some((name, &text[..end], &text[end + 1..]))
-        });
-        let (name, value, behind) = label.ok_or("has a label without a name or a value")?;
-        on_label(name, value)?;
-        match behind.as_bytes().first() {
-            Some(b',') => text = &behind[1..],
-            Some(b'}') => return Ok(&behind[1..]),
-            _ => return Err("has a label without a name or a value".into()),
-        }
-    }
-}
-
-/// The index of the first quote that is not escaped.
-#[inline]
-fn closing_quote(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    loop {
-        match bytes.get(at)? {
-            b'"' => return Some(at),
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
 }

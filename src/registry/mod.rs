@@ -1,49 +1,40 @@
 //! The registry that workers, monitors and scrapes share.
 
-use std::{
-    any::Any,
-    cell::RefCell,
-    collections::HashSet,
-    fmt, iter, mem,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
-};
+pub(crate) mod parts;
+pub(crate) mod scrapes;
 
-use actix_web::{
-    HttpRequest,
-    web::{self, Bytes},
-};
+use std::{any::Any, fmt, sync::Arc, time::Instant};
+
+use actix_web::{HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
 use log::Level;
 use once_cell::sync::{Lazy, OnceCell};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
 use crate::{
-    endpoint::{negotiation::Encoding, scrape::Scrapes},
     error::Error,
     exposition::{
+        format::Format,
         line::sum,
-        rendered::{Rendered, render_text},
-        text::Dialect,
+        rendered::Rendered,
+        text::{self, OPENMETRICS},
     },
     limit::{Limits, LimitsCollector},
     panics::{catch, report},
+    registry::{
+        parts::Parts,
+        scrapes::{Render, ScrapeMetrics, Scrapes},
+    },
 };
-
-/// How much of what is left out is logged, at the most: a collector may make up names.
-const MOST_REPORTED: usize = 1_000;
 
 static GLOBAL: Lazy<MetricsRegistry> = Lazy::new(MetricsRegistry::new);
 
 /// A handle on one [`prometheus_client::registry::Registry`]; clones share it.
 ///
 /// The middleware and `/metrics` use the registry in the application's data (`.app_data(registry.clone())` or
-/// `.app_data(web::Data::new(registry))`), else [`MetricsRegistry::global`]. A registry of one's own is for metrics
-/// of one's own, for tests, and for a prefix or labels on everything:
+/// `.app_data(web::Data::new(registry))`), else [`MetricsRegistry::global`]. Make one for custom metrics, for tests,
+/// and for a prefix or labels on everything:
 ///
 /// ```
 /// use hr_prometheus::{MetricsRegistry, prometheus_client::{metrics::counter::Counter, registry::Registry}};
@@ -76,34 +67,11 @@ pub struct MetricsRegistry {
 }
 
 struct Shared {
-    families: RwLock<Families>,
+    parts: Parts,
     /// By their sources. Making one holds no lock that another needs.
     registered: Mutex<Vec<Arc<Registered>>>,
-    /// What has been logged because it is left out of scrapes: families, or the reason where there is no name.
-    reported: Mutex<HashSet<String>>,
-    /// The size of the last scrape, in bytes.
-    encoded_size: AtomicUsize,
-    scrapes: Scrapes,
+    scrapes: Arc<Scrapes>,
     limits: Arc<Limits>,
-}
-
-struct Families {
-    /// Has the prefix and the labels of the registry, and no families.
-    empty: Registry,
-    /// As it was given, and one for each registration since. Shared with renders, which hold no lock: a collector may
-    /// take its time, and meanwhile others register.
-    parts: Vec<Arc<Registry>>,
-}
-
-impl Families {
-    /// Makes an empty registry with the prefix and the labels of this one.
-    fn new_part(&mut self) -> Registry {
-        mem::take(self.empty.sub_registry_with_labels(iter::empty()))
-    }
-
-    fn push(&mut self, part: Registry) {
-        self.parts.push(Arc::new(part));
-    }
 }
 
 /// What is registered once for each source, and made ready before each scrape.
@@ -142,10 +110,10 @@ impl MetricsRegistry {
         GLOBAL.clone()
     }
 
-    /// Registers metrics of one's own, which then appear in every scrape.
+    /// Registers custom metrics, which then appear in every scrape.
     ///
-    /// The closure gets a registry with the prefix and the labels of this one. What would break a scrape is
-    /// [left out](crate::metrics_view#what-is-left-out) of it, and logged once.
+    /// The closure gets a registry with the prefix and the labels of this one. Families that would break a scrape are
+    /// [omitted](crate::metrics_view#invalid-families) from it, and logged once.
     ///
     /// ```
     /// use hr_prometheus::{MetricsRegistry, prometheus_client::metrics::gauge::Gauge};
@@ -167,7 +135,7 @@ impl MetricsRegistry {
     /// [`RequestMonitor::register`](crate::RequestMonitor::register) or another `register_with`. What the closure
     /// registered before it panicked is dropped.
     pub fn register_with<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
-        match self.register_part(register) {
+        match self.shared.parts.register(register) {
             Ok(value) => value,
             Err(error) => panic!("{error}"),
         }
@@ -181,7 +149,7 @@ impl MetricsRegistry {
     /// | `hr_prometheus_scrape_duration_seconds` | histogram | time to render one, without the time to send it |
     /// | `hr_prometheus_scrape_size_bytes` | gauge | size of the one before, before compression |
     /// | `hr_prometheus_scrape_series` | gauge | series in the one before |
-    /// | `hr_prometheus_scrape_families_left_out` | gauge | families that were left out of the one before |
+    /// | `hr_prometheus_scrape_families_omitted` | gauge | families that were omitted from the one before |
     ///
     /// Scrapes that wait for the same render count each in `hr_prometheus_scrapes_total`, and once in the others. How
     /// many requests exceeded a limit on labels is `hr_prometheus_cardinality_limit_exceeded_total`, which is there
@@ -203,21 +171,23 @@ impl MetricsRegistry {
     /// When called from within a registration or a scrape of the same registry.
     #[must_use]
     pub fn with_scrape_metrics(self) -> Self {
-        if let Err(error) = self.check_free("nothing can be registered in a registry") {
+        if let Err(error) = self
+            .shared
+            .parts
+            .check_free("nothing can be registered in a registry")
+        {
             panic!("{error}");
         }
-        let mut families = self.shared.families.write();
-        if let Some(part) = self.shared.scrapes.measure(|| families.new_part()) {
-            families.push(part);
-        }
-        drop(families);
+        self.shared
+            .scrapes
+            .measure(|| self.register_with(ScrapeMetrics::register));
         self
     }
 
     /// Encodes all families as OpenMetrics 1.0.0 text, ending in `# EOF`.
     ///
     /// What `/metrics` serves, but for [`RequestMonitor::prepare_scrape`], which is not called: it needs a worker.
-    /// Families that would break the format are [left out](crate::metrics_view#what-is-left-out).
+    /// Families that would break the format are [omitted](crate::metrics_view#invalid-families).
     ///
     /// [`RequestMonitor::prepare_scrape`]: crate::RequestMonitor::prepare_scrape
     ///
@@ -225,52 +195,37 @@ impl MetricsRegistry {
     ///
     /// When called from within a registration or a scrape of the same registry.
     pub fn encode(&self) -> Result<String, Error> {
-        self.render_with(|parts, size| render_text(parts, Dialect::OpenMetrics, size))
+        self.encode_with(|parts, size| text::render(parts, &OPENMETRICS, size))
     }
 
-    /// Encodes all families that are valid; those that are not are logged, once each.
-    pub(crate) fn render(&self, encoding: Encoding) -> Result<Bytes, Error> {
-        match encoding {
-            Encoding::OpenMetrics => self.encode().map(Bytes::from),
-            Encoding::PrometheusText => self
-                .render_with(|parts, size| render_text(parts, Dialect::Prometheus, size))
-                .map(Bytes::from),
-            #[cfg(feature = "protobuf")]
-            Encoding::PrometheusProtobuf => self
-                .render_with(|parts, _| crate::exposition::protobuf::render(parts))
-                .map(Bytes::from),
-        }
+    /// The render in this format that is under way, or one that begins now.
+    pub(crate) fn render(&self, format: Format) -> Arc<Render> {
+        let registry = self.clone();
+        self.shared.scrapes.render(format, move || {
+            registry.encode_with(|parts, size| format.render(parts, size))
+        })
     }
 
-    fn render_with<T: AsRef<[u8]>>(
+    fn encode_with<T: AsRef<[u8]>>(
         &self,
-        render: impl FnOnce(&mut dyn Iterator<Item = &Registry>, usize) -> Rendered<T>,
+        encode: impl FnOnce(&mut dyn Iterator<Item = &Registry>, usize) -> Rendered<T>,
     ) -> Result<T, Error> {
-        let _in_use = self.enter("a registry cannot be encoded")?;
         let began = Instant::now();
-        let parts = self.shared.families.read().parts.clone();
-        // A little more than the last time, so that it need not be moved while it grows.
-        let size = self.shared.encoded_size.load(Ordering::Relaxed);
-        let rendered = render(&mut parts.iter().map(Arc::as_ref), size + size / 16);
-        let size = rendered.body.as_ref().len();
-        self.shared.encoded_size.store(size, Ordering::Relaxed);
-        self.shared.scrapes.observe(&rendered, began);
-        for left_out in rendered.left_out {
-            if self.is_first(left_out.name()) {
-                report(Level::Error, format_args!("left out of the scrape: {left_out}"));
-            }
-        }
+        let scrapes = &self.shared.scrapes;
+        let size = scrapes.expected_size();
+        let rendered = self.shared.parts.encode(|parts| encode(parts, size))?;
+        scrapes.observe(&rendered, began);
         Ok(rendered.body)
+    }
+
+    /// Counts a scrape that was answered.
+    pub(crate) fn count_scrape(&self, outcome: &'static str) {
+        self.shared.scrapes.count(outcome);
     }
 
     /// Whether this is the first time that something is to be logged which is known by `name`.
     pub(crate) fn is_first(&self, name: &str) -> bool {
-        let mut reported = self.shared.reported.lock();
-        reported.len() < MOST_REPORTED && reported.insert(name.to_owned())
-    }
-
-    pub(crate) fn scrapes(&self) -> &Scrapes {
-        &self.shared.scrapes
+        self.shared.scrapes.is_first(name)
     }
 
     /// The sum over the samples called `name` whose labels include all of `labels`; `None` if there is none.
@@ -334,13 +289,16 @@ impl MetricsRegistry {
         let place = self.place_of(source);
         // The cell would wait for itself.
         if place.value.get().is_none()
-            && let Err(error) = self.check_free("nothing can be registered in a registry")
+            && let Err(error) = self
+                .shared
+                .parts
+                .check_free("nothing can be registered in a registry")
         {
             report(Level::Error, format_args!("the monitor {name} is off: {error}"));
             return Err(error);
         }
         let value = place.value.get_or_init(|| {
-            let registered = catch(|| self.register_part(register)).unwrap_or_else(|panicked| {
+            let registered = catch(|| self.shared.parts.register(register)).unwrap_or_else(|panicked| {
                 Err(Error::new(format!(
                     "`register` of the monitor {name} panicked: {panicked}; it records nothing until this is mended"
                 )))
@@ -388,35 +346,6 @@ impl MetricsRegistry {
     pub(crate) fn limits(&self) -> Arc<Limits> {
         Arc::clone(&self.shared.limits)
     }
-
-    /// Registers into a registry of its own, so that no lock is held and a panic leaves nothing behind.
-    fn register_part<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> Result<T, Error> {
-        let _in_use = self.enter("nothing can be registered in a registry")?;
-        let mut part = self.shared.families.write().new_part();
-        let value = register(&mut part);
-        self.shared.families.write().push(part);
-        Ok(value)
-    }
-
-    /// Refuses what would dead-lock or recurse without end, rather than do it.
-    fn check_free(&self, refused: &str) -> Result<(), Error> {
-        if IN_USE.with_borrow(|in_use| in_use.iter().any(|registry| registry.is(self))) {
-            return Err(Error::new(format!(
-                "{refused} from within a registration or a scrape of itself; do it before or after"
-            )));
-        }
-        Ok(())
-    }
-
-    fn enter(&self, refused: &str) -> Result<InUse<'_>, Error> {
-        self.check_free(refused)?;
-        IN_USE.with_borrow_mut(|in_use| in_use.push(self.clone()));
-        Ok(InUse(self))
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
-    }
 }
 
 impl Default for MetricsRegistry {
@@ -427,44 +356,23 @@ impl Default for MetricsRegistry {
 
 /// Takes over a registry with all that is registered in it, its prefix and its labels.
 impl From<Registry> for MetricsRegistry {
-    fn from(mut root: Registry) -> Self {
-        let mut families = Families {
-            empty: mem::take(root.sub_registry_with_labels(iter::empty())),
-            parts: vec![Arc::new(root)],
-        };
-        let limits = Arc::<Limits>::default();
-        let mut part = families.new_part();
-        part.register_collector(Box::new(LimitsCollector(Arc::clone(&limits))));
-        families.push(part);
-        Self {
+    fn from(root: Registry) -> Self {
+        let registry = Self {
             shared: Arc::new(Shared {
-                families: RwLock::new(families),
+                parts: Parts::new(root),
                 registered: Mutex::default(),
-                reported: Mutex::default(),
-                encoded_size: AtomicUsize::new(0),
-                scrapes: Scrapes::default(),
-                limits,
+                scrapes: Arc::default(),
+                limits: Arc::default(),
             }),
-        }
+        };
+        let limits = LimitsCollector(registry.limits());
+        registry.register_with(|part| part.register_collector(Box::new(limits)));
+        registry
     }
 }
 
 impl fmt::Debug for MetricsRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MetricsRegistry").finish_non_exhaustive()
-    }
-}
-
-thread_local! {
-    /// The registries in which this thread is registering or encoding at this moment.
-    static IN_USE: RefCell<Vec<MetricsRegistry>> = const { RefCell::new(Vec::new()) };
-}
-
-/// This thread's mark on a registry that it is registering in or encoding.
-struct InUse<'a>(&'a MetricsRegistry);
-
-impl Drop for InUse<'_> {
-    fn drop(&mut self) {
-        IN_USE.with_borrow_mut(|in_use| in_use.retain(|registry| !registry.is(self.0)));
     }
 }

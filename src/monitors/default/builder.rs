@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     error::Error,
-    exposition::reader::{Kind, is_metric_name},
+    exposition::family::{Kind, is_metric_name},
     limit::DEFAULT_LIMIT,
     method::label_of,
     monitor::hooks::ResponseStart,

@@ -19,7 +19,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    exposition::exemplar::{Exemplar, OfSeries, lend},
+    exposition::exemplar::{Exemplar, OfSeries, attach},
     in_flight::InFlight,
     limit::OTHER,
     series::{
@@ -112,8 +112,8 @@ impl Family {
                     },
                 )
             });
-            let mark = lend(exemplar.into_iter().collect());
-            self.encode(&mut family, &mut pairs, group[0].key, mark, |mut metric| {
+            let marker = attach(exemplar.into_iter().collect());
+            self.encode(&mut family, &mut pairs, group[0].key, marker, |mut metric| {
                 metric.encode_counter::<NoLabelSet, _, u64>(&count, None)
             })?;
         }
@@ -144,8 +144,8 @@ impl Family {
             let count = buckets.iter().map(|(_, count)| count).sum();
             let sum = group.iter().map(|totals| distribution.sum(totals.numbers)).sum();
             let native = native_of(group);
-            let mark = if distribution.is_latency() {
-                lend(latest(group))
+            let marker = if distribution.is_latency() {
+                attach(latest(group))
             } else {
                 None
             };
@@ -153,7 +153,7 @@ impl Family {
                 &mut family,
                 &mut pairs,
                 group[0].key,
-                mark,
+                marker,
                 |mut metric| match native.as_ref().filter(|_| distribution.is_latency()) {
                     Some(native) => native.encoded(|native| {
                         metric.encode_histogram_with_native::<NoLabelSet>(sum, count, &buckets, None, native)
@@ -185,14 +185,14 @@ impl Family {
         family: &mut MetricEncoder<'_>,
         pairs: &mut Vec<(&'a str, &'a str)>,
         key: &'a SeriesKey<X>,
-        mark: Option<(&'static str, String)>,
+        marker: Option<(&'static str, String)>,
         encode: impl FnOnce(MetricEncoder<'_>) -> fmt::Result,
     ) -> fmt::Result {
         self.name_values(pairs, key.method, &key.route, Some(&key.status));
         encode(family.encode_family(&SeriesLabels {
             named: pairs,
             attributes: self.cut.attributes.then_some(key),
-            mark,
+            marker,
         })?)
     }
 
@@ -231,7 +231,7 @@ struct SeriesLabels<'a, X> {
     /// The key whose attributes make labels too.
     attributes: Option<&'a SeriesKey<X>>,
     /// What tells the render of the exemplars that were lent to it.
-    mark: Option<(&'static str, String)>,
+    marker: Option<(&'static str, String)>,
 }
 
 impl<X: Attributes> EncodeLabelSet for SeriesLabels<'_, X> {
@@ -240,7 +240,7 @@ impl<X: Attributes> EncodeLabelSet for SeriesLabels<'_, X> {
         if let Some(key) = self.attributes {
             X::encode(key, encoder)?;
         }
-        if let Some((name, value)) = &self.mark {
+        if let Some((name, value)) = &self.marker {
             (*name, value.as_str()).encode(encoder.encode_label())?;
         }
         Ok(())

@@ -22,8 +22,8 @@ use prometheus_client::{
 
 use crate::{
     exposition::{
-        line::unescape,
-        reader::{is_label_name, read_labels},
+        family::is_label_name,
+        line::{read_labels, unescape},
     },
     limit::{LONGEST_VALUE, Limit, Limits, OTHER},
     monitor::hooks::{RequestStart, ResponseStart},

@@ -1,4 +1,4 @@
-//! What would break the format is left out of the scrape, and what stands beside it is served.
+//! Families that would break the format are omitted from the scrape, and the rest is served.
 
 mod support;
 
@@ -203,7 +203,7 @@ fn offender(name: &'static str, register: impl Fn(&mut Registry) + 'static) -> O
 
 /// Asserts that each is gone in every format, what stands beside it is served, and it is logged once.
 #[track_caller]
-fn assert_left_out(offenders: impl IntoIterator<Item = Offender>) {
+fn assert_omitted(offenders: impl IntoIterator<Item = Offender>) {
     capture_log();
     for Offender {
         name,
@@ -215,7 +215,7 @@ fn assert_left_out(offenders: impl IntoIterator<Item = Offender>) {
         assert_served(name, &registry, "", "");
         let lines = logged(&format!("the family {name}"));
         assert_eq!(lines.len(), 1, "{name}: {lines:#?}");
-        let begin = format!("ERROR left out of the scrape: the family {name}");
+        let begin = format!("ERROR omitted from the scrape: the family {name}");
         assert!(lines[0].starts_with(&begin), "{name}: {lines:#?}");
 
         if cfg!(feature = "protobuf") {
@@ -235,8 +235,8 @@ fn gauge_called(logged_as: &'static str, name: &'static str) -> Offender {
 }
 
 #[test]
-fn a_family_with_a_name_that_no_metric_can_have_is_left_out() {
-    assert_left_out([
+fn a_family_with_a_name_that_no_metric_can_have_is_omitted() {
+    assert_omitted([
         gauge_called("name_with-dash", "name_with-dash"),
         gauge_called("name_with.dot", "name_with.dot"),
         gauge_called("name_with_a", "name_with_a space"),
@@ -252,7 +252,7 @@ fn a_family_with_a_name_that_no_metric_can_have_is_left_out() {
 }
 
 #[test]
-fn what_is_left_out_costs_none_behind_it() {
+fn an_omitted_family_costs_none_behind_it() {
     let names = ["one", "not-one", "two", "not-two", "not-three", "three", "four"];
     let registry = between_canaries(|registry| {
         for name in names {
@@ -270,7 +270,7 @@ fn what_is_left_out_costs_none_behind_it() {
 }
 
 #[test]
-fn a_family_without_a_name_is_left_out() {
+fn a_family_without_a_name_is_omitted() {
     capture_log();
     let registry = between_canaries(|registry| registry.register("", "Help", ConstGauge::new(1_i64)));
     assert_served("no name", &registry, "", "");
@@ -278,7 +278,7 @@ fn a_family_without_a_name_is_left_out() {
 }
 
 #[test]
-fn a_family_with_a_prefix_or_a_unit_that_no_metric_can_have_is_left_out() {
+fn a_family_with_a_prefix_or_a_unit_that_no_metric_can_have_is_omitted() {
     let below_prefix = |logged_as, prefix: &'static str| {
         offender(logged_as, move |registry| {
             let part = registry.sub_registry_with_prefix(prefix);
@@ -291,7 +291,7 @@ fn a_family_with_a_prefix_or_a_unit_that_no_metric_can_have_is_left_out() {
             registry.register_with_unit(name, "Help", unit, ConstGauge::new(1_i64));
         })
     };
-    assert_left_out([
+    assert_omitted([
         below_prefix("prefix-with-dash_x", "prefix-with-dash"),
         below_prefix("2_as_prefix_x", "2_as_prefix"),
         below_prefix("prefix_with", "prefix_with space"),
@@ -311,8 +311,8 @@ fn labelled(name: &'static str, label_names: &'static [&'static str]) -> Offende
 }
 
 #[test]
-fn a_family_with_a_label_that_no_label_can_be_is_left_out() {
-    assert_left_out([
+fn a_family_with_a_label_that_no_label_can_be_is_omitted() {
+    assert_omitted([
         labelled("label_empty", &[""]),
         labelled("label_dash", &["a-b"]),
         labelled("label_dot", &["a.b"]),
@@ -332,8 +332,8 @@ fn a_family_with_a_label_that_no_label_can_be_is_left_out() {
 }
 
 #[test]
-fn a_family_with_a_label_twice_is_left_out() {
-    assert_left_out([
+fn a_family_with_a_label_twice_is_omitted() {
+    assert_omitted([
         labelled("label_twice", &["a", "a"]),
         labelled("label_twice_apart", &["a", "b", "a"]),
         offender("label_twice_other_value", |registry| {
@@ -364,8 +364,8 @@ fn a_family_with_a_label_twice_is_left_out() {
 }
 
 #[test]
-fn a_family_with_a_series_twice_is_left_out() {
-    assert_left_out([
+fn a_family_with_a_series_twice_is_omitted() {
+    assert_omitted([
         offender("series_twice", |registry| {
             add_series(registry, "series_twice", &[&[("a", "1")], &[("a", "1")]]);
         }),
@@ -426,13 +426,13 @@ fn a_family_with_a_series_twice_is_left_out() {
 }
 
 #[test]
-fn a_counter_that_is_negative_or_not_a_number_is_left_out() {
+fn a_counter_that_is_negative_or_not_a_number_is_omitted() {
     let counting = |name, count: f64| {
         offender(name, move |registry| {
             registry.register(name, "Help", ConstCounter::new(count));
         })
     };
-    assert_left_out([
+    assert_omitted([
         counting("count_of_nan", f64::NAN),
         counting("count_below_zero", -0.5),
         counting("count_of_minus_infinity", f64::NEG_INFINITY),
@@ -440,7 +440,7 @@ fn a_counter_that_is_negative_or_not_a_number_is_left_out() {
 }
 
 #[test]
-fn a_histogram_that_openmetrics_does_not_allow_is_left_out() {
+fn a_histogram_that_openmetrics_does_not_allow_is_omitted() {
     let buckets = |name, sum, count, bounds: &'static [f64]| {
         offender(name, move |registry| {
             add_buckets(registry, name, sum, count, bounds);
@@ -453,7 +453,7 @@ fn a_histogram_that_openmetrics_does_not_allow_is_left_out() {
             registry.register(name, "Help", histogram);
         })
     };
-    assert_left_out([
+    assert_omitted([
         observing("sum_of_nan", 1.0, f64::NAN),
         observing("sum_below_zero", 1.0, -1.0),
         observing("bound_below_zero", -1.0, 1.0),
@@ -475,7 +475,7 @@ fn a_histogram_that_openmetrics_does_not_allow_is_left_out() {
         ),
         buckets("infinity_not_last", 1.0, 3, const { &[1.0, f64::INFINITY, 2.0] }),
     ]);
-    assert_left_out([
+    assert_omitted([
         buckets("no_bucket_for_all", 1.0, 2, &[1.0, 2.0]),
         buckets("count_is_not_that_of_the_buckets", 1.0, 7, &[1.0, f64::INFINITY]),
         // In protobuf it can have native ones.
@@ -487,8 +487,8 @@ fn a_histogram_that_openmetrics_does_not_allow_is_left_out() {
 }
 
 #[test]
-fn an_info_that_openmetrics_does_not_allow_is_left_out() {
-    assert_left_out([
+fn an_info_that_openmetrics_does_not_allow_is_omitted() {
+    assert_omitted([
         Offender {
             in_protobuf: &["info_with_unit_seconds_info"],
             ..offender("info_with_unit_seconds", |registry| {
@@ -508,8 +508,8 @@ fn an_info_that_openmetrics_does_not_allow_is_left_out() {
 }
 
 #[test]
-fn a_family_with_samples_of_another_type_is_left_out() {
-    assert_left_out([
+fn a_family_with_samples_of_another_type_is_omitted() {
+    assert_omitted([
         offender("gauge_that_counts", |registry| {
             add_family(registry, "gauge_that_counts", MetricType::Gauge, |encoder| {
                 ConstCounter::new(1_u64).encode(encoder)
@@ -811,7 +811,7 @@ const ENDINGS: [(&str, End); 3] = [
 ];
 
 #[test]
-fn a_collector_that_fails_alone_is_left_out_with_what_it_had_written() {
+fn a_collector_that_fails_alone_is_omitted_with_what_it_had_written() {
     for (what, end) in ENDINGS {
         let before = between_canaries(|registry| add_collector(registry, move |_| end()));
         assert_served(what, &before, "", "");
@@ -839,13 +839,13 @@ fn add_half_a_family(registry: &mut Registry, help: &'static str, end: End) {
 }
 
 #[test]
-fn a_collector_that_fails_costs_no_family_before_it() {
+fn a_collector_that_fails_costs_no_family_of_another_registration() {
     let before = "# HELP before Help.\n# TYPE before gauge\nbefore 1\n";
-    let fine = "# HELP fine Help\n# TYPE fine gauge\nfine 2\n";
     for (what, end) in ENDINGS {
         for writes in [false, true] {
-            let registry = between_canaries(|registry| {
-                registry.register("before", "Help", ConstGauge::new(1_i64));
+            let registry = MetricsRegistry::new();
+            registry.register_with(|registry| registry.register("before", "Help", ConstGauge::new(1_i64)));
+            registry.register_with(|registry| {
                 add_collector(registry, move |mut encoder| {
                     if writes {
                         encoder.encode_descriptor("half", "Help", None, MetricType::Gauge)?;
@@ -853,19 +853,34 @@ fn a_collector_that_fails_costs_no_family_before_it() {
                     end()
                 });
             });
-            assert_served(what, &registry, before, before);
+            assert_eq!(registry.encode().unwrap(), format!("{before}# EOF\n"), "{what}");
         }
-        // What is lost behind it is what was registered with it.
-        let behind_a_collector = between_canaries(|registry| {
-            add_family(registry, "fine", MetricType::Gauge, |encoder| {
-                ConstGauge::new(2_i64).encode(encoder)
-            });
-            add_family(registry, "half", MetricType::Gauge, move |_| end());
-            add_family(registry, "behind", MetricType::Gauge, |encoder| {
-                ConstGauge::new(3_i64).encode(encoder)
-            });
-        });
-        assert_served(what, &behind_a_collector, fine, fine);
+    }
+}
+
+/// A metric that fails behind the first of its series.
+#[derive(Debug)]
+struct Partial(End);
+
+impl EncodeMetric for Partial {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        encoder.encode_family(&[("n", "1")])?.encode_gauge(&1_i64)?;
+        (self.0)()
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+}
+
+#[test]
+fn a_registered_metric_that_fails_after_its_first_series_is_omitted_whole() {
+    for (what, end) in ENDINGS {
+        let registry = between_canaries(|registry| registry.register("partial", "Help", Partial(end)));
+        assert_served(what, &registry, "", "");
+        if cfg!(feature = "protobuf") {
+            assert_served_in_protobuf(what, &registry, &[]);
+        }
     }
 }
 

@@ -1,0 +1,85 @@
+//! The parts of a registry, one for each registration, and what is refused from within them.
+
+use std::{cell::RefCell, iter, mem, ptr, sync::Arc};
+
+use parking_lot::RwLock;
+use prometheus_client::registry::Registry;
+
+use crate::error::Error;
+
+/// What is registered, each registration in a part of its own: no lock is held meanwhile, and a panic leaves nothing
+/// behind.
+pub(crate) struct Parts {
+    /// Has the prefix and the labels of the registry, and no families.
+    empty: RwLock<Registry>,
+    /// The registry as it was given, and one part for each registration since. Shared with renders, which hold no lock:
+    /// a collector may take its time, and meanwhile others register.
+    parts: RwLock<Vec<Arc<Registry>>>,
+}
+
+impl Parts {
+    pub(crate) fn new(mut root: Registry) -> Self {
+        Self {
+            empty: RwLock::new(new_part(&mut root)),
+            parts: RwLock::new(vec![Arc::new(root)]),
+        }
+    }
+
+    /// Registers into a part of its own.
+    pub(crate) fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> Result<T, Error> {
+        let _in_use = self.enter("nothing can be registered in a registry")?;
+        let mut part = new_part(&mut self.empty.write());
+        let value = register(&mut part);
+        self.parts.write().push(Arc::new(part));
+        Ok(value)
+    }
+
+    /// Encodes all parts.
+    pub(crate) fn encode<T>(
+        &self,
+        encode: impl FnOnce(&mut dyn Iterator<Item = &Registry>) -> T,
+    ) -> Result<T, Error> {
+        let _in_use = self.enter("a registry cannot be encoded")?;
+        let parts = self.parts.read().clone();
+        Ok(encode(&mut parts.iter().map(Arc::as_ref)))
+    }
+
+    /// Refuses what would dead-lock or recurse without end, rather than do it.
+    pub(crate) fn check_free(&self, refused: &str) -> Result<(), Error> {
+        if IN_USE.with_borrow(|in_use| in_use.contains(&self.address())) {
+            return Err(Error::new(format!(
+                "{refused} from within a registration or a scrape of itself; do it before or after"
+            )));
+        }
+        Ok(())
+    }
+
+    fn enter(&self, refused: &str) -> Result<InUse<'_>, Error> {
+        self.check_free(refused)?;
+        IN_USE.with_borrow_mut(|in_use| in_use.push(self.address()));
+        Ok(InUse(self))
+    }
+
+    fn address(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
+}
+
+/// An empty registry with the prefix and the labels of this one.
+fn new_part(registry: &mut Registry) -> Registry {
+    mem::take(registry.sub_registry_with_labels(iter::empty()))
+}
+
+thread_local! {
+    /// Where the registries are in which this thread is registering or encoding at this moment.
+    static IN_USE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// This thread's mark on a registry that it is registering in or encoding.
+struct InUse<'a>(&'a Parts);
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        IN_USE.with_borrow_mut(|in_use| in_use.retain(|address| *address != self.0.address()));
+    }
+}

@@ -33,6 +33,9 @@ pub use crate::{
         hooks::{Ending, RequestEnd, RequestStart, ResponseStart, ScrapeStart},
         set::Monitors,
     },
-    monitors::{DefaultMonitor, DefaultMonitorBuilder, Label, NoLabels, OtelMonitor, RequestLabels},
+    monitors::{
+        DefaultFamily, DefaultInFlight, DefaultMonitor, DefaultMonitorBuilder, Label, NoLabels, OtelInFlight,
+        OtelMonitor, RequestLabels,
+    },
     registry::MetricsRegistry,
 };

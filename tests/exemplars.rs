@@ -14,7 +14,7 @@ use actix_web::{
 };
 use hr_prometheus::{
     DefaultMonitor, DefaultMonitorBuilder, HrPrometheus, MetricsRegistry, RequestLabels, RequestStart,
-    prometheus_client::{encoding::EncodeLabelSet, registry::Registry},
+    prometheus_client::encoding::EncodeLabelSet,
 };
 
 use support::{capture_log, logged};
@@ -27,7 +27,7 @@ async fn app(
     monitor: DefaultMonitorBuilder,
     registry: &MetricsRegistry,
 ) -> impl Service<Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
-    let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| monitor.register(registry));
+    let metrics = HrPrometheus::with_builder(monitor);
     let app = App::new()
         .app_data(registry.clone())
         .route("/", web::get().to(HttpResponse::Ok))
@@ -76,7 +76,7 @@ impl RequestLabels for Text {
 async fn no_text_of_a_label_is_taken_for_an_exemplar() {
     let registry = MetricsRegistry::new();
     let monitor = traced().labels::<Text>();
-    let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| monitor.register(registry));
+    let metrics = HrPrometheus::with_builder(monitor);
     let app = App::new().app_data(registry.clone()).wrap(metrics);
     let app = init_service(app).await;
     call_and_read_body(&app, with_trace("/?traced%01exemplars=0", FIRST)).await;
@@ -218,5 +218,5 @@ async fn an_exemplar_that_is_too_long_is_left_out_and_its_request_counted() {
     call_and_read_body(&app, TestRequest::with_uri("/").to_request()).await;
     assert_eq!(exemplars(&registry).len(), 2);
     assert_eq!(registry.value("request_count", &[]), Some(5.0));
-    assert_eq!(logged("an exemplar is left out").len(), 1);
+    assert_eq!(logged("an exemplar is omitted").len(), 1);
 }

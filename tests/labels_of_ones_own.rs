@@ -19,10 +19,7 @@ use actix_web::{
 };
 use hr_prometheus::{
     DefaultMonitor, HrPrometheus, MetricsRegistry, RequestLabels, RequestStart, ResponseStart,
-    prometheus_client::{
-        encoding::{EncodeLabelSet, LabelSetEncoder},
-        registry::Registry,
-    },
+    prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder},
 };
 
 use support::{assert_balanced, capture_log, logged};
@@ -49,7 +46,7 @@ async fn record_at_most<L: RequestLabels>(
     if let Some(most) = most {
         monitor = monitor.max_label_sets(most);
     }
-    let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| monitor.register(registry));
+    let metrics = HrPrometheus::with_builder(monitor);
     let app = App::new()
         .app_data(registry.clone())
         .route("/", web::get().to(handler))
@@ -253,7 +250,7 @@ async fn labels_without_a_value_make_the_series_of_those_that_have_none() {
     let monitor = DefaultMonitor::builder()
         .start_at_zero([(Method::GET, "/", StatusCode::OK)])
         .labels::<Query>();
-    let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| monitor.register(registry));
+    let metrics = HrPrometheus::with_builder(monitor);
     let app = App::new()
         .app_data(registry.clone())
         .route("/", web::get().to(handler))
@@ -332,7 +329,7 @@ async fn what_a_client_sends_is_not_kept_where_its_label_is_the_same() {
 
     let registry = MetricsRegistry::new();
     let monitor = DefaultMonitor::builder().labels::<Length>();
-    let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| monitor.register(registry));
+    let metrics = HrPrometheus::with_builder(monitor);
     let app = App::new()
         .app_data(registry.clone())
         .route("/", web::get().to(handler))
@@ -464,8 +461,7 @@ async fn a_request_whose_labels_go_wrong_is_counted_without_them() {
     }
     // Once for each monitor.
     assert_eq!(
-        logged("labels of one's own panicked (").len()
-            + logged("labels of one's own could not be encoded").len(),
+        logged("custom labels panicked (").len() + logged("custom labels could not be encoded").len(),
         6
     );
 }

@@ -29,7 +29,7 @@ pub(crate) fn discard<T>(value: T) {
 
 /// A value of a user, or none, that is discarded when it is dropped: also by a panic that unwinds, where a second one
 /// would abort.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq, Hash)]
 pub(crate) struct DiscardOnDrop<T>(Option<T>);
 
 impl<T> DiscardOnDrop<T> {
@@ -50,6 +50,10 @@ impl<T> DiscardOnDrop<T> {
     pub(crate) fn as_mut(&mut self) -> Option<&mut T> {
         self.0.as_mut()
     }
+
+    pub(crate) fn take(&mut self) -> Option<T> {
+        self.0.take()
+    }
 }
 
 impl<T> Default for DiscardOnDrop<T> {
@@ -62,7 +66,7 @@ impl<T> Drop for DiscardOnDrop<T> {
     #[inline]
     fn drop(&mut self) {
         if mem::needs_drop::<T>() {
-            discard(self.0.take());
+            discard(self.take());
         }
     }
 }

@@ -39,8 +39,12 @@ impl ExemplarSource {
         let labels = DiscardOnDrop::new(labels);
         let labels = move |response: &ResponseStart<'_>| {
             let mut pairs = DiscardOnDrop::new(labels.as_ref()?(response)?.into_iter());
-            let pairs = iter::from_fn(|| pairs.as_mut()?.next());
-            Some(pairs.map(|(name, value)| (name.into(), value.into())).collect())
+            let pairs = iter::from_fn(|| {
+                let (name, value) = pairs.as_mut()?.next()?;
+                let mut value = DiscardOnDrop::new(value);
+                Some((name.into(), value.take()?.into()))
+            });
+            Some(pairs.collect())
         };
         Self::Response {
             labels: Arc::new(labels),

@@ -42,6 +42,9 @@ pub use crate::{
         long_lived::LongLived,
         set::Monitors,
     },
-    monitors::{DefaultMonitor, DefaultMonitorBuilder, Label, NoLabels, OtelMonitor, RequestLabels},
+    monitors::{
+        DefaultFamily, DefaultInFlight, DefaultMonitor, DefaultMonitorBuilder, Label, NoLabels, OtelInFlight,
+        OtelMonitor, RequestLabels,
+    },
     registry::MetricsRegistry,
 };

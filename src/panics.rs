@@ -27,6 +27,50 @@ pub(crate) fn discard<T>(value: T) {
     }
 }
 
+/// A value of a user, or none, that is discarded when it is dropped: also by a panic that unwinds, where a second one
+/// would abort.
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct DiscardOnDrop<T>(Option<T>);
+
+impl<T> DiscardOnDrop<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+
+    #[inline]
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    #[inline]
+    pub(crate) fn as_ref(&self) -> Option<&T> {
+        self.0.as_ref()
+    }
+
+    pub(crate) fn as_mut(&mut self) -> Option<&mut T> {
+        self.0.as_mut()
+    }
+
+    pub(crate) fn take(&mut self) -> Option<T> {
+        self.0.take()
+    }
+}
+
+impl<T> Default for DiscardOnDrop<T> {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
+impl<T> Drop for DiscardOnDrop<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if mem::needs_drop::<T>() {
+            discard(self.take());
+        }
+    }
+}
+
 /// What a panic carries may panic when it is dropped, and what that carries again.
 #[cold]
 fn leak(payload: Box<dyn Any + Send>) {
@@ -83,7 +127,7 @@ impl LogOnce {
 mod tests {
     use std::panic::panic_any;
 
-    use super::{catch, discard};
+    use super::{DiscardOnDrop, catch, discard};
 
     /// Panics when it is dropped, with another of its kind as often as it says.
     struct Bomb(u32);
@@ -112,6 +156,18 @@ mod tests {
         for depth in 1..4 {
             discard(Bomb(depth));
         }
+    }
+
+    #[test]
+    fn a_value_that_panics_when_a_panic_drops_it_does_not_abort() {
+        let caught = catch(|| {
+            let _value = DiscardOnDrop::new(Bomb(1));
+            panic!("the first");
+        });
+        assert_eq!(
+            caught.map_err(|panicked| panicked.to_string()),
+            Err::<(), _>("the first".to_owned())
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
         hooks::RequestStart,
         set::{Monitors, obtain},
     },
-    monitors::default::DefaultMonitor,
+    monitors::default::{DefaultMonitor, builder::DefaultMonitorBuilder, labels::RequestLabels},
     registry::MetricsRegistry,
 };
 
@@ -185,6 +185,62 @@ impl HrPrometheus {
             source: Arc::new(move |registry, name, errors| {
                 let register = |registry: &mut Registry| register(registry).contained();
                 obtain::<M, _>(registry, (TypeId::of::<F>(), name.to_owned()), register, errors)
+            }),
+            name: "".into(),
+            options: Arc::default(),
+        }
+    }
+}
+
+impl HrPrometheus {
+    /// Measures with the [`DefaultMonitor`] that `builder` chooses.
+    ///
+    /// The monitor is made once for each registry and all builders that are equal: workers and clones share it, and two
+    /// builders that differ make two monitors. Their families need different names, for example by a
+    /// [prefix](DefaultMonitorBuilder::prefix):
+    ///
+    /// ```
+    /// use actix_web::{App, test, web};
+    /// use hr_prometheus::{DefaultMonitor, Error, HrPrometheus, MetricsRegistry};
+    ///
+    /// fn metrics(prefix: &'static str) -> Result<HrPrometheus, Error> {
+    ///     Ok(HrPrometheus::with_builder(DefaultMonitor::builder().prefix(prefix)?))
+    /// }
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() -> Result<(), Error> {
+    /// let registry = MetricsRegistry::new();
+    /// let hello = async || "hello";
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .service(web::scope("/a").route("/", web::get().to(hello)).wrap(metrics("a")?))
+    ///         .service(web::scope("/b").route("/", web::get().to(hello)).wrap(metrics("b")?)),
+    /// )
+    /// .await;
+    /// for path in ["/a/", "/b/"] {
+    ///     test::call_and_read_body(&app, test::TestRequest::with_uri(path).to_request()).await;
+    /// }
+    ///
+    /// assert_eq!(registry.value("a_request_count_total", &[]), Some(1.0));
+    /// assert_eq!(registry.value("b_request_count_total", &[]), Some(1.0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A builder that chooses nothing makes the same monitor as [`with_monitor`](Self::with_monitor).
+    #[must_use = "give it to `App::wrap`"]
+    pub fn with_builder<L: RequestLabels>(
+        builder: DefaultMonitorBuilder<L>,
+    ) -> HrPrometheus<DefaultMonitor<L>> {
+        HrPrometheus {
+            registry: None,
+            source: Arc::new(move |registry, name, errors| {
+                if builder.is_default() {
+                    return DefaultMonitor::obtain(registry, name, errors);
+                }
+                let register = |registry: &mut Registry| builder.register(registry).contained();
+                obtain::<DefaultMonitor<L>, _>(registry, (builder.clone(), name.to_owned()), register, errors)
             }),
             name: "".into(),
             options: Arc::default(),

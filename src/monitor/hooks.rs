@@ -50,7 +50,7 @@ impl RequestStart<'_> {
     /// The label of the method: a method of RFC 9110, `PATCH`, `QUERY` or one of
     /// [`extra_methods`](crate::HrPrometheus::extra_methods); anything else is `_OTHER`.
     #[must_use]
-    pub fn method(&self) -> &str {
+    pub fn method(&self) -> &'static str {
         self.method
     }
 
@@ -105,7 +105,7 @@ impl ResponseStart<'_> {
 
     /// The label of the method, as [`RequestStart::method`].
     #[must_use]
-    pub fn method(&self) -> &str {
+    pub fn method(&self) -> &'static str {
         self.method
     }
 
@@ -113,6 +113,13 @@ impl ResponseStart<'_> {
     #[must_use]
     pub fn route(&self) -> &str {
         &self.route.text
+    }
+
+    /// Whether [`route`](Self::route) is that of a route: `false` if it is the label of unmatched requests.
+    #[must_use]
+    #[inline]
+    pub fn has_route(&self) -> bool {
+        self.route.has_route
     }
 
     /// The status of the response.
@@ -196,7 +203,7 @@ pub struct RequestEnd<'a> {
 impl RequestEnd<'_> {
     /// The label of the method, as [`RequestStart::method`].
     #[must_use]
-    pub fn method(&self) -> &str {
+    pub fn method(&self) -> &'static str {
         self.method
     }
 
@@ -205,6 +212,22 @@ impl RequestEnd<'_> {
     #[must_use]
     pub fn route(&self) -> &str {
         &self.route.text
+    }
+
+    /// Whether [`route`](Self::route) is a route, as [`ResponseStart::has_route`].
+    #[must_use]
+    #[inline]
+    pub fn has_route(&self) -> bool {
+        self.route.has_route
+    }
+
+    /// Whether there was a response, even one that actix-web made of the `Err` of an inner middleware, for which
+    /// [`update_response_metrics`](RequestMonitor::update_response_metrics) is not called. `false` for a request that
+    /// panicked or was dropped before.
+    #[must_use]
+    #[inline]
+    pub fn answered(&self) -> bool {
+        self.answered
     }
 
     /// The status that the middleware passed on; 500 after a panic, 499 for a request that was dropped before there

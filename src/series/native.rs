@@ -12,8 +12,8 @@ const BUCKETS_PER_POWER: f64 = 8.0;
 /// 2^-128, below which everything counts as zero: what the specification of native histograms recommends.
 const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
 
-/// So many empty buckets between two others take less room than a span of their own.
-const MOST_EMPTY_IN_SPAN: i32 = 2;
+/// Up to this many empty buckets between two others take less room than a new span.
+const MAX_EMPTY_IN_SPAN: i32 = 2;
 
 /// The native buckets of one series. A latency in nanoseconds leads to one of 513 at the most, and to the one of zero.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +75,7 @@ impl NativeBuckets {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             let gap = index - end;
             match spans.last_mut() {
-                Some((_, length)) if gap <= MOST_EMPTY_IN_SPAN => {
+                Some((_, length)) if gap <= MAX_EMPTY_IN_SPAN => {
                     for _ in 0..gap {
                         deltas.push(-before);
                         before = 0;

@@ -208,8 +208,8 @@ async fn a_path_over_the_limit_has_a_route_and_an_unmatched_one_has_none() {
     assert_eq!(
         durations(&registry),
         [
-            r#"{http_request_method="GET",http_response_status_code="200",http_route="_OTHER",network_protocol_version="1.1",url_scheme="http"} 2"#,
             r#"{http_request_method="GET",http_response_status_code="404",network_protocol_version="1.1",url_scheme="http"} 2"#,
+            r#"{http_request_method="GET",http_response_status_code="200",http_route="_OTHER",network_protocol_version="1.1",url_scheme="http"} 2"#,
         ],
     );
 }

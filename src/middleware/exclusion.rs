@@ -42,13 +42,13 @@ impl Predicates {
     }
 }
 
-/// Leaves a request out of the metrics after it has begun.
+/// Marks a request as excluded from the metrics after it has begun.
 ///
 /// A handler or an inner middleware puts it into the extensions of the request or of the response. The request is
-/// then neither counted nor timed, and [`RequestMonitor::forget`] is called in place of the end; the gauge of
-/// requests in progress had it while it ran. No effect on a request that ends without a response.
+/// then neither counted nor timed, and [`RequestMonitor::forget`] is called instead of `update_end_metrics`; the gauge
+/// had the request while it ran. It has no effect on a request that ends without a response.
 ///
-/// To leave out whole routes, or what is known when a request arrives, see [`HrPrometheus::exclude_routes`] and
+/// To exclude whole routes, or requests by what is known when they arrive, see [`HrPrometheus::exclude_routes`] and
 /// [`HrPrometheus::exclude`].
 ///
 /// ```
@@ -76,7 +76,7 @@ impl Predicates {
 /// # }
 /// ```
 ///
-/// By what the response says, such as its status, with a middleware of one's own between the handlers and this one:
+/// To exclude requests by their response, such as its status, use a middleware between the handlers and this one:
 ///
 /// ```
 /// use actix_web::{

@@ -112,11 +112,12 @@ impl HrPrometheus {
         }
     }
 
-    /// Measures with the monitor that `register` makes: for one that needs more than a registry.
+    /// Measures with the monitor that `register` makes, for a monitor that needs more than a registry.
     ///
-    /// `register` is called once per registry and type of closure, however often the line runs: also where the closure
-    /// of `HttpServer::new` is run by each worker. Two closures that are written in two places have two types; a
-    /// `fn` pointer has the same type as every other of its signature, so give the function itself.
+    /// `register` is called once per registry and type of closure, no matter how often this is called, for instance by
+    /// every worker in the closure of `HttpServer::new`. Closures that are written in different places have different
+    /// types; two uses of one closure are told apart by [a name](Self::named). All `fn` pointers of one signature share
+    /// a type, so pass the function itself.
     ///
     /// ```
     /// use actix_web::{App, test, web};
@@ -303,8 +304,8 @@ impl<M: Monitors> HrPrometheus<M> {
 
     /// Registers now, and measures into `registry` whatever is in the application's data.
     ///
-    /// For those who want to see errors before the server starts, and the families before the first request. For
-    /// `/metrics` to find the registry it has to be in the application's data too.
+    /// Use this to get registration errors before the server starts, and to expose the families before the first
+    /// request. Also add the registry to the application's data, so that `/metrics` finds it.
     ///
     /// ```
     /// use actix_web::{App, HttpServer};
@@ -339,14 +340,15 @@ impl<M: Monitors> HrPrometheus<M> {
         Ok(self)
     }
 
-    /// Leaves out the requests of the routes with these labels: no trace of them in any family, the gauge included.
+    /// Excludes the requests of the routes with these labels from every family, the gauge included.
     ///
-    /// A label is the `path` that such requests would have: `/users/{id}`, without the regular expressions of
-    /// parameters; `/` for a mount at the root; the text of [`unmatched`](Self::unmatched); a path with
-    /// [kept values](Self::keep_params), which is then no part of the cap. The label of a route stands for all paths
-    /// that are made of it. Which route it was is known when there is a response, or when the request ended without
-    /// one: [`RequestMonitor::forget`] is called then in place of the end. Until there is a response the gauge goes by
-    /// the route that the path matches. May be called several times.
+    /// A label is the `path` that such requests would otherwise have: `/users/{id}`, without the regular expressions of
+    /// parameters; `/` for a service mounted at the root; the text of [`unmatched`](Self::unmatched); a path with
+    /// [kept values](Self::keep_params), which then does not count towards the limit. The label of a route covers all
+    /// paths that are made from it. The route is known once the request has been answered or has ended;
+    /// [`RequestMonitor::forget`] is then called instead of `update_end_metrics`. Until then the gauge uses the route
+    /// that matches the path. May be called several times. A label that no route of the application has is logged as a
+    /// warning at the first request of each worker.
     ///
     /// ```
     /// use actix_web::{App, test, web};
@@ -378,8 +380,9 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// # Errors
     ///
-    /// When a text can be the label of no route: it does not begin with `/` and is not the text of `unmatched` (as it
-    /// has been set until now), it has the regular expression of a parameter, or a parameter is not closed.
+    /// If a text cannot be the label of a route: it does not begin with `/` and is not the text of `unmatched` (as set
+    /// so far), it has the regular expression of a parameter, a parameter is not closed, or it writes a parameter or a
+    /// tail as other frameworks do (`/:id`, `/*`).
     ///
     /// [`RequestMonitor::forget`]: crate::RequestMonitor::forget
     pub fn exclude_routes(mut self, labels: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, Error> {
@@ -389,13 +392,13 @@ impl<M: Monitors> HrPrometheus<M> {
         Ok(self)
     }
 
-    /// Leaves out the requests for which `predicate` is true: no hook of a monitor is called, no family shows them, and
-    /// the response passes untouched.
+    /// Excludes the requests for which `predicate` returns `true`: no hook of a monitor is called, no family shows them,
+    /// and the response passes untouched.
     ///
-    /// Asked once for each request, when it arrives and before it is routed: by anything that is known then, such as a
-    /// prefix of the path or a header. [`RequestStart::route`] costs a walk over the route table, and has what
-    /// [`keep_params`](Self::keep_params) keeps whether or not the cap allows it. May be called several times: a
-    /// request is left out if any of them says so. A predicate that panics is logged once, and the request is measured.
+    /// Called once per request, on arrival and before routing, so it can use anything known by then, such as the path
+    /// or a header. [`RequestStart::route`] costs a walk over the route table, and has the values that
+    /// [`keep_params`](Self::keep_params) keeps even over the limit. May be called several times: a request is excluded
+    /// if any predicate says so. A predicate that panics is logged once, and the request is measured.
     ///
     /// ```
     /// use actix_web::{App, test, web};
@@ -429,7 +432,7 @@ impl<M: Monitors> HrPrometheus<M> {
         self
     }
 
-    /// Gives these methods labels of their own, rather than `_OTHER`.
+    /// Gives these methods their own labels instead of `_OTHER`.
     ///
     /// For methods beyond those of RFC 9110, `PATCH` and `QUERY`, such as those of a cache or of `WebDAV`. Methods are
     /// case-sensitive. Their texts are kept for the life of the process. May be called several times.
@@ -461,7 +464,7 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// # Errors
     ///
-    /// For a text that is no token of RFC 9110, section 5.6.2, and so cannot be a method.
+    /// If a text is not a token of RFC 9110, section 5.6.2, and so cannot be a method.
     pub fn extra_methods(mut self, methods: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, Error> {
         for method in methods {
             self.options().methods.add(method.as_ref())?;
@@ -509,7 +512,7 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// # Errors
     ///
-    /// For a text that is not a type and a subtype (RFC 9110, section 8.3.1), or that has parameters.
+    /// If a text is not a type and a subtype (RFC 9110, section 8.3.1), or has parameters.
     pub fn long_lived_content_types(
         mut self,
         content_types: impl IntoIterator<Item: AsRef<str>>,
@@ -523,8 +526,10 @@ impl<M: Monitors> HrPrometheus<M> {
     /// Keeps the values of these parameters of a route in its labels.
     ///
     /// `route` is the label that the route has without this option. Each distinct path is a series for every status, so
-    /// a parameter should have few values; [`max_kept_paths`](Self::max_kept_paths) is the limit if it has more. May
-    /// be called several times, for the same route too.
+    /// a parameter should have few values. The best bound is a pattern that matches only those,
+    /// `/{speed:fast|cheap}`: with any other, a client can invent values until [`max_kept_paths`](Self::max_kept_paths)
+    /// is reached. May be called several times, for the same route too. A label that no route of the application has is
+    /// logged as a warning at the first request of each worker.
     ///
     /// ```
     /// use actix_web::{App, test, web};
@@ -554,18 +559,24 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// # What a label is made of
     ///
-    /// Of the path as it arrived, which the pattern of the route is matched with; the gauge, the counter and
-    /// [`RequestStart::route`] all make it in this way. A value is written as actix-web decodes it (`%2F`, `%25` and
-    /// `%2B` stay), with two exceptions: braces and control characters are percent-encoded, so that no value looks like
-    /// a parameter, and the value of a tail `{tail}*` stands without the `*`. A value of more than 128 characters is
-    /// not kept: its parameter stays as it is. So does one where another pattern of the same resource matched.
+    /// The values that actix-web captured for the route. Before a request is routed, in the gauge and in
+    /// [`RequestStart::route`], they are those that the route captures from the path as it arrived. A value is written
+    /// as actix-web decodes it (`%2F`, `%25` and `%2B` stay), except that braces and control characters are
+    /// percent-encoded, so that no value looks like a parameter. The value of a tail `{tail}*` has no `*`.
     ///
-    /// A path that is the label of one of the application's own routes is that route's, and no part of the cap.
+    /// A parameter keeps its name instead of its value if the value has more than 128 characters, and all do
+    ///
+    /// - if the request is answered with 404: a value with which nothing is found may be made up,
+    /// - if the whole label would have more than 1,024 bytes,
+    /// - if another pattern of a resource with several patterns matched.
+    ///
+    /// A path that equals the label of one of the application's own routes is that route's label and does not count
+    /// towards the limit.
     ///
     /// # Errors
     ///
-    /// When `route` can be the label of no route, as with [`exclude_routes`](Self::exclude_routes), or a name is not
-    /// that of one of its parameters.
+    /// If `route` cannot be the label of a route, as with [`exclude_routes`](Self::exclude_routes), or has no parameter
+    /// with one of these names.
     pub fn keep_params(
         mut self,
         route: &str,
@@ -610,15 +621,14 @@ impl<M: Monitors> HrPrometheus<M> {
         self
     }
 
-    /// Sets how many distinct paths with kept values a registry takes; 1,000 where nobody says otherwise.
+    /// Limits the number of distinct paths with kept values per registry; 1,000 by default.
     ///
-    /// What would be one more has the label `_OTHER`. The application's own routes neither count nor fall under it.
-    /// The paths are those of the registry, whoever made them: workers, clones and other middleware; one that sets a
-    /// higher limit may add to them further. A path counts once it is a label anywhere, which the gauge of requests in
-    /// progress can be first with; then it stays.
+    /// Any further path has the label `_OTHER`. The labels of the application's own routes are not limited. The limit is
+    /// shared by everything that records into the registry: workers, clones and other middleware, each applying its own
+    /// maximum. A path counts as soon as it appears in any family, including the gauge, and is never evicted.
     ///
-    /// `hr_prometheus_cardinality_limit_exceeded_total{limit="path"}` counts the requests that ran into the limit; the first
-    /// one is logged. It is exposed where parameters are kept.
+    /// `hr_prometheus_cardinality_limit_exceeded_total{limit="path"}` counts the requests over the limit; the first one
+    /// is logged. The family is exposed as soon as a middleware keeps parameters.
     ///
     /// ```
     /// use actix_web::{App, test, web};
@@ -649,7 +659,7 @@ impl<M: Monitors> HrPrometheus<M> {
         self
     }
 
-    /// Sets the label of requests that no route matched; `unmatched` where nobody says otherwise.
+    /// Sets the label of requests that no route served; `unmatched` by default.
     ///
     /// ```
     /// use actix_web::{App, test};
@@ -673,7 +683,7 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// # Errors
     ///
-    /// For an empty text, for one that begins with `/` and so could be a route, and for `_OTHER`.
+    /// If the text is empty, begins with `/` and so could be a route, or is `_OTHER`.
     pub fn unmatched(mut self, text: &str) -> Result<Self, Error> {
         self.rules().set_unmatched(text)?;
         Ok(self)

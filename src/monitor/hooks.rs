@@ -34,7 +34,6 @@ pub struct RequestStart<'a> {
     pub(crate) table: &'a Arc<InFlightTable>,
     pub(crate) routes: &'a Routes,
     pub(crate) route: OnceCell<Arc<str>>,
-    /// Whether a predicate asks, which makes no label of the answer: so it has no claim on the cap.
     /// What becomes of a path with kept values that is no label yet.
     pub(crate) new_path: NewPath,
 }
@@ -54,11 +53,11 @@ impl RequestStart<'_> {
         self.method
     }
 
-    /// The label of the route that the path matches, guards not considered; `unmatched` if there is none.
+    /// The label of the route that matches the path, ignoring guards; `unmatched` if there is none.
     ///
-    /// A walk over the route table when it is first asked for. [`RequestEnd::route`] is exact and costs less. With
-    /// [kept parameters](crate::HrPrometheus::keep_params) a path that is asked for here counts towards the cap, unless
-    /// a predicate of [`exclude`](crate::HrPrometheus::exclude) asks.
+    /// Walks the route table when it is first called. [`RequestEnd::route`] is exact and costs less. With
+    /// [kept parameters](crate::HrPrometheus::keep_params) a path that is returned here counts towards the limit, except
+    /// in a predicate of [`exclude`](crate::HrPrometheus::exclude).
     #[must_use]
     pub fn route(&self) -> &str {
         self.route.get_or_init(|| {
@@ -84,7 +83,7 @@ impl fmt::Debug for RequestStart<'_> {
     }
 }
 
-/// A response head that is ready, and the request that it answers: what is gone a moment later.
+/// A response whose head is ready, with its request. Neither outlives the hook.
 pub struct ResponseStart<'a> {
     pub(crate) request: &'a HttpRequest,
     pub(crate) head: &'a ResponseHead,

@@ -32,7 +32,7 @@ use crate::{
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a request monitor",
     label = "not a monitor",
-    note = "implement `hr_prometheus::RequestMonitor` for `{Self}`; several monitors are given as a pair: `(A, B)`"
+    note = "implement `hr_prometheus::RequestMonitor` for `{Self}`; several monitors are given as a tuple: `(A, B)` or `(A, B, C)`; nest tuples for more"
 )]
 pub trait Monitors: sealed::Sealed + Clone + Send + 'static {
     #[doc(hidden)]

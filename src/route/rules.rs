@@ -120,6 +120,12 @@ impl Rules {
         Err(Error::new(format!("{label:?} is the label of no route: {fix}")))
     }
 
+    /// The labels that the options name, with the option; without the text of `unmatched`.
+    pub(crate) fn named_labels(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        let excluded = self.excluded.iter().map(|label| (&**label, "exclude_routes"));
+        excluded.chain(self.kept.keys().map(|label| (&**label, "keep_params")))
+    }
+
     /// Whether requests with this label are excluded; `unmatched` is asked for on its own.
     pub(crate) fn excludes(&self, label: &str) -> bool {
         self.excluded.contains(label)

@@ -221,7 +221,7 @@ impl RequestEnd<'_> {
     }
 
     /// Whether there was a response, even one that actix-web made of the `Err` of an inner middleware, for which
-    /// [`update_response_metrics`](RequestMonitor::update_response_metrics) is not called. `false` for a request that
+    /// [`update_response_metrics`](crate::RequestMonitor::update_response_metrics) is not called. `false` for a request that
     /// panicked or was dropped before.
     #[must_use]
     #[inline]

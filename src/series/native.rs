@@ -96,7 +96,7 @@ impl NativeBuckets {
 mod tests {
     use super::NativeBuckets;
 
-    fn of_seconds(seconds: &[f64]) -> NativeBuckets {
+    fn observed(seconds: &[f64]) -> NativeBuckets {
         let mut buckets = NativeBuckets::default();
         for seconds in seconds {
             buckets.observe(
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_bound_is_in_the_bucket_that_it_closes() {
         // 2^(8/8) = 2, 2^(16/8) = 4; and half a second is 2^(-8/8).
-        let index = |seconds| *of_seconds(&[seconds]).positive.first_key_value().unwrap().0;
+        let index = |seconds| *observed(&[seconds]).positive.first_key_value().unwrap().0;
         assert_eq!([index(2.0), index(2.000_1), index(4.0)], [8, 9, 16]);
         assert_eq!([index(1.0), index(0.5), index(0.500_1)], [0, -8, -7]);
         assert_eq!([index(1e-9), index(18_446_744_073.0)], [-239, 273]);
@@ -132,8 +132,8 @@ mod tests {
 
     #[test]
     fn what_is_merged_is_the_sum() {
-        let mut sum = of_seconds(&[0.0, 1.0, 2.0]);
-        sum.merge(&of_seconds(&[0.0, 0.0, 2.0, 64.0]));
+        let mut sum = observed(&[0.0, 1.0, 2.0]);
+        sum.merge(&observed(&[0.0, 0.0, 2.0, 64.0]));
         assert_eq!(sum.zero, 3);
         assert_eq!(
             sum.positive.into_iter().collect::<Vec<_>>(),

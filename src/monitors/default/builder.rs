@@ -245,7 +245,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///
     /// If there is no bound, or they are not finite, not above 0 or not rising.
     pub fn latency_buckets(mut self, bounds: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
-        self.config.of_mut(DefaultFamily::Latency).bounds = checked_bounds("latency_buckets", bounds)?;
+        self.config.chosen_mut(DefaultFamily::Latency).bounds = checked_bounds("latency_buckets", bounds)?;
         Ok(self)
     }
 
@@ -382,7 +382,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         mut self,
         labels: impl IntoIterator<Item = (N, Label)>,
     ) -> Result<Self, Error> {
-        self.config.of_mut(DefaultFamily::Count).labels = Some(checked_labels("count_labels", labels)?);
+        self.config.chosen_mut(DefaultFamily::Count).labels = Some(checked_labels("count_labels", labels)?);
         Ok(self)
     }
 
@@ -424,7 +424,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         mut self,
         labels: impl IntoIterator<Item = (N, Label)>,
     ) -> Result<Self, Error> {
-        self.config.of_mut(DefaultFamily::Latency).labels = Some(checked_labels("latency_labels", labels)?);
+        self.config.chosen_mut(DefaultFamily::Latency).labels =
+            Some(checked_labels("latency_labels", labels)?);
         Ok(self)
     }
 
@@ -472,7 +473,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
                  choose of Label::Method and Label::Path",
             )));
         }
-        self.config.of_mut(DefaultFamily::InProgress).labels = Some(labels);
+        self.config.chosen_mut(DefaultFamily::InProgress).labels = Some(labels);
         Ok(self)
     }
 
@@ -502,7 +503,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// ```
     #[must_use]
     pub fn without_count(mut self) -> Self {
-        self.config.of_mut(DefaultFamily::Count).is_on = false;
+        self.config.chosen_mut(DefaultFamily::Count).is_on = false;
         self
     }
 
@@ -532,7 +533,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// ```
     #[must_use]
     pub fn without_latency(mut self) -> Self {
-        self.config.of_mut(DefaultFamily::Latency).is_on = false;
+        self.config.chosen_mut(DefaultFamily::Latency).is_on = false;
         self
     }
 
@@ -562,7 +563,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// ```
     #[must_use]
     pub fn without_in_progress(mut self) -> Self {
-        self.config.of_mut(DefaultFamily::InProgress).is_on = false;
+        self.config.chosen_mut(DefaultFamily::InProgress).is_on = false;
         self
     }
 
@@ -699,7 +700,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// ```
     #[must_use]
     pub fn oldest_in_progress(mut self) -> Self {
-        self.config.of_mut(DefaultFamily::OldestInProgress).is_on = true;
+        self.config.chosen_mut(DefaultFamily::OldestInProgress).is_on = true;
         self
     }
 
@@ -992,7 +993,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
                 "{option}: the scrape adds `_total` to {name:?}; call it {without:?}",
             )));
         }
-        self.config.of_mut(family).name = name;
+        self.config.chosen_mut(family).name = name;
         self.config.check_names(option)?;
         Ok(self)
     }
@@ -1003,7 +1004,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         family: DefaultFamily,
         bounds: impl IntoIterator<Item = f64>,
     ) -> Result<Self, Error> {
-        let chosen = self.config.of_mut(family);
+        let chosen = self.config.chosen_mut(family);
         chosen.bounds = checked_bounds(option, bounds)?;
         chosen.is_on = true;
         Ok(self)

@@ -212,11 +212,11 @@ impl Default for Config {
 }
 
 impl Config {
-    pub(super) fn of(&self, family: DefaultFamily) -> &Chosen {
+    pub(super) fn chosen(&self, family: DefaultFamily) -> &Chosen {
         &self.chosen[family as usize]
     }
 
-    pub(super) fn of_mut(&mut self, family: DefaultFamily) -> &mut Chosen {
+    pub(super) fn chosen_mut(&mut self, family: DefaultFamily) -> &mut Chosen {
         &mut self.chosen[family as usize]
     }
 
@@ -229,7 +229,7 @@ impl Config {
     }
 
     pub(super) fn measures(&self) -> Measures {
-        let measures = Measures::latency(&self.of(DefaultFamily::Latency).bounds)
+        let measures = Measures::latency(&self.chosen(DefaultFamily::Latency).bounds)
             .and_exemplars(self.exemplars.is_some())
             .and_native(self.native);
         self.recorded()
@@ -241,13 +241,13 @@ impl Config {
 
     /// What encodes a family; `custom` says whether there are custom labels.
     pub(super) fn encoder(&self, row: &Row, custom: bool) -> FamilyEncoder {
-        let name = self.of(row.family).name.clone();
+        let name = self.chosen(row.family).name.clone();
         let custom = custom && !row.content.is_in_progress();
         FamilyEncoder::new(name, row.help, self.labels(row.family), custom)
     }
 
     fn labels(&self, family: DefaultFamily) -> LabelNames {
-        if let Some(labels) = &self.of(family).labels {
+        if let Some(labels) = &self.chosen(family).labels {
             return labels.clone();
         }
         match FAMILIES[family as usize].labels {

@@ -102,11 +102,11 @@ impl FamilyEncoder {
             let latest = latest_exemplars(group)
                 .into_iter()
                 .max_by_key(|(_, exemplar)| exemplar.time);
-            let of_counter = latest.map(|(_, exemplar)| {
+            let exemplar = latest.map(|(_, exemplar)| {
                 let value = 1.0;
                 (0, Exemplar { value, ..exemplar })
             });
-            let marker = attach(of_counter.into_iter().collect());
+            let marker = attach(exemplar.into_iter().collect());
             self.encode_series(&mut family, group, marker, |mut metric| {
                 metric.encode_counter::<NoLabelSet, _, u64>(&count, None)
             })

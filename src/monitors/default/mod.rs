@@ -112,8 +112,8 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             families: families.collect(),
             label_sets: Arc::new(LabelSets::new(config.max_label_sets, config.label_names())),
             exemplars: config.exemplars.clone().map(Exemplars::new),
-            counts_request_body: config.of(DefaultFamily::RequestBodyBytes).is_on,
-            times_head: config.of(DefaultFamily::TimeToHead).is_on,
+            counts_request_body: config.chosen(DefaultFamily::RequestBodyBytes).is_on,
+            times_head: config.chosen(DefaultFamily::TimeToHead).is_on,
         });
         for key in &config.zeros {
             storage.series.add(key.clone());

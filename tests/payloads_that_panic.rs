@@ -55,17 +55,16 @@ const COUNTS_REQUEST_BODY: u8 = 4;
 const START: u8 = 5;
 const RESPONSE: u8 = 6;
 const END: u8 = 7;
-const END_WHILE_A_HANDLER_UNWINDS: u8 = 8;
-const END_WHILE_A_BODY_UNWINDS: u8 = 13;
+const END_WHILE_UNWINDING: u8 = 8;
 const FORGET: u8 = 9;
 const FORGET_WHILE_UNWINDING: u8 = 10;
 const PREPARE_SCRAPE: u8 = 11;
 const PREPARE_SCRAPE_POLLED: u8 = 12;
 
-/// Panics in the hook `AT`.
-struct Throws<const AT: u8>;
+/// Panics in the hook `AT`; of a type of its own for each `TEST`, so that what is logged about it can be told apart.
+struct Throws<const AT: u8, const TEST: u8 = 0>;
 
-impl<const AT: u8> Throws<AT> {
+impl<const AT: u8, const TEST: u8> Throws<AT, TEST> {
     fn reach(hook: u8) {
         if AT == hook {
             throw();
@@ -73,14 +72,14 @@ impl<const AT: u8> Throws<AT> {
     }
 }
 
-impl<const AT: u8> Clone for Throws<AT> {
+impl<const AT: u8, const TEST: u8> Clone for Throws<AT, TEST> {
     fn clone(&self) -> Self {
         Self::reach(CLONE);
         Self
     }
 }
 
-impl<const AT: u8> RequestMonitor for Throws<AT> {
+impl<const AT: u8, const TEST: u8> RequestMonitor for Throws<AT, TEST> {
     type InFlight = ();
 
     fn register(registry: &mut Registry) -> Self {
@@ -102,11 +101,11 @@ impl<const AT: u8> RequestMonitor for Throws<AT> {
         Self::reach(RESPONSE);
     }
 
-    fn update_end_metrics(&self, (): (), end: &RequestEnd<'_>) {
-        Self::reach(match (thread::panicking(), end.status()) {
-            (false, _) => END,
-            (true, StatusCode::OK) => END_WHILE_A_BODY_UNWINDS,
-            (true, _) => END_WHILE_A_HANDLER_UNWINDS,
+    fn update_end_metrics(&self, (): (), _end: &RequestEnd<'_>) {
+        Self::reach(if thread::panicking() {
+            END_WHILE_UNWINDING
+        } else {
+            END
         });
     }
 
@@ -378,9 +377,9 @@ fn a_payload_that_panics_in_update_end_metrics_while_a_handler_unwinds_is_contai
         measured.assert_counts_panics();
         measured.assert_unharmed();
     }
-    beside_default::<(Throws<END_WHILE_A_HANDLER_UNWINDS>, DefaultMonitor)>();
-    beside_default::<(DefaultMonitor, Throws<END_WHILE_A_HANDLER_UNWINDS>)>();
-    assert_eq!(reports_about::<Throws<END_WHILE_A_HANDLER_UNWINDS>>(), 2);
+    beside_default::<(Throws<END_WHILE_UNWINDING>, DefaultMonitor)>();
+    beside_default::<(DefaultMonitor, Throws<END_WHILE_UNWINDING>)>();
+    assert_eq!(reports_about::<Throws<END_WHILE_UNWINDING>>(), 2);
 }
 
 #[test]
@@ -405,7 +404,7 @@ fn a_payload_that_panics_in_a_handler_ends_its_request_alone() {
 
 #[test]
 fn a_payload_that_panics_in_a_response_body_ends_its_request_alone() {
-    type AlsoAtTheEnd = Throws<END_WHILE_A_BODY_UNWINDS>;
+    type AlsoAtTheEnd = Throws<END_WHILE_UNWINDING, 1>;
     let measured = measured_by(HrPrometheus::with_monitor::<(AlsoAtTheEnd, DefaultMonitor)>());
     for round in [1.0, 2.0] {
         let response = measured.get("/panic/body");
@@ -558,14 +557,14 @@ fn a_payload_that_panics_in_status_code_is_contained() {
 
 #[test]
 fn a_payload_that_panics_in_error_response_ends_its_request_alone() {
-    let recorder = Recorder::default();
-    let measured = measured_by(recorder.beside_default());
+    type AlsoAtTheEnd = Throws<END_WHILE_UNWINDING, 2>;
+    let measured = measured_by(HrPrometheus::with_monitor::<(AlsoAtTheEnd, DefaultMonitor)>());
     for round in [1.0, 2.0] {
         assert_eq!(measured.get("/refused/response"), "");
         measured.eventually_counts("/refused/response", "500", round);
     }
     measured.assert_unharmed();
-    assert_eq!(recorder.ended().len(), 8);
+    assert_eq!(reports_about::<AlsoAtTheEnd>(), 1);
 }
 
 /// Panics when it is encoded.

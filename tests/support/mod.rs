@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod fed_body;
+pub mod labels;
 pub mod recorder;
 
 use std::{

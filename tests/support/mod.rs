@@ -4,6 +4,7 @@
 pub mod bomb;
 pub mod client;
 pub mod fed_body;
+pub mod labels;
 pub mod recorder;
 
 use std::{

@@ -73,7 +73,7 @@ pub(crate) struct Routes {
     /// Whether nothing is mounted at the root, where it would serve requests of which nothing was consumed.
     root_is_free: bool,
     /// By the index of the route, where no values are kept; the inner `None` is an excluded one.
-    routes: Vec<OnceCell<Option<Rc<RouteLabel>>>>,
+    by_index: Vec<OnceCell<Option<Rc<RouteLabel>>>>,
     without_route: Option<Rc<RouteLabel>>,
     /// By their texts; the number of each is its id.
     labels: RefCell<HashMap<Arc<str>, Rc<RouteLabel>>>,
@@ -90,7 +90,7 @@ impl Routes {
         write_named_text(&mut below_root, "", iter::empty(), true);
         let mut routes = Self {
             root_is_free: table.owner(&below_root) == Some(Owner::NoRoute),
-            routes: table.routes().iter().map(|_| OnceCell::new()).collect(),
+            by_index: table.routes().iter().map(|_| OnceCell::new()).collect(),
             without_route: None,
             labels: RefCell::default(),
             by_path: RefCell::default(),
@@ -172,7 +172,7 @@ impl Routes {
         // What a handler does not find is a value that a client made up.
         if status == StatusCode::NOT_FOUND || !self.labelling.keeps_values_of(route) {
             let label = || self.label(self.labelling.verdict_of_route(route));
-            return self.routes[route].get_or_init(label).clone();
+            return self.by_index[route].get_or_init(label).clone();
         }
         self.label(
             self.labelling

@@ -11,7 +11,7 @@ use slab::Slab;
 
 use crate::{
     limit::{Limits, OTHER},
-    route::labelling::{Labelling, NewPath, Verdict, decoded},
+    route::labelling::{Labelling, NewPath, Verdict},
 };
 
 /// How many places of a table a scrape reads before it lets the worker have it; labelling them needs no lock.
@@ -118,9 +118,7 @@ impl InFlightTable {
         let mut found = Vec::new();
         for seen in requests {
             if let Label::Unknown(path) = &seen.label {
-                let (_, verdict) = self
-                    .labelling
-                    .verdict_of_path(decoded(path).path(), NewPath::Admit);
+                let (_, verdict) = self.labelling.verdict_as_arrived(path, NewPath::Admit);
                 let path = path.clone();
                 seen.label = Label::Known(verdict.clone());
                 found.push((seen.place, path, verdict));

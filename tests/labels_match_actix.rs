@@ -12,10 +12,6 @@
 //!   that answers in front of the same route leaves the same.
 //! - [`Doubt::BeforeGuards`]: an inner middleware answers before routing, or with an `Err`, of which no request is left;
 //!   and the first route that the path matches is not the one that would have served, because guards choose.
-//! - [`Doubt::BarePrefix`]: a guard kept the request from a route or a mount to which nothing follows the prefixes of
-//!   its scopes, so that as much of the path was consumed as if it had served; or such a route answers 404 itself. The
-//!   look-up that actix-web then falls back to goes by the encoded path, so that it can be another route that seems to
-//!   have served.
 //! - [`Doubt::Rewritten`]: an `Err` for a path that `NormalizePath` changed, and that matches a route as it arrived too.
 
 mod support {
@@ -99,7 +95,6 @@ struct Answered {
 enum Doubt {
     GateOrDefault,
     BeforeGuards,
-    BarePrefix,
     Rewritten,
 }
 
@@ -242,10 +237,6 @@ impl Table {
             return Ok(None);
         }
         let mut doubts = Vec::new();
-        let looked_up = [&answered.first_match, &answered.first_encoded_match]
-            .into_iter()
-            .flatten();
-        let found = looked_up.filter(|label| answered.seems_served_by(label));
         match (&answered.denied, answered.ran) {
             (Some(denied), _) => {
                 if let (None, Some(first)) = (answered.status, &denied.first_as_arrived) {
@@ -253,21 +244,15 @@ impl Table {
                 }
                 let first = denied.first.as_deref();
                 doubts.push((Doubt::BeforeGuards, first.unwrap_or(self.unmatched)));
-                doubts.extend(found.map(|label| (Doubt::BarePrefix, &**label)));
             }
             (None, None) => {
-                doubts.extend(found.map(|label| (Doubt::BarePrefix, &**label)));
                 if let (Some(302 | 401 | 403 | 407 | 429), Some(first)) =
                     (answered.status, &answered.first_match)
                 {
                     doubts.push((Doubt::GateOrDefault, &**first));
                 }
             }
-            (None, Some(leaf)) => {
-                if answered.status == Some(404) && answered.consumed_all && self.leaves[leaf].is_bare() {
-                    doubts.push((Doubt::BarePrefix, self.unmatched));
-                }
-            }
+            (None, Some(_)) => {}
         }
         let right = doubts
             .iter()

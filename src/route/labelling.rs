@@ -144,19 +144,24 @@ impl Labelling {
         }
     }
 
-    /// Decides on a request by its decoded path alone: one that has not been routed, or of which nothing else is left.
-    /// Gives back the route too.
-    ///
-    /// A path that no route matches is tried again as a middleware such as `NormalizePath` would have made it.
+    /// Decides on a request by its decoded path alone, and says whether a route matched it.
     pub(crate) fn verdict_of_path(&self, path: &str, new: NewPath) -> (Option<usize>, Verdict) {
-        let verdict = |path: &str| {
-            let mut info = Path::new(path);
-            let route = self.table.find(&mut info)?;
-            Some((Some(route), self.verdict(route, &info, new)))
-        };
-        verdict(path)
-            .or_else(|| verdict(&normalized(path)?))
-            .unwrap_or_else(|| (None, self.verdict_without_route()))
+        let mut info = Path::new(path);
+        match self.table.find(&mut info) {
+            Some(route) => (Some(route), self.verdict(route, &info, new)),
+            None => (None, self.verdict_without_route()),
+        }
+    }
+
+    /// Decides on a request by its path as it arrived. One that no route matches is tried again as a middleware such as
+    /// `NormalizePath` would have made it.
+    pub(crate) fn verdict_as_arrived(&self, path: &PathAndQuery, new: NewPath) -> (Option<usize>, Verdict) {
+        let path = decoded(path);
+        let verdict = self.verdict_of_path(path.path(), new);
+        match normalized(path.path()) {
+            Some(path) if verdict.0.is_none() => self.verdict_of_path(&path, new),
+            _ => verdict,
+        }
     }
 }
 
@@ -196,7 +201,7 @@ pub(crate) fn decoded(path: &PathAndQuery) -> Url {
 
 /// The path that a middleware such as actix-web's `NormalizePath` makes of another: slashes merged, and none at the end.
 /// `None` if it is the same.
-fn normalized(path: &str) -> Option<String> {
+pub(crate) fn normalized(path: &str) -> Option<String> {
     let mut normal = String::with_capacity(path.len());
     for c in path.chars() {
         if c != '/' || !normal.ends_with('/') {

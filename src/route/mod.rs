@@ -25,7 +25,8 @@ use crate::{
     limit::OTHER,
     panics::catch,
     route::{
-        labelling::{Labelling, NewPath, Verdict, consumed, decoded},
+        labelling::{Labelling, NewPath, Verdict, consumed, decoded, normalized},
+        pattern::Pattern,
         table::{Owner, write_named_text},
     },
 };
@@ -67,6 +68,14 @@ pub(crate) enum Served {
     Unclear,
 }
 
+/// What a decoded path alone says of a request.
+#[derive(Clone)]
+struct OfPath {
+    is_matched: bool,
+    /// `None` if it is excluded.
+    label: Option<Rc<RouteLabel>>,
+}
+
 /// The routes of one application as one worker sees them, and the labels made from them so far.
 pub(crate) struct Routes {
     pub(crate) labelling: Arc<Labelling>,
@@ -78,7 +87,7 @@ pub(crate) struct Routes {
     /// By their texts; the number of each is its id.
     labels: RefCell<HashMap<Arc<str>, Rc<RouteLabel>>>,
     /// By decoded paths, which no route with kept values matches.
-    by_path: RefCell<HashMap<Box<str>, Option<Rc<RouteLabel>>>>,
+    by_path: RefCell<HashMap<Box<str>, OfPath>>,
     /// The text that is looked up; kept for its memory.
     text: RefCell<String>,
 }
@@ -139,8 +148,8 @@ impl Routes {
 
     /// The label of a request that has been answered, by the route that actix-web noted.
     ///
-    /// `match_pattern` gives that route, if one was reached; else it looks for any that matches the URI, so for that time
-    /// the request has a URI that none matches.
+    /// `match_pattern` gives that route, if one was reached; else it looks for any that matches the URI, so meanwhile the
+    /// request has a URI that none matches.
     #[cold]
     pub(crate) fn served_as_noted(
         &self,
@@ -150,13 +159,13 @@ impl Routes {
         let mut request = ServiceRequest::from_request(request);
         // Fails where the application holds a clone of the request.
         let noted = catch(|| {
-            let uri = mem::replace(&mut request.head_mut().uri, Uri::from_static("none"));
+            let uri = mem::replace(&mut request.head_mut().uri, Uri::from_static("*"));
             let noted = request.match_pattern();
             request.head_mut().uri = uri;
             noted
         });
         let (request, _) = request.into_parts();
-        let noted = noted.unwrap_or_else(|_| request.match_pattern());
+        let noted = noted.unwrap_or_else(|_| probably_noted(&request));
         let label = noted.map_or_else(
             || self.served_by_none(&request, status),
             |pattern| match self.labelling.table.route_of_pattern(&pattern) {
@@ -184,44 +193,52 @@ impl Routes {
     /// These look the same, so the status decides.
     #[inline]
     fn served_by_none(&self, request: &HttpRequest, status: StatusCode) -> Option<Rc<RouteLabel>> {
-        if is_of_default_service(request, status) {
+        if !is_of_gatekeeper(request, status) {
             return self.without_route.clone();
         }
-        self.as_arrived(request.match_info().as_str(), NewPath::Admit)
+        self.label_of_path(request.match_info().as_str()).label
     }
 
     /// The label of a request that ended before there was a response; `None` if it is excluded.
     #[cold]
     pub(crate) fn without_response(&self, path: &PathAndQuery) -> Option<Rc<RouteLabel>> {
-        self.as_arrived(decoded(path).path(), NewPath::Admit)
+        let path = decoded(path);
+        let of_path = self.label_of_path(path.path());
+        match normalized(path.path()) {
+            Some(path) if !of_path.is_matched => self.label_of_path(&path).label,
+            _ => of_path.label,
+        }
     }
 
     /// The text of the label of a request that has not been routed.
     pub(crate) fn text_as_arrived(&self, path: &PathAndQuery, new: NewPath) -> Arc<str> {
-        match self.labelling.verdict_of_path(decoded(path).path(), new) {
+        match self.labelling.verdict_as_arrived(path, new) {
             (_, Verdict::Label(text)) => text,
             (_, Verdict::OverLimit) => OTHER.into(),
-            (Some(route), _) => Arc::clone(&self.labelling.table.route(route).label),
-            (None, _) => Arc::clone(self.labelling.rules.unmatched()),
+            (Some(route), Verdict::Excluded) => Arc::clone(&self.labelling.table.route(route).label),
+            (None, Verdict::Excluded) => Arc::clone(self.labelling.rules.unmatched()),
         }
     }
 
     #[cold]
-    fn as_arrived(&self, path: &str, new: NewPath) -> Option<Rc<RouteLabel>> {
-        if let Some(label) = self.by_path.borrow().get(path) {
-            return label.clone();
+    fn label_of_path(&self, path: &str) -> OfPath {
+        if let Some(known) = self.by_path.borrow().get(path) {
+            return known.clone();
         }
-        let (route, verdict) = self.labelling.verdict_of_path(path, new);
-        let label = self.label(verdict);
+        let (route, verdict) = self.labelling.verdict_of_path(path, NewPath::Admit);
+        let of_path = OfPath {
+            is_matched: route.is_some(),
+            label: self.label(verdict),
+        };
         let keeps_values = route.is_some_and(|route| self.labelling.keeps_values_of(route));
         if path.len() <= LONGEST_PATH && !keeps_values {
             let mut by_path = self.by_path.borrow_mut();
             if by_path.len() >= MOST_PATHS {
                 by_path.clear();
             }
-            by_path.insert(path.into(), label.clone());
+            by_path.insert(path.into(), of_path.clone());
         }
-        label
+        of_path
     }
 
     /// The label of a request that is recorded; `None` if it is excluded.
@@ -251,15 +268,26 @@ impl Routes {
     }
 }
 
-/// Whether a request that no route served was answered by a default service, and not by a middleware before it was
-/// routed: with 404 or 405, as that of actix-web, or with success, as that of a single-page application. But success
-/// in answer to a CORS preflight is of a middleware.
+/// The route whose text is what was consumed of the path; it need not have been reached where a guard refused it.
+fn probably_noted(request: &HttpRequest) -> Option<String> {
+    let info = request.match_info();
+    let mut text = String::new();
+    let is_named = write_named_text(&mut text, consumed(info), info.iter(), false);
+    let pattern = request.match_pattern()?;
+    (is_named && Pattern::parse(&pattern).named_text() == text).then_some(pattern)
+}
+
+/// Whether a request that no route served was answered by a middleware before it was routed, and not by a default
+/// service: with a redirect, by an authentication or a rate limit, or as a CORS preflight.
 #[inline]
-fn is_of_default_service(request: &HttpRequest, status: StatusCode) -> bool {
+fn is_of_gatekeeper(request: &HttpRequest, status: StatusCode) -> bool {
     match status {
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => true,
-        _ if status.is_success() => !is_preflight(request),
-        _ => false,
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        | StatusCode::TOO_MANY_REQUESTS => true,
+        _ if status.is_success() => is_preflight(request),
+        _ => status.is_redirection(),
     }
 }
 

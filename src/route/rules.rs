@@ -104,11 +104,8 @@ impl Rules {
             )
         } else if !pattern.is_closed() {
             "a parameter is not closed: add `}`".to_owned()
-        } else if let Some(at) = label.find("/:") {
-            let name: String = label[at + 2..].chars().take_while(|&c| c != '/').collect();
-            format!("actix-web writes a parameter as `{{{name}}}`, not `:{name}`")
-        } else if let Some(before) = label.strip_suffix('*').filter(|before| !before.ends_with('}')) {
-            format!("a tail has a name: write \"{before}{{tail}}*\"")
+        } else if let Some(label) = in_the_syntax_of_actix(label) {
+            format!("actix-web writes parameters and tails in braces: write {label:?}")
         } else if pattern.params().any(|param| param.has_regex) {
             format!(
                 "labels do not have the regular expressions of parameters: write {:?}",
@@ -157,4 +154,27 @@ impl Rules {
     pub(crate) fn unmatched(&self) -> &Arc<str> {
         &self.unmatched
     }
+}
+
+/// A label in the syntax of other frameworks, `/:id` or `/*`, as actix-web has it; `None` if it is in no such syntax.
+fn in_the_syntax_of_actix(label: &str) -> Option<String> {
+    let segments: Vec<_> = label.split('/').collect();
+    let is_foreign = |segment: &str| segment.len() > 1 && segment.starts_with(':') || is_wildcard(segment);
+    if !segments.iter().any(|segment| is_foreign(segment)) {
+        return None;
+    }
+    let last = segments.len() - 1;
+    let segments = segments.iter().enumerate().map(|(index, segment)| {
+        match segment.strip_prefix(':').filter(|name| !name.is_empty()) {
+            Some(name) => format!("{{{name}}}"),
+            None if is_wildcard(segment) && index == last => "{tail}*".to_owned(),
+            None if is_wildcard(segment) => "{name}".to_owned(),
+            None => (*segment).to_owned(),
+        }
+    });
+    Some(segments.collect::<Vec<_>>().join("/"))
+}
+
+fn is_wildcard(segment: &str) -> bool {
+    matches!(segment, "*" | "**")
 }

@@ -31,7 +31,7 @@ use crate::{
         text::Dialect,
     },
     limit::{Limits, LimitsCollector},
-    panics::{catch, report},
+    panics::{catch, discard, report},
 };
 
 /// How much of what is left out is logged, at the most: a collector may make up names.
@@ -103,6 +103,15 @@ impl Families {
 
     fn push(&mut self, part: Registry) {
         self.parts.push(Arc::new(part));
+    }
+}
+
+/// A registry that is being filled. What it holds may panic when it is dropped, also while the registration unwinds.
+struct Unfinished(Registry);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        discard(mem::take(&mut self.0));
     }
 }
 
@@ -392,9 +401,9 @@ impl MetricsRegistry {
     /// Registers into a registry of its own, so that no lock is held and a panic leaves nothing behind.
     fn register_part<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> Result<T, Error> {
         let _in_use = self.enter("nothing can be registered in a registry")?;
-        let mut part = self.shared.families.write().new_part();
-        let value = register(&mut part);
-        self.shared.families.write().push(part);
+        let mut part = Unfinished(self.shared.families.write().new_part());
+        let value = register(&mut part.0);
+        self.shared.families.write().push(mem::take(&mut part.0));
         Ok(value)
     }
 

@@ -17,7 +17,6 @@ use std::{
 use actix_service::Service as _;
 use actix_web::{
     App,
-    http::StatusCode,
     test::{self},
     web,
 };
@@ -366,45 +365,6 @@ fn a_monitor_that_is_slow_to_prepare_delays_the_scrape_and_no_request() {
     let served = Served::new(&registry);
     assert_timed_out(served.begin_scrape(BRIEFLY), TIMED_OUT);
     served.answers();
-}
-
-/// Panics at lines that have this text.
-struct PanicsAt(&'static str);
-
-impl log::Log for PanicsAt {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let line = record.args().to_string();
-        assert!(!line.contains(self.0), "as the test wants it");
-    }
-
-    fn flush(&self) {}
-}
-
-/// Not again and again until the time is over.
-#[actix_web::test]
-async fn a_render_that_panics_fails_its_scrape_and_not_the_next() {
-    static LOGGER: PanicsAt = PanicsAt("panics_in_the_log");
-    log::set_logger(&LOGGER).unwrap();
-    log::set_max_level(log::LevelFilter::Error);
-    let registry = MetricsRegistry::new();
-    registry.register_with(|registry| {
-        registry.register("panics_in_the_log-", "Help", ConstGauge::new(1_i64));
-    });
-
-    let response = scrape_with(&registry, &[]).await;
-    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(
-        test::read_body(response).await,
-        "the render panicked; see the log for where, and mend that"
-    );
-
-    let response = scrape_with(&registry, &[]).await;
-    assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!(test::read_body(response).await, "# EOF\n");
 }
 
 #[actix_web::test]

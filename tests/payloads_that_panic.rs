@@ -325,6 +325,39 @@ fn a_payload_that_panics_in_register_is_contained() {
     one_hook_throws::<REGISTER>();
 }
 
+/// Panics when it is dropped.
+struct CollectorIsABomb {
+    _bomb: CountedBomb,
+}
+
+impl fmt::Debug for CollectorIsABomb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CollectorIsABomb")
+    }
+}
+
+impl Collector for CollectorIsABomb {
+    fn encode(&self, _encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_collector_that_panics_when_a_failed_registration_drops_it_is_contained() {
+    let alive = Alive::default();
+    let registered = alive.clone();
+    let failed = HrPrometheus::with_monitor_from(move |registry: &mut Registry| -> DefaultMonitor {
+        registry.register_collector(Box::new(CollectorIsABomb {
+            _bomb: registered.bomb(),
+        }));
+        throw();
+    });
+    let registry = MetricsRegistry::new();
+    assert!(failed.register_in(&registry).is_err());
+    assert_eq!(alive.count(), 0);
+    measured_in(registry, HrPrometheus::default()).assert_unharmed();
+}
+
 #[test]
 fn a_payload_that_panics_in_for_worker_is_contained() {
     one_hook_throws::<FOR_WORKER>();

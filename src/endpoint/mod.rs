@@ -146,6 +146,7 @@ pub fn metrics_scope() -> Scope {
 /// ```
 pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
     let registry = MetricsRegistry::of(&request);
+    registry.warn_if_overlooked();
     let negotiated = negotiate(&request);
     let (mut response, kind, reason) = match scrape(&registry, request, negotiated.format).await {
         Ok(body) => {

@@ -63,6 +63,7 @@ impl<N, M: Monitors> HrPrometheusService<N, M> {
         self.worker.get_or_init(|| {
             let registry = self.metrics.registry.clone();
             let registry = registry.unwrap_or_else(|| MetricsRegistry::of(request));
+            registry.note_recorded();
             // A monitor that cannot be registered is off, which the registry has logged; requests are served.
             let monitors = (self.metrics.source)(&registry, &self.metrics.name, &mut Vec::new()).for_worker();
             let options = Arc::clone(&self.metrics.options);

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// How many paths a worker remembers the label of, for requests that were not routed.
-const MOST_PATHS: usize = 1_024;
+const MOST_PATHS: usize = 256;
 
 /// How long they are, in bytes.
 const LONGEST_PATH: usize = 256;
@@ -45,6 +45,8 @@ pub(crate) struct RouteLabel {
     pub(crate) id: usize,
     /// Whether a route matched: not for `unmatched`.
     pub(crate) has_route: bool,
+    /// Whether there are values in it, of which a client can make up any number.
+    pub(crate) has_values: bool,
 }
 
 /// Tells whether a URI is still the one of a request that arrived, and no other that a middleware put in its place.
@@ -107,7 +109,7 @@ impl Routes {
             labelling,
         };
         // The first, so that its id is 0.
-        routes.intern(routes.labelling.rules.unmatched());
+        routes.intern(Arc::clone(routes.labelling.rules.unmatched()));
         routes.without_route = routes.label(routes.labelling.verdict_without_route());
         routes
     }
@@ -244,26 +246,30 @@ impl Routes {
     /// The label of a request that is recorded; `None` if it is excluded.
     pub(crate) fn label(&self, verdict: Verdict) -> Option<Rc<RouteLabel>> {
         match verdict {
-            Verdict::Label(text) => Some(self.intern(&text)),
+            Verdict::Label(text) => Some(self.intern(text)),
             Verdict::OverLimit => {
                 self.labelling.limits.paths.count_exceeded();
-                Some(self.intern(&OTHER.into()))
+                Some(self.intern(OTHER))
             }
             Verdict::Excluded => None,
         }
     }
 
-    fn intern(&self, text: &Arc<str>) -> Rc<RouteLabel> {
+    fn intern(&self, text: impl AsRef<str> + Into<Arc<str>>) -> Rc<RouteLabel> {
         let mut labels = self.labels.borrow_mut();
-        if let Some(known) = labels.get(text) {
+        if let Some(known) = labels.get(text.as_ref()) {
             return Rc::clone(known);
         }
+        let text: Arc<str> = text.into();
+        let Labelling { rules, table, .. } = &*self.labelling;
+        let has_route = text != *rules.unmatched();
         let label = Rc::new(RouteLabel {
-            text: Arc::clone(text),
             id: labels.len(),
-            has_route: text != self.labelling.rules.unmatched(),
+            has_route,
+            has_values: has_route && &*text != OTHER && table.label(&text).is_none(),
+            text: Arc::clone(&text),
         });
-        labels.insert(Arc::clone(text), Rc::clone(&label));
+        labels.insert(text, Rc::clone(&label));
         label
     }
 }

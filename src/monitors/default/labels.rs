@@ -28,6 +28,7 @@ use crate::{
     limit::{LONGEST_VALUE, Limit, Limits, OTHER},
     monitor::hooks::{RequestStart, ResponseStart},
     panics::{DiscardOnDrop, LogOnce, catch},
+    route::RouteLabel,
     series::{Attributes, SeriesKey},
 };
 
@@ -96,7 +97,8 @@ const MAX_ALIASES: usize = 1_000;
 /// # Bounds
 ///
 /// A registry takes 1,000 distinct label sets, or as many as
-/// [`max_label_sets`](crate::DefaultMonitorBuilder::max_label_sets) says. A request over the limit is still counted, with
+/// [`max_label_sets`](crate::DefaultMonitorBuilder::max_label_sets) says, and as many pairs of a label set and a path
+/// with [kept values](crate::HrPrometheus::keep_params). A request over the limit is still counted, with
 /// `_OTHER` in every custom label and in `hr_prometheus_cardinality_limit_exceeded_total{limit="label_set"}`; the first
 /// such request is logged. A value of more than 128 characters is over the limit too. Still avoid values that clients
 /// can choose freely: they would use up the limit.
@@ -262,6 +264,17 @@ impl LabelSets {
         &self.limits.get_or_init(Arc::default).label_sets
     }
 
+    /// The text of a label set as it is kept; `None` if it is over the limit, by itself or together with the values of
+    /// the path.
+    fn admit(&self, text: &str, route: &RouteLabel, max: usize) -> Option<Arc<str>> {
+        let admitted = self.limit().admit(text, max)?;
+        if route.has_values {
+            let pairs = &self.limits.get_or_init(Arc::default).pairs;
+            pairs.admit(&format!("{} {text}", route.text), max)?;
+        }
+        Some(admitted)
+    }
+
     /// The pairs of names and values that `labels` encode to, without those that would make the scrape invalid.
     fn pairs<L: RequestLabels>(&self, labels: DiscardOnDrop<L>) -> Option<EncodedLabels<L>> {
         let Some((labels, mut pairs)) = encoded(labels) else {
@@ -319,29 +332,29 @@ impl<L: RequestLabels> WorkerLabels<L> {
     }
 
     /// The row for requests with these labels to the route of this number, and the labels as its series have them.
-    pub(super) fn row(&self, labels: DiscardOnDrop<L>, route: usize) -> (usize, CustomLabels) {
+    pub(super) fn row(&self, labels: DiscardOnDrop<L>, route: &RouteLabel) -> (usize, CustomLabels) {
         let row = self.sets.contain(|| self.find(labels, route)).flatten();
-        let row = row.unwrap_or_else(|| self.row_of(CustomLabels::NONE, route));
+        let row = row.unwrap_or_else(|| self.row_of(CustomLabels::NONE, route.id));
         (row.number, row.labels)
     }
 
-    fn find(&self, labels: DiscardOnDrop<L>, route: usize) -> Option<Row> {
+    fn find(&self, labels: DiscardOnDrop<L>, route: &RouteLabel) -> Option<Row> {
         labels.as_ref()?;
-        let key = (labels, route);
+        let key = (labels, route.id);
         if let Some(row) = self.known.borrow().get(&key) {
             return Some(row.clone());
         }
         let (labels, pairs) = self.sets.pairs(key.0)?;
         let fit = |(_, value): &(String, String)| value.chars().nth(LONGEST_VALUE).is_none();
         let max = if pairs.iter().all(fit) { self.sets.max } else { 0 };
-        let Some(text) = self.sets.limit().admit(&text_of(&pairs), max) else {
-            return Some(self.row_of(self.sets.over_limit(pairs), route));
+        let Some(text) = self.sets.admit(&text_of(&pairs), route, max) else {
+            return Some(self.row_of(self.sets.over_limit(pairs), route.id));
         };
-        let row = self.row_of(CustomLabels::new(text, pairs), route);
+        let row = self.row_of(CustomLabels::new(text, pairs), route.id);
         let mut known = self.known.borrow_mut();
         // Any number of labels may be encoded to the same text.
         if known.len() < self.rows.borrow().len() + MAX_ALIASES {
-            known.insert((labels, route), row.clone());
+            known.insert((labels, route.id), row.clone());
         }
         Some(row)
     }

@@ -152,7 +152,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             let key = (method, &route.text, status, &CustomLabels::NONE);
             return worker.series.record(route.id, key, latency);
         }
-        let (row, labels) = worker.labels.row(labels, route.id);
+        let (row, labels) = worker.labels.row(labels, route);
         let key = (method, &route.text, status, &labels);
         worker.series.record(row, key, latency)
     }

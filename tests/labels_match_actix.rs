@@ -162,19 +162,6 @@ fn named(info: &Path<Url>, length: usize) -> String {
     text + &path[end..length]
 }
 
-impl Answered {
-    /// Whether the router has consumed as much of the path as a service with this label would have.
-    fn seems_served_by(&self, label: &str) -> bool {
-        self.consumed_all
-            || label
-                == if self.consumed.is_empty() {
-                    "/"
-                } else {
-                    &self.consumed
-                }
-    }
-}
-
 impl Table {
     fn metrics(&self) -> HrPrometheus<(DefaultMonitor, Notes)> {
         let mut metrics = HrPrometheus::with_monitor::<(DefaultMonitor, Notes)>()

@@ -12,7 +12,8 @@
 //!   that answers in front of the same route leaves the same.
 //! - [`Doubt::BeforeGuards`]: an inner middleware answers before routing, or with an `Err`, of which no request is left;
 //!   and the first route that the path matches is not the one that would have served, because guards choose.
-//! - [`Doubt::Rewritten`]: an `Err` for a path that `NormalizePath` changed, and that matches a route as it arrived too.
+//! - [`Doubt::Rewritten`]: an `Err`, of which only the path as it arrived is left. `NormalizePath` may have changed it, so
+//!   it is looked up as it arrived and, if no route matches that, as `NormalizePath` would have made it.
 
 mod support {
     pub mod route_tables;
@@ -226,8 +227,10 @@ impl Table {
         let mut doubts = Vec::new();
         match (&answered.denied, answered.ran) {
             (Some(denied), _) => {
-                if let (None, Some(first)) = (answered.status, &denied.first_as_arrived) {
-                    doubts.push((Doubt::Rewritten, &**first));
+                if answered.status.is_none() {
+                    let looked_up = [&denied.first_as_arrived, &denied.first_normalized];
+                    let looked_up = looked_up.into_iter().flatten();
+                    doubts.extend(looked_up.map(|first| (Doubt::Rewritten, &**first)));
                 }
                 let first = denied.first.as_deref();
                 doubts.push((Doubt::BeforeGuards, first.unwrap_or(self.unmatched)));

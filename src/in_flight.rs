@@ -1,143 +1,139 @@
 //! Requests in progress, written down by one worker each and labelled when somebody looks.
 
-use crate::limit::Limits;
 use std::{
     sync::{Arc, Weak},
-    thread::{self, ThreadId},
     time::Instant,
 };
 
-use actix_web::{http::uri::PathAndQuery, rt::task::yield_now};
+use actix_web::http::uri::PathAndQuery;
 use parking_lot::Mutex;
 use slab::Slab;
 
 use crate::{
-    monitor::hooks::ScrapeStart,
-    route::{
-        KnownRoutes, RouteLabel,
-        kept::{Labelling, Shown},
-        shown_on_this_thread,
-    },
+    limit::{Limits, OTHER},
+    route::labelling::{Labelling, NewPath, Verdict},
 };
 
-/// How many requests a scrape labels before it lets the worker go on. A walk over 500 routes can take 0.07 ms.
-const LABELLED_AT_ONCE: usize = 8;
+/// How many places of a table a scrape reads before it lets the worker have it; labelling them needs no lock.
+const READ_AT_ONCE: usize = 256;
+
+/// An empty table with more places than this gives its memory back.
+const KEPT_PLACES: usize = 1_024;
 
 /// The requests in progress of one worker. Nobody else locks it but a scrape.
 #[derive(Debug)]
 pub(crate) struct InFlightTable {
-    thread: ThreadId,
     labelling: Arc<Labelling>,
     entries: Mutex<Slab<Entry>>,
 }
 
-/// A place in the table, for one request after the other.
+/// A request in progress.
 #[derive(Debug)]
 struct Entry {
     method: &'static str,
     arrived: Instant,
-    /// `None` while there is no request.
-    path: Option<PathAndQuery>,
-    /// The route, once it is known: from the response, or from a scrape that looked before.
-    route: Option<Shown>,
+    label: Label,
 }
 
-/// A request in progress at the moment of a look at the table.
+/// What is known of the route of a request in progress.
+#[derive(Clone, Debug)]
+pub(crate) enum Label {
+    /// Nothing yet: the path as it arrived.
+    Unknown(PathAndQuery),
+    /// From the response, or from a scrape that looked before.
+    Known(Verdict),
+}
+
+/// A request in progress when a table was read.
 struct Seen {
     place: usize,
     method: &'static str,
     arrived: Instant,
-    /// Looked at only where there is no route yet.
-    path: Option<PathAndQuery>,
-    route: Option<Shown>,
-}
-
-impl Seen {
-    fn label(&mut self, find: impl FnOnce(&PathAndQuery) -> Option<Shown>) {
-        if self.route.is_none() {
-            self.route = self.path.as_ref().and_then(find);
-        }
-    }
+    label: Label,
 }
 
 impl InFlightTable {
-    /// Makes the table of the worker that runs on this thread.
+    /// Makes the table of one worker.
     pub(crate) fn new(labelling: Arc<Labelling>) -> Self {
         Self {
-            thread: thread::current().id(),
             labelling,
             entries: Mutex::default(),
         }
     }
 
+    /// The limits on labels of the registry that the requests are recorded in.
     pub(crate) fn limits(&self) -> &Arc<Limits> {
         &self.labelling.limits
     }
 
-    /// Makes a place, until it is given up.
-    pub(crate) fn take_place(&self, now: Instant) -> usize {
+    /// Writes down a request that arrived, and gives back its place.
+    #[inline]
+    pub(crate) fn arrive(&self, method: &'static str, path: PathAndQuery, arrived: Instant) -> usize {
         self.entries.lock().insert(Entry {
-            method: "",
-            arrived: now,
-            path: None,
-            route: None,
+            method,
+            arrived,
+            label: Label::Unknown(path),
         })
     }
 
-    pub(crate) fn give_up_place(&self, place: usize) {
-        self.entries.lock().try_remove(place);
-    }
-
-    /// Writes down a request that arrived.
-    #[inline]
-    pub(crate) fn arrive(&self, place: usize, method: &'static str, path: PathAndQuery, arrived: Instant) {
+    /// Labels a request by the route that served it, and forgets its path.
+    pub(crate) fn label(&self, place: usize, label: &Arc<str>) {
         if let Some(entry) = self.entries.lock().get_mut(place) {
-            entry.method = method;
-            entry.arrived = arrived;
-            entry.path = Some(path);
+            entry.label = Label::Known(Verdict::Label(Arc::clone(label)));
         }
     }
 
-    /// Labels a request by the route that served it.
-    pub(crate) fn label(&self, place: usize, route: &Arc<str>) {
-        if let Some(entry) = self.entries.lock().get_mut(place) {
-            entry.route = Some(Shown::As(Arc::clone(route)));
-        }
-    }
-
-    /// Strikes a request out, and gives back the path as it arrived.
+    /// Strikes a request out, and gives back what was known of its route.
     #[inline]
-    pub(crate) fn leave(&self, place: usize) -> Option<PathAndQuery> {
+    pub(crate) fn leave(&self, place: usize) -> Option<Label> {
         let mut entries = self.entries.lock();
-        let entry = entries.get_mut(place)?;
-        entry.route = None;
-        entry.path.take()
+        let entry = entries.try_remove(place)?;
+        if entries.is_empty() && entries.capacity() > KEPT_PLACES {
+            entries.shrink_to_fit();
+        }
+        Some(entry.label)
     }
 
-    fn look(&self) -> Vec<Seen> {
+    /// The requests in the places from `first` on; `None` where there are no more places.
+    fn read(&self, first: usize) -> Option<Vec<Seen>> {
         let entries = self.entries.lock();
-        let requests = entries.iter().filter(|(_, entry)| entry.path.is_some());
-        requests
-            .map(|(place, entry)| Seen {
+        if first >= entries.capacity() {
+            return None;
+        }
+        let places = first..first.saturating_add(READ_AT_ONCE);
+        let seen = places.filter_map(|place| {
+            let entry = entries.get(place)?;
+            Some(Seen {
                 place,
                 method: entry.method,
                 arrived: entry.arrived,
-                path: entry.path.clone().filter(|_| entry.route.is_none()),
-                route: entry.route.clone(),
+                label: entry.label.clone(),
             })
-            .collect()
+        });
+        Some(seen.collect())
     }
 
-    /// Writes down the labels that were found since the look.
-    fn keep_labels(&self, requests: &[Seen]) {
+    /// Decides on the labels of these requests, and notes the decisions.
+    fn label_seen(&self, requests: &mut [Seen]) {
+        let mut found = Vec::new();
+        for seen in requests {
+            if let Label::Unknown(path) = &seen.label {
+                let (_, verdict) = self.labelling.verdict_as_arrived(path, NewPath::Admit);
+                let path = path.clone();
+                seen.label = Label::Known(verdict.clone());
+                found.push((seen.place, path, verdict));
+            }
+        }
+        if found.is_empty() {
+            return;
+        }
         let mut entries = self.entries.lock();
-        for seen in requests.iter().filter(|seen| seen.path.is_some()) {
+        for (place, path, verdict) in found {
             // The request may have ended, and its place be that of another.
-            if let Some(entry) = entries.get_mut(seen.place)
-                && entry.route.is_none()
-                && entry.path == seen.path
+            if let Some(entry) = entries.get_mut(place)
+                && matches!(&entry.label, Label::Unknown(known) if *known == path)
             {
-                entry.route.clone_from(&seen.route);
+                entry.label = Label::Known(verdict);
             }
         }
     }
@@ -147,8 +143,6 @@ impl InFlightTable {
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     tables: Mutex<Vec<Weak<InFlightTable>>>,
-    /// The routes that requests have ended with: what is known where the application is not at hand.
-    ended: KnownRoutes,
 }
 
 impl InFlight {
@@ -159,68 +153,40 @@ impl InFlight {
         tables.push(Arc::downgrade(table));
     }
 
-    /// Learns a route that a request has ended with.
-    pub(crate) fn add_route(&self, route: &RouteLabel) {
-        if let Some(pattern) = &route.pattern {
-            self.ended.learn(pattern);
-        }
-    }
-
-    /// Labels what has no label yet by the route table of the application that is scraped, a slice at a time.
-    pub(crate) async fn label(&self, scrape: &ScrapeStart) {
-        let tables = self.tables();
-        let here = thread::current().id();
-        if !tables.iter().any(|table| table.thread == here) {
-            // An application that measures nothing, such as one on another port for `/metrics` alone: its routes
-            // are not those of the requests.
-            return;
-        }
-        for table in tables {
-            let mut requests = table.look();
-            requests.retain(|seen| seen.route.is_none());
-            for slice in requests.chunks_mut(LABELLED_AT_ONCE) {
-                for seen in &mut *slice {
-                    seen.label(|path| {
-                        let routes = scrape.request.resource_map();
-                        table.labelling.shown(path, |path| routes.match_pattern(path))
-                    });
-                }
-                table.keep_labels(slice);
-                // Not by waking oneself: with a task that is always ready tokio looks for new input only now and then.
-                yield_now().await;
-            }
-        }
-    }
-
-    /// Calls `each` with the method, the route and the arrival of each request in progress. What has no label yet gets
-    /// that of an application on this thread, else of a route that requests have ended with, else none. What is left
-    /// out is not among them.
+    /// Calls `each` with the method, the label of the route and the arrival of each request in progress, but for those
+    /// that are excluded. A request that has no response yet has the label of its path as it arrived.
     pub(crate) fn for_each(&self, mut each: impl FnMut(&'static str, Arc<str>, Instant)) {
         for table in self.tables() {
-            let mut requests = table.look();
-            for seen in &mut requests {
-                seen.label(|path| {
-                    let shown = shown_on_this_thread(&table.labelling, path);
-                    let known = [&self.ended, table.labelling.options.special_routes()];
-                    shown.or_else(|| table.labelling.shown(path, |path| KnownRoutes::find(known, path)))
-                });
-            }
-            table.keep_labels(&requests);
-            for seen in requests {
-                match seen.route.unwrap_or_else(|| table.labelling.shown_unmatched()) {
-                    Shown::As(route) => each(seen.method, route, seen.arrived),
-                    Shown::LeftOut => {}
+            let mut first = 0;
+            while let Some(mut requests) = table.read(first) {
+                table.label_seen(&mut requests);
+                for seen in requests {
+                    match seen.label {
+                        Label::Known(Verdict::Label(label)) => each(seen.method, label, seen.arrived),
+                        Label::Known(Verdict::OverLimit) => each(seen.method, OTHER.into(), seen.arrived),
+                        Label::Known(Verdict::Excluded) | Label::Unknown(_) => {}
+                    }
                 }
+                first += READ_AT_ONCE;
             }
         }
     }
 
-    /// Calls `each` with the method of each request in progress: without a look for its route.
+    /// Calls `each` with the method of each request in progress, but for those that are excluded.
     pub(crate) fn for_each_method(&self, mut each: impl FnMut(&'static str)) {
         for table in self.tables() {
-            let entries = table.entries.lock();
-            let requests = entries.iter().filter(|(_, entry)| entry.path.is_some());
-            requests.for_each(|(_, entry)| each(entry.method));
+            let mut first = 0;
+            while let Some(mut requests) = table.read(first) {
+                if table.labelling.rules.excludes_any() {
+                    table.label_seen(&mut requests);
+                }
+                for seen in requests {
+                    if !matches!(seen.label, Label::Known(Verdict::Excluded)) {
+                        each(seen.method);
+                    }
+                }
+                first += READ_AT_ONCE;
+            }
         }
     }
 

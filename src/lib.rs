@@ -6,6 +6,7 @@ mod error;
 mod exposition;
 mod in_flight;
 mod limit;
+mod method;
 mod middleware;
 mod monitor;
 mod monitors;
@@ -18,21 +19,32 @@ mod series;
 
 pub use prometheus_client;
 
-#[doc(hidden)]
-pub use crate::build_info::register_build_info;
 #[cfg(feature = "process")]
 pub use crate::process::process_metrics;
+#[doc(hidden)]
+pub use crate::{
+    build_info::register_build_info,
+    monitor::set::{Contained, MonitorSet},
+};
 
 pub use crate::{
     endpoint::{metrics_scope, metrics_view},
     error::Error,
-    middleware::HrPrometheus,
-    middleware::exclusion::Excluded,
+    middleware::{
+        HrPrometheus,
+        exclusion::Excluded,
+        response::{MeasuredBody, MeasuredResponse},
+        service::HrPrometheusService,
+    },
     monitor::{
         RequestMonitor,
         hooks::{Ending, RequestEnd, RequestStart, ResponseStart, ScrapeStart},
+        long_lived::LongLived,
         set::Monitors,
     },
-    monitors::{DefaultMonitor, DefaultMonitorBuilder, Label, NoLabels, OtelMonitor, RequestLabels},
+    monitors::{
+        DefaultFamily, DefaultInFlight, DefaultMonitor, DefaultMonitorBuilder, Label, NoLabels, OtelInFlight,
+        OtelMonitor, RequestLabels,
+    },
     registry::MetricsRegistry,
 };

@@ -33,6 +33,8 @@ pub(crate) const DEFAULT_LIMIT: usize = 1_000;
 pub(crate) struct Limit {
     /// What is limited, as the label `limit` has it.
     name: &'static str,
+    /// The same, as the log has it.
+    values: &'static str,
     /// Whether something is limited, so that a scrape shows how often the limit was exceeded.
     is_enforced: AtomicBool,
     admitted: Mutex<HashSet<Arc<str>>>,
@@ -41,9 +43,10 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    fn new(name: &'static str) -> Self {
+    fn new(name: &'static str, values: &'static str) -> Self {
         Self {
             name,
+            values,
             is_enforced: AtomicBool::new(false),
             admitted: Mutex::default(),
             exceeded: AtomicU64::new(0),
@@ -76,8 +79,8 @@ impl Limit {
         self.logged.log(
             Level::Warn,
             format_args!(
-                "the limit on distinct {}s is reached, or a value has more than {LONGEST_VALUE} characters: further requests are counted as {OTHER}; raise the limit, or keep fewer values that clients choose",
-                self.name.replace('_', " "),
+                "the limit on distinct {} is reached, or a value has more than {LONGEST_VALUE} characters: further requests are counted as {OTHER}; raise the limit, or keep fewer values that clients choose",
+                self.values,
             ),
         );
     }
@@ -90,13 +93,16 @@ pub(crate) struct Limits {
     pub(crate) paths: Limit,
     /// On sets of custom labels.
     pub(crate) label_sets: Limit,
+    /// On pairs of a path with kept values and a set of custom labels, which multiply; counted as label sets.
+    pub(crate) pairs: Limit,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            paths: Limit::new("path"),
-            label_sets: Limit::new("label_set"),
+            paths: Limit::new("path", "paths"),
+            label_sets: Limit::new("label_set", "label sets"),
+            pairs: Limit::new("label_set", "label sets"),
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::{
     any::Any,
     fmt, mem,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
@@ -24,6 +24,50 @@ pub(crate) fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
 pub(crate) fn discard<T>(value: T) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
         leak(payload);
+    }
+}
+
+/// A value of a user, or none, that is discarded when it is dropped: also by a panic that unwinds, where a second one
+/// would abort.
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct DiscardOnDrop<T>(Option<T>);
+
+impl<T> DiscardOnDrop<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+
+    #[inline]
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    #[inline]
+    pub(crate) fn as_ref(&self) -> Option<&T> {
+        self.0.as_ref()
+    }
+
+    pub(crate) fn as_mut(&mut self) -> Option<&mut T> {
+        self.0.as_mut()
+    }
+
+    pub(crate) fn take(&mut self) -> Option<T> {
+        self.0.take()
+    }
+}
+
+impl<T> Default for DiscardOnDrop<T> {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
+impl<T> Drop for DiscardOnDrop<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if mem::needs_drop::<T>() {
+            discard(self.take());
+        }
     }
 }
 
@@ -56,6 +100,13 @@ impl fmt::Display for Panicked {
     }
 }
 
+/// Ends a registration that cannot go on, where only a panic can; it is caught by the registry, and not reported
+/// before that.
+#[cold]
+pub(crate) fn give_up(message: String) -> ! {
+    resume_unwind(Box::new(message))
+}
+
 /// Logs, also where the logger panics, such as one whose pipe is closed.
 #[cold]
 pub(crate) fn report(level: Level, message: fmt::Arguments<'_>) {
@@ -67,6 +118,10 @@ pub(crate) fn report(level: Level, message: fmt::Arguments<'_>) {
 pub(crate) struct LogOnce(AtomicBool);
 
 impl LogOnce {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
     #[cold]
     pub(crate) fn log(&self, level: Level, message: fmt::Arguments<'_>) {
         if !self.0.swap(true, Relaxed) {
@@ -79,7 +134,7 @@ impl LogOnce {
 mod tests {
     use std::panic::panic_any;
 
-    use super::{catch, discard};
+    use super::{DiscardOnDrop, catch, discard};
 
     /// Panics when it is dropped, with another of its kind as often as it says.
     struct Bomb(u32);
@@ -108,6 +163,18 @@ mod tests {
         for depth in 1..4 {
             discard(Bomb(depth));
         }
+    }
+
+    #[test]
+    fn a_value_that_panics_when_a_panic_drops_it_does_not_abort() {
+        let caught = catch(|| {
+            let _value = DiscardOnDrop::new(Bomb(1));
+            panic!("the first");
+        });
+        assert_eq!(
+            caught.map_err(|panicked| panicked.to_string()),
+            Err::<(), _>("the first".to_owned())
+        );
     }
 
     #[test]

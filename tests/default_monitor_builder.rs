@@ -19,9 +19,8 @@ use actix_web::{
 };
 use futures_util::stream;
 use hr_prometheus::{
-    DefaultMonitor, DefaultMonitorBuilder, Error, HrPrometheus, Label, MetricsRegistry, RequestLabels,
-    RequestStart,
-    prometheus_client::{encoding::EncodeLabelSet, registry::Registry},
+    DefaultFamily, DefaultMonitor, DefaultMonitorBuilder, Error, HrPrometheus, Label, MetricsRegistry,
+    RequestLabels, RequestStart, prometheus_client::encoding::EncodeLabelSet,
 };
 
 fn builder() -> DefaultMonitorBuilder {
@@ -62,7 +61,7 @@ async fn app<L: RequestLabels>(
     Response = ServiceResponse<impl actix_web::body::MessageBody>,
     Error = actix_web::Error,
 > {
-    let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| builder.register(registry));
+    let metrics = HrPrometheus::with_builder(builder);
     init_service(
         App::new()
             .app_data(registry.clone())
@@ -178,10 +177,23 @@ fn names_that_no_metric_can_have_are_refused() {
             builder().in_progress_name(name),
             &format!("in_progress_name: {wrong}"),
         );
+        assert_refused(
+            builder().rename(DefaultFamily::TimeToHead, name),
+            &format!("rename: {wrong}"),
+        );
+        assert_refused(builder().prefix(name), &format!("prefix: {wrong}"));
     }
     assert_refused(
         builder().count_name("http_requests_total"),
         "count_name: the scrape adds `_total` to \"http_requests_total\"; call it \"http_requests\"",
+    );
+    assert_refused(
+        builder().rename(DefaultFamily::Count, "http_requests_total"),
+        "rename: the scrape adds `_total` to \"http_requests_total\"; call it \"http_requests\"",
+    );
+    assert_refused(
+        builder().prefix("api__"),
+        "prefix: the scrape adds `_` to \"api__\"; give \"api\"",
     );
 }
 
@@ -228,6 +240,55 @@ fn two_families_of_one_name_are_refused() {
         builder().in_progress_name("oldest_request_in_progress_seconds"),
         &clash("in_progress_name", "oldest_request_in_progress_seconds"),
     );
+    assert_refused(
+        builder().rename(DefaultFamily::ResponseBodyBytes, "request_body_bytes"),
+        &clash("rename", "request_body_bytes"),
+    );
+}
+
+#[actix_web::test]
+async fn every_family_can_be_renamed_and_all_of_them_have_a_prefix() {
+    let monitor = builder()
+        .prefix("shop")
+        .and_then(|b| b.request_body_bytes([1.0]))
+        .and_then(|b| b.response_body_bytes([1.0]))
+        .and_then(|b| b.time_to_head([1.0]))
+        .and_then(|b| b.oldest_in_progress().rename(DefaultFamily::Count, "a"))
+        .and_then(|b| b.rename(DefaultFamily::Latency, "b"))
+        .and_then(|b| b.rename(DefaultFamily::RequestBodyBytes, "c"))
+        .and_then(|b| b.rename(DefaultFamily::ResponseBodyBytes, "d"))
+        .and_then(|b| b.rename(DefaultFamily::TimeToHead, "e"))
+        .and_then(|b| b.rename(DefaultFamily::InProgress, "f"))
+        .and_then(|b| b.rename(DefaultFamily::OldestInProgress, "g"))
+        .unwrap();
+    let registry = recorded(monitor, [get("/a")]).await;
+    assert_eq!(
+        samples(&registry, "# HELP"),
+        [
+            "# HELP shop_a Number of requests received",
+            "# HELP shop_b Elapsed time per request",
+            "# HELP shop_c Bytes of request bodies that were read",
+            "# HELP shop_d Bytes of response bodies that were sent",
+            "# HELP shop_e Seconds from arrival to the response head",
+            "# HELP shop_f Requests in progress",
+            "# HELP shop_g Seconds for which the oldest request in progress has run",
+        ],
+    );
+    for sample in ["a_total", "b_count", "c_count", "d_count", "e_count"] {
+        assert_eq!(
+            registry.value(&format!("shop_{sample}"), &[]),
+            Some(1.0),
+            "{sample}"
+        );
+    }
+}
+
+#[test]
+fn a_family_can_have_the_name_that_another_gave_up() {
+    builder()
+        .rename(DefaultFamily::TimeToHead, "time_to_head_seconds")
+        .and_then(|b| b.latency_name("request_time_to_head_seconds"))
+        .unwrap();
 }
 
 #[test]
@@ -287,7 +348,7 @@ async fn a_builder_that_is_told_nothing_changes_nothing() {
 async fn all_statuses_without_a_class_are_one_series() {
     let registry = MetricsRegistry::new();
     let monitor = builder().count_labels([("class", Label::StatusClass)]).unwrap();
-    let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| monitor.register(registry));
+    let metrics = HrPrometheus::with_builder(monitor);
     let answer = async |status: web::Path<u16>| HttpResponse::new(StatusCode::from_u16(*status).unwrap());
     let app = App::new()
         .app_data(registry.clone())

@@ -1,4 +1,4 @@
-//! What the one error type says, and what is logged of what is left out of scrapes, to the letter.
+//! What the one error type says, and what is logged of what is omitted from scrapes, to the letter.
 
 mod support;
 
@@ -8,11 +8,15 @@ use std::{
 };
 
 use hr_prometheus::{
-    DefaultMonitor, Error, HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor, RequestStart,
+    DefaultMonitor, Error, HrPrometheus, MetricsRegistry, OtelMonitor, RequestEnd, RequestMonitor,
+    RequestStart,
     prometheus_client::{
         collector::Collector,
         encoding::DescriptorEncoder,
-        metrics::histogram::{Histogram, NativeHistogramConfig},
+        metrics::{
+            counter::Counter,
+            histogram::{Histogram, NativeHistogramConfig},
+        },
         registry::Registry,
     },
 };
@@ -167,4 +171,85 @@ fn an_error_is_at_home_in_main_and_in_threads() {
          it records nothing until this is mended",
     );
     assert!(error.get_ref().unwrap().is::<Error>());
+}
+
+/// An error rather than families that no scrape can have.
+#[test]
+fn a_registry_whose_labels_a_monitor_cannot_have_is_an_error_at_once() {
+    let error_with = |prefix: &str, label: &'static str, otel: bool| {
+        let labels = [(label.into(), "1".into())].into_iter();
+        let registry = MetricsRegistry::from(Registry::with_prefix_and_labels(prefix, labels));
+        let result = if otel {
+            let metrics = HrPrometheus::with_monitor::<OtelMonitor>();
+            metrics.register_in(&registry).map(|_| ())
+        } else {
+            let metrics = HrPrometheus::with_builder(DefaultMonitor::builder());
+            metrics.register_in(&registry).map(|_| ())
+        };
+        result.unwrap_err().to_string()
+    };
+    let off = "the monitor hr_prometheus::monitors::default::DefaultMonitor is off: its registry has";
+    assert_eq!(
+        error_with("shop", "in-valid", false),
+        format!(
+            "{off} a label called \"in-valid\", which no label can be; use letters, digits and `_`, and no `__` at the \
+             beginning"
+        ),
+    );
+    assert_eq!(
+        error_with("my-shop", "region", false),
+        format!("{off} a name, a prefix or a unit that no metric can have; use letters, digits, `_` and `:`"),
+    );
+    for (label, otel) in [
+        ("method", false),
+        ("status", false),
+        ("le", false),
+        ("http_route", true),
+        ("le", true),
+    ] {
+        let error = error_with("shop", label, otel);
+        let reason = format!(
+            "its registry has the label {label} twice; rename one, or remove it from the registry's own labels"
+        );
+        assert!(error.contains(&reason), "{error}");
+    }
+
+    // Those that it does not have are free.
+    let labels = [("status".into(), "1".into())].into_iter();
+    let registry = MetricsRegistry::from(Registry::with_labels(labels));
+    let monitor = DefaultMonitor::builder().without_count();
+    assert!(HrPrometheus::with_builder(monitor).register_in(&registry).is_ok());
+}
+
+/// Checks of prometheus-client, which a build without debug assertions does not have.
+#[cfg(debug_assertions)]
+#[test]
+fn a_counter_that_is_called_total_is_an_error_that_names_the_fix() {
+    #[derive(Clone)]
+    struct CountsTotal;
+
+    impl RequestMonitor for CountsTotal {
+        type InFlight = ();
+
+        fn register(registry: &mut Registry) -> Self {
+            registry.register("visits_total", "Visits", Counter::<u64>::default());
+            Self
+        }
+
+        fn update_init_metrics(&self, _request: &RequestStart<'_>) {}
+
+        fn update_end_metrics(&self, (): (), _end: &RequestEnd<'_>) {}
+    }
+
+    let says = "counter name visits_total must not end with _total, the suffix is added during encoding";
+    let metrics = HrPrometheus::with_monitor::<CountsTotal>();
+    let error = metrics.register_in(&MetricsRegistry::new()).unwrap_err();
+    assert!(error.to_string().contains(says), "{error}");
+
+    let registry = MetricsRegistry::new();
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        registry.register_with(CountsTotal::register);
+    }));
+    assert_eq!(*panicked.unwrap_err().downcast::<String>().unwrap(), says);
+    assert_eq!(registry.encode().unwrap(), "# EOF\n");
 }

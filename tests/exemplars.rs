@@ -14,7 +14,7 @@ use actix_web::{
 };
 use hr_prometheus::{
     DefaultMonitor, DefaultMonitorBuilder, HrPrometheus, MetricsRegistry, RequestLabels, RequestStart,
-    prometheus_client::{encoding::EncodeLabelSet, registry::Registry},
+    prometheus_client::encoding::EncodeLabelSet,
 };
 
 use support::{capture_log, logged};
@@ -27,7 +27,7 @@ async fn app(
     monitor: DefaultMonitorBuilder,
     registry: &MetricsRegistry,
 ) -> impl Service<Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
-    let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| monitor.register(registry));
+    let metrics = HrPrometheus::with_builder(monitor);
     let app = App::new()
         .app_data(registry.clone())
         .route("/", web::get().to(HttpResponse::Ok))
@@ -76,7 +76,7 @@ impl RequestLabels for Text {
 async fn no_text_of_a_label_is_taken_for_an_exemplar() {
     let registry = MetricsRegistry::new();
     let monitor = traced().labels::<Text>();
-    let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| monitor.register(registry));
+    let metrics = HrPrometheus::with_builder(monitor);
     let app = App::new().app_data(registry.clone()).wrap(metrics);
     let app = init_service(app).await;
     call_and_read_body(&app, with_trace("/?traced%01exemplars=0", FIRST)).await;
@@ -204,7 +204,7 @@ async fn an_exemplar_that_is_too_long_is_left_out_and_its_request_counted() {
     let registry = MetricsRegistry::new();
     let monitor = DefaultMonitor::builder().exemplars_from(|response| {
         let query = response.request().query_string();
-        assert_ne!(query, "panic", "on purpose");
+        assert_ne!(query, "panic", "after the first fault");
         (!query.is_empty()).then(|| [("id", query.to_owned())])
     });
     let app = app(monitor, &registry).await;
@@ -218,5 +218,105 @@ async fn an_exemplar_that_is_too_long_is_left_out_and_its_request_counted() {
     call_and_read_body(&app, TestRequest::with_uri("/").to_request()).await;
     assert_eq!(exemplars(&registry).len(), 2);
     assert_eq!(registry.value("request_count", &[]), Some(5.0));
-    assert_eq!(logged("an exemplar is omitted").len(), 1);
+    // Once for each monitor, by the first fault.
+    assert_eq!(logged("an exemplar is omitted: its labels have").len(), 1);
+    assert_eq!(logged("after the first fault"), [""; 0]);
+}
+
+/// Labels of an exemplar of which everything panics when it is dropped, and what the query says before.
+struct Bombs {
+    query: String,
+    given: bool,
+}
+
+struct BombValue(String);
+
+struct BombName(&'static str);
+
+impl Drop for Bombs {
+    fn drop(&mut self) {
+        panic!("labels");
+    }
+}
+
+impl Drop for BombValue {
+    fn drop(&mut self) {
+        panic!("a value");
+    }
+}
+
+impl Iterator for Bombs {
+    type Item = (BombName, BombValue);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        assert_ne!(self.query, "next", "on purpose");
+        let name = if self.query == "name" { "" } else { "id" };
+        let first = !std::mem::replace(&mut self.given, true);
+        first.then(|| (BombName(name), BombValue(self.query.clone())))
+    }
+}
+
+impl From<BombName> for String {
+    fn from(BombName(name): BombName) -> Self {
+        assert_ne!(name, "", "on purpose");
+        name.to_owned()
+    }
+}
+
+impl From<BombValue> for String {
+    fn from(value: BombValue) -> Self {
+        assert_ne!(value.0, "value", "on purpose");
+        let text = value.0.clone();
+        std::mem::forget(value);
+        text
+    }
+}
+
+#[actix_web::test]
+async fn labels_that_panic_when_they_are_dropped_cost_no_request_and_no_exemplar() {
+    let registry = MetricsRegistry::new();
+    let captured = BombValue("captured".to_owned());
+    let monitor = DefaultMonitor::builder().exemplars_from(move |response| {
+        let _ = &captured;
+        let query = response.request().query_string().to_owned();
+        Some(Bombs { query, given: false })
+    });
+    let app = app(monitor, &registry).await;
+    for query in ["good", "next", "name"] {
+        let uri = format!("/?{query}");
+        call_and_read_body(&app, TestRequest::with_uri(&uri).to_request()).await;
+    }
+    drop(app);
+    let ids: Vec<_> = exemplars(&registry)
+        .into_iter()
+        .map(|(_, labels)| labels)
+        .collect();
+    assert_eq!(ids, [r#"id="good""#, r#"id="good""#]);
+    assert_eq!(registry.value("request_count", &[]), Some(3.0));
+}
+
+/// Prometheus refuses a whole scrape for it.
+#[actix_web::test]
+async fn a_nul_that_a_client_sends_does_not_get_into_an_exemplar() {
+    let registry = MetricsRegistry::new();
+    let monitor = DefaultMonitor::builder().exemplars_from(|response| {
+        let user = response.request().match_info().get("user")?;
+        Some([("user", user.to_owned())])
+    });
+    let app = App::new()
+        .app_data(registry.clone())
+        .route("/users/{user}", web::get().to(async || "user"))
+        .wrap(HrPrometheus::with_builder(monitor));
+    let app = init_service(app).await;
+    for path in ["/users/%00", "/users/a%00b"] {
+        call_and_read_body(&app, TestRequest::with_uri(path).to_request()).await;
+        assert_eq!(exemplars(&registry), []);
+    }
+    call_and_read_body(&app, TestRequest::with_uri("/users/%01").to_request()).await;
+    let labels: Vec<_> = exemplars(&registry)
+        .into_iter()
+        .map(|(_, labels)| labels)
+        .collect();
+    assert_eq!(labels, ["user=\"\u{1}\""; 2]);
+    assert_eq!(registry.value("request_count", &[]), Some(3.0));
 }

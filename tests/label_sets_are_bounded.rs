@@ -57,6 +57,6 @@ async fn ten_thousand_values_make_a_thousand_series_and_one() {
         ),
         Some(9_000.0),
     );
-    assert_eq!(logged("more distinct label sets than their cap").len(), 1);
+    assert_eq!(logged("the limit on distinct label sets is reached").len(), 1);
     assert_balanced(&registry);
 }

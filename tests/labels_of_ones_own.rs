@@ -19,10 +19,7 @@ use actix_web::{
 };
 use hr_prometheus::{
     DefaultMonitor, HrPrometheus, MetricsRegistry, RequestLabels, RequestStart, ResponseStart,
-    prometheus_client::{
-        encoding::{EncodeLabelSet, LabelSetEncoder},
-        registry::Registry,
-    },
+    prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder},
 };
 
 use support::{assert_balanced, capture_log, logged};
@@ -49,7 +46,7 @@ async fn record_at_most<L: RequestLabels>(
     if let Some(most) = most {
         monitor = monitor.max_label_sets(most);
     }
-    let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| monitor.register(registry));
+    let metrics = HrPrometheus::with_builder(monitor);
     let app = App::new()
         .app_data(registry.clone())
         .route("/", web::get().to(handler))
@@ -253,7 +250,7 @@ async fn labels_without_a_value_make_the_series_of_those_that_have_none() {
     let monitor = DefaultMonitor::builder()
         .start_at_zero([(Method::GET, "/", StatusCode::OK)])
         .labels::<Query>();
-    let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| monitor.register(registry));
+    let metrics = HrPrometheus::with_builder(monitor);
     let app = App::new()
         .app_data(registry.clone())
         .route("/", web::get().to(handler))
@@ -332,7 +329,7 @@ async fn what_a_client_sends_is_not_kept_where_its_label_is_the_same() {
 
     let registry = MetricsRegistry::new();
     let monitor = DefaultMonitor::builder().labels::<Length>();
-    let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| monitor.register(registry));
+    let metrics = HrPrometheus::with_builder(monitor);
     let app = App::new()
         .app_data(registry.clone())
         .route("/", web::get().to(handler))
@@ -447,12 +444,36 @@ impl RequestLabels for Faulty {
     }
 }
 
-#[actix_web::test]
-async fn a_request_whose_labels_go_wrong_is_counted_without_them() {
-    capture_log();
+/// The same, and panics when it is dropped.
+#[derive(PartialEq, Eq, Hash)]
+struct FaultyBomb(Faulty);
+
+impl Drop for FaultyBomb {
+    fn drop(&mut self) {
+        panic!("labels that are dropped");
+    }
+}
+
+impl EncodeLabelSet for FaultyBomb {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
+}
+
+impl RequestLabels for FaultyBomb {
+    fn at_arrival(start: &RequestStart<'_>) -> Self {
+        Self(Faulty::at_arrival(start))
+    }
+
+    fn at_response(&mut self, response: &ResponseStart<'_>) {
+        self.0.at_response(response);
+    }
+}
+
+/// Asserts that only those requests lack their labels of which something went wrong.
+async fn assert_counted_without_them<L: RequestLabels>() {
     for fault in ["arrival", "response", "hash", "eq", "encode", "error"] {
-        let registry = record::<Faulty>(["good", fault, "good"]).await;
-        // The one of which nothing went wrong, and the one of which something did.
+        let registry = record::<L>(["good", fault, "good"]).await;
         assert_eq!(
             samples(&registry, "request_count"),
             [
@@ -462,10 +483,16 @@ async fn a_request_whose_labels_go_wrong_is_counted_without_them() {
             "{fault}",
         );
     }
+}
+
+#[actix_web::test]
+async fn a_request_whose_labels_go_wrong_is_counted_without_them() {
+    capture_log();
+    assert_counted_without_them::<Faulty>().await;
+    assert_counted_without_them::<FaultyBomb>().await;
     // Once for each monitor.
     assert_eq!(
-        logged("labels of one's own panicked (").len()
-            + logged("labels of one's own could not be encoded").len(),
-        6
+        logged("custom labels panicked (").len() + logged("custom labels could not be encoded").len(),
+        12
     );
 }

@@ -403,11 +403,11 @@ fn a_text_that_is_the_label_of_no_route_is_an_error_that_names_the_fix() {
     );
     assert_eq!(
         error(""),
-        r#""" is the label of no route: a mount at the root has the label "/""#,
+        r#""" is the label of no route: a service mounted at the root has the label "/""#,
     );
     assert_eq!(
         error(r"/users/{id:\d+}/posts"),
-        r#""/users/{id:\\d+}/posts" is the label of no route: regular expressions are left out of labels: write "/users/{id}/posts""#,
+        r#""/users/{id:\\d+}/posts" is the label of no route: labels do not have the regular expressions of parameters: write "/users/{id}/posts""#,
     );
     for unclosed in ["/users/{id", "/users/{"] {
         let error = error(unclosed);
@@ -423,10 +423,10 @@ fn a_text_that_cannot_stand_for_requests_without_a_route_is_an_error() {
     let error = |text: &str| HrPrometheus::default().unmatched(text).unwrap_err().to_string();
     assert_eq!(
         error(""),
-        r#""" cannot stand for requests without a route, because it would be an empty label, which Prometheus takes for none; choose a word, such as "none""#,
+        r#""" cannot be the label of requests without a route, because it would be an empty label, which Prometheus takes for none; choose a word, such as "none""#,
     );
     assert!(error("/none").contains("because it could be a route;"));
-    assert!(error("_OTHER").contains("because that stands for what is beyond a cap;"));
+    assert!(error("_OTHER").contains("because that is the label of everything over a limit;"));
 }
 
 #[actix_web::test]

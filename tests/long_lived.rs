@@ -323,6 +323,6 @@ fn an_event_stream_with_more_parameters_than_one_pattern_may_have_is_counted_onc
         "/{j}/{k}/{l}/{m}/{n}/{o}/{p}/{q}",
         "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17",
         "/{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}/{i}/{j}/{k}/{l}/{m}/{n}/{o}/{p}/{q}",
-        "unmatched",
+        "/{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}/{i}/{j}/{k}/{l}/{m}/{n}/{o}/{p}/{q}",
     );
 }

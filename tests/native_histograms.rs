@@ -9,7 +9,7 @@ use actix_web::{
 };
 use hr_prometheus::{
     DefaultMonitor, DefaultMonitorBuilder, HrPrometheus, Label, MetricsRegistry, metrics_scope,
-    prometheus_client::{encoding::prometheus_protobuf::prometheus_data_model as model, registry::Registry},
+    prometheus_client::encoding::prometheus_protobuf::prometheus_data_model as model,
 };
 use prost::Message as _;
 
@@ -22,8 +22,7 @@ async fn histograms(monitor: DefaultMonitorBuilder, requests: usize) -> Vec<mode
     let mut apps = Vec::new();
     for _ in 0..3 {
         let monitor = monitor.clone();
-        let metrics =
-            HrPrometheus::with_monitor_from(move |registry: &mut Registry| monitor.register(registry));
+        let metrics = HrPrometheus::with_builder(monitor);
         let app = App::new()
             .app_data(registry.clone())
             .route("/", web::get().to(HttpResponse::Ok))

@@ -192,7 +192,7 @@ async fn without_a_route_there_is_no_http_route() {
 }
 
 #[actix_web::test]
-async fn requests_without_a_route_are_one_series_whatever_stands_for_them_elsewhere() {
+async fn a_path_over_the_limit_has_a_route_and_an_unmatched_one_has_none() {
     let registry = MetricsRegistry::new();
     let metrics = HrPrometheus::with_monitor::<OtelMonitor>()
         .keep_params("/users/{id}", ["id"])
@@ -200,16 +200,16 @@ async fn requests_without_a_route_are_one_series_whatever_stands_for_them_elsewh
         .max_kept_paths(0);
     let app = App::new()
         .app_data(registry.clone())
-        .route("/users/{id}", web::get().to(HttpResponse::NotFound));
+        .route("/users/{id}", web::get().to(HttpResponse::Ok));
     let app = init_service(app.wrap(metrics)).await;
-    // Beyond the cap, and unmatched.
-    for path in ["/users/7", "/nowhere"] {
+    for path in ["/users/7", "/users/8", "/nowhere", "/nowhere/else"] {
         call_and_read_body(&app, TestRequest::with_uri(path).to_request()).await;
     }
     assert_eq!(
         durations(&registry),
         [
-            r#"{http_request_method="GET",http_response_status_code="404",network_protocol_version="1.1",url_scheme="http"} 2"#
+            r#"{http_request_method="GET",http_response_status_code="404",network_protocol_version="1.1",url_scheme="http"} 2"#,
+            r#"{http_request_method="GET",http_response_status_code="200",http_route="_OTHER",network_protocol_version="1.1",url_scheme="http"} 2"#,
         ],
     );
 }

@@ -149,6 +149,7 @@ pub fn metrics_scope() -> Scope {
 /// ```
 pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
     let registry = MetricsRegistry::of(&request);
+    registry.warn_if_overlooked();
     let negotiated = negotiate(&request, registry.default_media_type());
     let names = selected_names(&request);
     let (mut response, kind, reason) = match scrape(&registry, request, negotiated.format).await {

@@ -1,5 +1,6 @@
 //! The formats of a scrape: what is read, what is valid, and how it is written.
 
+pub(crate) mod constant;
 pub(crate) mod encoded;
 pub(crate) mod exemplar;
 pub(crate) mod family;

@@ -1,5 +1,6 @@
 //! One request from its arrival to the last byte of its response.
 
+use crate::route::TargetId;
 use std::{cell::Cell, mem, pin::Pin, rc::Rc, thread, time::Instant};
 
 use actix_web::{
@@ -21,7 +22,7 @@ use crate::{
         hooks::{Ending, RequestEnd, ResponseStart},
         set::MonitorSet,
     },
-    route::arrived_path,
+    route::{RouteLabel, Routes, Served, arrived_path, labelling::NewPath},
 };
 
 /// The status of a request that was dropped before there was a response: nginx's "client closed request", which has
@@ -42,25 +43,37 @@ pub(crate) struct ActiveRequest<S: MonitorSet> {
 impl<S: MonitorSet> ActiveRequest<S> {
     /// Begins to measure a request, unless it is excluded.
     pub(crate) fn begin(worker: &Rc<Worker<S>>, request: &mut ServiceRequest, arrived: Instant) -> Self {
-        let method = worker.options.method_label(request.method());
+        let method = worker.options.methods.label(request.method());
         if worker.has_predicates && worker.excludes(request, method) {
             return Self { state: None };
         }
-        let mut state = worker.spare_states.take(&worker.in_flight, arrived);
-        worker
-            .in_flight
-            .arrive(state.place, method, arrived_path(request), arrived);
-        state.in_flight = Some(worker.monitors.start(&worker.start(request, method, false)));
-        if worker.counts_request_body {
-            state.request_body_bytes = count_request_body(request);
-        }
+        let target = TargetId::of(request.uri());
+        let mut state = worker.spare_states.take(arrived, target);
+        state.place = worker.in_flight.arrive(method, arrived_path(request), arrived);
         state.worker = Some(Rc::clone(worker));
         state.arrived = arrived;
         state.method = method;
+        state.target = target;
         state.response_body_size = BodySize::Stream;
         state.response_body_bytes = 0;
         state.route_is_shown = false;
-        Self { state: Some(state) }
+        // From here on the request ends once, whatever happens.
+        let mut active = Self { state: Some(state) };
+        active.start(request);
+        active
+    }
+
+    /// Tells the monitors that the request arrived.
+    #[inline]
+    fn start(&mut self, request: &mut ServiceRequest) {
+        let Some(state) = &mut self.state else { return };
+        let Some(worker) = &state.worker else { return };
+        let start = worker.start(request, state.method, NewPath::Admit);
+        state.in_flight = Some(worker.monitors.start(&start));
+        drop(start);
+        if worker.counts_request_body {
+            state.request_body_bytes = count_request_body(request);
+        }
     }
 
     /// Runs code of the application; if it panics, the request ends while that unwinds.
@@ -75,25 +88,38 @@ impl<S: MonitorSet> ActiveRequest<S> {
     }
 
     /// Learns from the response what is gone a moment later.
-    pub(super) fn respond<B>(&mut self, response: &ServiceResponse<B>, body_size: BodySize) {
-        let Some(state) = &mut self.state else { return };
-        let Some(worker) = &state.worker else { return };
-        let extensions = response.response().extensions();
-        if Excluded::marks(response.request(), &extensions) {
-            return self.forget();
+    #[inline]
+    pub(super) fn respond<B>(
+        &mut self,
+        response: ServiceResponse<B>,
+        body_size: BodySize,
+    ) -> ServiceResponse<B> {
+        let Some(state) = &mut self.state else {
+            return response;
+        };
+        let Some(worker) = &state.worker else {
+            return response;
+        };
+        let excluded = Excluded::marks(response.request(), &response.response().extensions());
+        if excluded {
+            self.forget();
+            return response;
         }
         let status = response.status();
-        let Some(route) = worker
-            .routes
-            .label_as_served(response.request(), state.method, status)
-        else {
-            return self.forget();
+        let (response, route) = match worker.routes.served(response.request(), state.target, status) {
+            Served::As(route) => (response, route),
+            Served::Unclear => served_as_noted(&worker.routes, response),
+        };
+        let Some(route) = route else {
+            self.forget();
+            return response;
         };
         let start = ResponseStart {
             request: response.request(),
             head: response.response().head(),
-            extensions,
+            extensions: response.response().extensions(),
             body_size,
+            long_lived_types: &worker.options.long_lived_types,
             method: state.method,
             route: &route,
             arrived: state.arrived,
@@ -105,9 +131,10 @@ impl<S: MonitorSet> ActiveRequest<S> {
         state.status = Some(status);
         state.route = Some(route);
         self.expect_body(body_size);
+        response
     }
 
-    /// Leaves the request out.
+    /// Excludes the request.
     #[cold]
     fn forget(&mut self) {
         let Some(state) = &mut self.state else { return };
@@ -159,9 +186,9 @@ impl<S: MonitorSet> ActiveRequest<S> {
             return;
         };
         let Some(worker) = state.worker.take() else { return };
-        let path = worker.in_flight.leave(state.place);
+        let label = worker.in_flight.leave(state.place);
         if state.route.is_none() {
-            state.route_without_response(&worker, path.as_ref());
+            state.route_without_response(&worker, label);
         }
         let (route, status) = (state.route.take(), state.status.take());
         let status_of_error = state.status_of_error.take();
@@ -186,7 +213,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
             };
             worker.monitors.end(in_flight, &end);
         }
-        worker.spare_states.put_back(state, &worker.in_flight);
+        worker.spare_states.put_back(state);
     }
 }
 
@@ -211,6 +238,18 @@ impl<S: MonitorSet> Drop for OnUnwind<'_, S> {
     fn drop(&mut self) {
         self.0.end(Ending::Panicked);
     }
+}
+
+/// Asks actix-web for the route of a response, which needs the request to itself.
+#[cold]
+fn served_as_noted<B>(
+    routes: &Routes,
+    response: ServiceResponse<B>,
+) -> (ServiceResponse<B>, Option<Rc<RouteLabel>>) {
+    let status = response.status();
+    let (request, response) = response.into_parts();
+    let (request, route) = routes.served_as_noted(request, status);
+    (ServiceResponse::new(request, response), route)
 }
 
 /// Counts the bytes of a request body as they are read; `None` if there is none.

@@ -1,15 +1,54 @@
-//! Requests that are left out.
+//! Requests that are excluded for what is known when they arrive, or by a marker.
 
-use crate::panics::catch;
+use std::sync::Arc;
+
 use actix_web::{HttpMessage as _, HttpRequest, dev::Extensions};
+use log::Level;
 
-/// Leaves a request out of the metrics after it has begun.
+use crate::{
+    monitor::hooks::RequestStart,
+    panics::{LogOnce, catch},
+};
+
+type Predicate = dyn Fn(&RequestStart<'_>) -> bool + Send + Sync;
+
+/// The predicates of one middleware.
+#[derive(Clone, Default)]
+pub(crate) struct Predicates {
+    all: Vec<Arc<Predicate>>,
+    panic_logged: Arc<LogOnce>,
+}
+
+impl Predicates {
+    pub(crate) fn add(&mut self, predicate: Arc<Predicate>) {
+        self.all.push(predicate);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether any of them excludes the request. One that panics does not.
+    pub(crate) fn exclude(&self, request: &RequestStart<'_>) -> bool {
+        self.all.iter().any(|predicate| {
+            catch(|| predicate(request)).unwrap_or_else(|panicked| {
+                self.panic_logged.log(
+                    Level::Error,
+                    format_args!("a predicate given to `exclude` panicked: {panicked}; such requests are measured, further panics are not logged"),
+                );
+                false
+            })
+        })
+    }
+}
+
+/// Marks a request as excluded from the metrics after it has begun.
 ///
 /// A handler or an inner middleware puts it into the extensions of the request or of the response. The request is
-/// then neither counted nor timed, and [`RequestMonitor::forget`] is called in place of the end; the gauge of
-/// requests in progress had it while it ran. No effect on a request that ends without a response.
+/// then neither counted nor timed, and [`RequestMonitor::forget`] is called instead of `update_end_metrics`; the gauge
+/// had the request while it ran. It has no effect on a request that ends without a response.
 ///
-/// To leave out whole routes, or what is known when a request arrives, see [`HrPrometheus::exclude_routes`] and
+/// To exclude whole routes, or requests by what is known when they arrive, see [`HrPrometheus::exclude_routes`] and
 /// [`HrPrometheus::exclude`].
 ///
 /// ```
@@ -37,7 +76,7 @@ use actix_web::{HttpMessage as _, HttpRequest, dev::Extensions};
 /// # }
 /// ```
 ///
-/// By what the response says, such as its status, with a middleware of one's own between the handlers and this one:
+/// To exclude requests by their response, such as its status, use a middleware between the handlers and this one:
 ///
 /// ```
 /// use actix_web::{

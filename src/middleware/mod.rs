@@ -2,13 +2,14 @@
 
 pub(crate) mod active_request;
 pub(crate) mod exclusion;
-pub(crate) mod options;
 pub(crate) mod response;
 pub(crate) mod service;
 pub(crate) mod worker;
 
+use crate::{middleware::exclusion::Predicates, monitor::long_lived::LongLivedTypes, route::rules::Rules};
 use std::{
     any::{TypeId, type_name},
+    borrow::Cow,
     fmt,
     sync::Arc,
 };
@@ -17,12 +18,12 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     error::Error,
-    middleware::options::Options,
+    method::Methods,
     monitor::{
         hooks::RequestStart,
         set::{Monitors, obtain},
     },
-    monitors::default::DefaultMonitor,
+    monitors::default::{DefaultMonitor, builder::DefaultMonitorBuilder, labels::RequestLabels},
     registry::MetricsRegistry,
 };
 
@@ -76,11 +77,22 @@ use crate::{
 pub struct HrPrometheus<M: Monitors = DefaultMonitor> {
     registry: Option<MetricsRegistry>,
     source: Source<M>,
+    /// Tells sources apart that are otherwise the same.
+    name: Cow<'static, str>,
     options: Arc<Options>,
 }
 
+/// What is chosen for one middleware; its clones and its workers share it.
+#[derive(Clone, Default)]
+pub(crate) struct Options {
+    pub(crate) predicates: Predicates,
+    pub(crate) methods: Methods,
+    pub(crate) long_lived_types: LongLivedTypes,
+    pub(crate) rules: Arc<Rules>,
+}
+
 /// Gets the monitors from a registry, and registers them there if that has not been done.
-type Source<M> = Arc<dyn Fn(&MetricsRegistry, &mut Vec<Error>) -> <M as Monitors>::Set + Send + Sync>;
+type Source<M> = Arc<dyn Fn(&MetricsRegistry, &str, &mut Vec<Error>) -> <M as Monitors>::Set + Send + Sync>;
 
 impl HrPrometheus {
     /// Measures with the monitor `M`, or with several: `with_monitor::<(DefaultMonitor, MyMonitor)>()`.
@@ -94,16 +106,18 @@ impl HrPrometheus {
     pub fn with_monitor<M: Monitors>() -> HrPrometheus<M> {
         HrPrometheus {
             registry: None,
-            source: Arc::new(|registry, errors| M::obtain(registry, "", errors)),
+            source: Arc::new(M::obtain),
+            name: "".into(),
             options: Arc::default(),
         }
     }
 
-    /// Measures with the monitor that `register` makes: for one that needs more than a registry.
+    /// Measures with the monitor that `register` makes, for a monitor that needs more than a registry.
     ///
-    /// `register` is called once per registry and type of closure, however often the line runs: also where the closure
-    /// of `HttpServer::new` is run by each worker. Two closures that are written in two places have two types; a
-    /// `fn` pointer has the same type as every other of its signature, so give the function itself.
+    /// `register` is called once per registry and type of closure, no matter how often this is called, for instance by
+    /// every worker in the closure of `HttpServer::new`. Closures that are written in different places have different
+    /// types; two uses of one closure are told apart by [a name](Self::named). All `fn` pointers of one signature share
+    /// a type, so pass the function itself.
     ///
     /// ```
     /// use actix_web::{App, test, web};
@@ -169,20 +183,129 @@ impl HrPrometheus {
     {
         HrPrometheus {
             registry: None,
-            source: Arc::new(move |registry, errors| {
+            source: Arc::new(move |registry, name, errors| {
                 let register = |registry: &mut Registry| register(registry).contained();
-                obtain::<M, _>(registry, (TypeId::of::<F>(), ""), register, errors)
+                obtain::<M, _>(registry, (TypeId::of::<F>(), name.to_owned()), register, errors)
             }),
+            name: "".into(),
+            options: Arc::default(),
+        }
+    }
+}
+
+impl HrPrometheus {
+    /// Measures with the [`DefaultMonitor`] that `builder` chooses.
+    ///
+    /// The monitor is made once for each registry and all builders that are equal: workers and clones share it, and two
+    /// builders that differ make two monitors. Their families need different names, for example by a
+    /// [prefix](DefaultMonitorBuilder::prefix):
+    ///
+    /// ```
+    /// use actix_web::{App, test, web};
+    /// use hr_prometheus::{DefaultMonitor, Error, HrPrometheus, MetricsRegistry};
+    ///
+    /// fn metrics(prefix: &'static str) -> Result<HrPrometheus, Error> {
+    ///     Ok(HrPrometheus::with_builder(DefaultMonitor::builder().prefix(prefix)?))
+    /// }
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() -> Result<(), Error> {
+    /// let registry = MetricsRegistry::new();
+    /// let hello = async || "hello";
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .service(web::scope("/a").route("/", web::get().to(hello)).wrap(metrics("a")?))
+    ///         .service(web::scope("/b").route("/", web::get().to(hello)).wrap(metrics("b")?)),
+    /// )
+    /// .await;
+    /// for path in ["/a/", "/b/"] {
+    ///     test::call_and_read_body(&app, test::TestRequest::with_uri(path).to_request()).await;
+    /// }
+    ///
+    /// assert_eq!(registry.value("a_request_count_total", &[]), Some(1.0));
+    /// assert_eq!(registry.value("b_request_count_total", &[]), Some(1.0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A builder that chooses nothing makes the same monitor as [`with_monitor`](Self::with_monitor).
+    #[must_use = "give it to `App::wrap`"]
+    pub fn with_builder<L: RequestLabels>(
+        builder: DefaultMonitorBuilder<L>,
+    ) -> HrPrometheus<DefaultMonitor<L>> {
+        HrPrometheus {
+            registry: None,
+            source: Arc::new(move |registry, name, errors| {
+                if builder.is_default() {
+                    return DefaultMonitor::obtain(registry, name, errors);
+                }
+                let register = |registry: &mut Registry| builder.register(registry).contained();
+                obtain::<DefaultMonitor<L>, _>(registry, (builder.clone(), name.to_owned()), register, errors)
+            }),
+            name: "".into(),
             options: Arc::default(),
         }
     }
 }
 
 impl<M: Monitors> HrPrometheus<M> {
+    /// Tells this middleware's monitor apart from others of the same closure or type: `name` takes part in what
+    /// "registered once" means, and is seen nowhere else. Call it before [`register_in`](Self::register_in).
+    ///
+    /// For a function that makes several, which all have its one closure:
+    ///
+    /// ```
+    /// use hr_prometheus::{
+    ///     HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor, RequestStart,
+    ///     prometheus_client::{metrics::counter::Counter, registry::Registry},
+    /// };
+    ///
+    /// #[derive(Clone)]
+    /// struct Requests(Counter);
+    ///
+    /// impl RequestMonitor for Requests {
+    ///     type InFlight = ();
+    ///
+    ///     fn register(registry: &mut Registry) -> Self {
+    ///         let requests = Counter::default();
+    ///         registry.register("requests", "Requests that ended", requests.clone());
+    ///         Self(requests)
+    ///     }
+    ///
+    ///     fn update_init_metrics(&self, _request: &RequestStart<'_>) {}
+    ///
+    ///     fn update_end_metrics(&self, (): (), _end: &RequestEnd<'_>) {
+    ///         self.0.inc();
+    ///     }
+    /// }
+    ///
+    /// fn requests_of(team: &'static str) -> HrPrometheus<Requests> {
+    ///     HrPrometheus::with_monitor_from(move |registry: &mut Registry| {
+    ///         Requests::register(registry.sub_registry_with_prefix(team))
+    ///     })
+    ///     .named(team)
+    /// }
+    ///
+    /// # fn main() -> Result<(), hr_prometheus::Error> {
+    /// let registry = MetricsRegistry::new();
+    /// let (shop, search) = (requests_of("shop"), requests_of("search"));
+    /// # let _ = (shop.register_in(&registry)?, search.register_in(&registry)?);
+    /// assert_eq!(registry.value("shop_requests_total", &[]), Some(0.0));
+    /// assert_eq!(registry.value("search_requests_total", &[]), Some(0.0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "give it to `App::wrap`"]
+    pub fn named(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = name.into();
+        self
+    }
+
     /// Registers now, and measures into `registry` whatever is in the application's data.
     ///
-    /// For those who want to see errors before the server starts, and the families before the first request. For
-    /// `/metrics` to find the registry it has to be in the application's data too.
+    /// Use this to get registration errors before the server starts, and to expose the families before the first
+    /// request. Also add the registry to the application's data, so that `/metrics` finds it.
     ///
     /// ```
     /// use actix_web::{App, HttpServer};
@@ -208,7 +331,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// the same registry.
     pub fn register_in(mut self, registry: &MetricsRegistry) -> Result<Self, Error> {
         let mut errors = Vec::new();
-        (self.source)(registry, &mut errors);
+        (self.source)(registry, &self.name, &mut errors);
         if let Some(error) = errors.into_iter().next() {
             return Err(error);
         }
@@ -217,14 +340,15 @@ impl<M: Monitors> HrPrometheus<M> {
         Ok(self)
     }
 
-    /// Leaves out the requests of the routes with these labels: no trace of them in any family, the gauge included.
+    /// Excludes the requests of the routes with these labels from every family, the gauge included.
     ///
-    /// A label is the `path` that such requests would have: `/users/{id}`, without the regular expressions of
-    /// parameters; `/` for a mount at the root; the text of [`unmatched`](Self::unmatched); a path with
-    /// [kept values](Self::keep_params), which is then no part of the cap. The label of a route stands for all paths
-    /// that are made of it. Which route it was is known when there is a response, or when the request ended without
-    /// one: [`RequestMonitor::forget`] is called then in place of the end. Until there is a response the gauge goes by
-    /// the route that the path matches. May be called several times.
+    /// A label is the `path` that such requests would otherwise have: `/users/{id}`, without the regular expressions of
+    /// parameters; `/` for a service mounted at the root; the text of [`unmatched`](Self::unmatched); a path with
+    /// [kept values](Self::keep_params), which then does not count towards the limit. The label of a route covers all
+    /// paths that are made from it. The route is known once the request has been answered or has ended;
+    /// [`RequestMonitor::forget`] is then called instead of `update_end_metrics`. Until then the gauge uses the route
+    /// that matches the path. May be called several times. A label that no route of the application has is logged as a
+    /// warning at the first request of each worker.
     ///
     /// ```
     /// use actix_web::{App, test, web};
@@ -256,24 +380,25 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// # Errors
     ///
-    /// When a text can be the label of no route: it does not begin with `/` and is not the text of `unmatched` (as it
-    /// has been set until now), it has the regular expression of a parameter, or a parameter is not closed.
+    /// If a text cannot be the label of a route: it does not begin with `/` and is not the text of `unmatched` (as set
+    /// so far), it has the regular expression of a parameter, a parameter is not closed, or it writes a parameter or a
+    /// tail as other frameworks do (`/:id`, `/*`).
     ///
     /// [`RequestMonitor::forget`]: crate::RequestMonitor::forget
     pub fn exclude_routes(mut self, labels: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, Error> {
         for label in labels {
-            self.options().exclude_route(label.as_ref())?;
+            self.rules().exclude(label.as_ref())?;
         }
         Ok(self)
     }
 
-    /// Leaves out the requests for which `predicate` is true: no hook of a monitor is called, no family shows them, and
-    /// the response passes untouched.
+    /// Excludes the requests for which `predicate` returns `true`: no hook of a monitor is called, no family shows them,
+    /// and the response passes untouched.
     ///
-    /// Asked once for each request, when it arrives and before it is routed: by anything that is known then, such as a
-    /// prefix of the path or a header. [`RequestStart::route`] costs a walk over the route table, and has what
-    /// [`keep_params`](Self::keep_params) keeps whether or not the cap allows it. May be called several times: a
-    /// request is left out if any of them says so. A predicate that panics is logged once, and the request is measured.
+    /// Called once per request, on arrival and before routing, so it can use anything known by then, such as the path
+    /// or a header. [`RequestStart::route`] costs a walk over the route table, and has the values that
+    /// [`keep_params`](Self::keep_params) keeps even over the limit. May be called several times: a request is excluded
+    /// if any predicate says so. A predicate that panics is logged once, and the request is measured.
     ///
     /// ```
     /// use actix_web::{App, test, web};
@@ -303,11 +428,11 @@ impl<M: Monitors> HrPrometheus<M> {
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn exclude(mut self, predicate: impl Fn(&RequestStart<'_>) -> bool + Send + Sync + 'static) -> Self {
-        self.options().exclude(Arc::new(predicate));
+        self.options().predicates.add(Arc::new(predicate));
         self
     }
 
-    /// Gives these methods labels of their own, rather than `_OTHER`.
+    /// Gives these methods their own labels instead of `_OTHER`.
     ///
     /// For methods beyond those of RFC 9110, `PATCH` and `QUERY`, such as those of a cache or of `WebDAV`. Methods are
     /// case-sensitive. Their texts are kept for the life of the process. May be called several times.
@@ -339,10 +464,61 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// # Errors
     ///
-    /// For a text that is no token of RFC 9110, section 5.6.2, and so cannot be a method.
+    /// If a text is not a token of RFC 9110, section 5.6.2, and so cannot be a method.
     pub fn extra_methods(mut self, methods: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, Error> {
         for method in methods {
-            self.options().add_method(method.as_ref())?;
+            self.options().methods.add(method.as_ref())?;
+        }
+        Ok(self)
+    }
+
+    /// Counts and times streamed responses of these content types when their head is sent, beside those of
+    /// `text/event-stream` and `multipart/x-mixed-replace`.
+    ///
+    /// For streams whose end is up to the client. Their lifetime would bury the latency of all else, and their end is
+    /// often that of the process. The gauge has them until they close. Parameters of the header and the case of letters
+    /// do not matter. May be called several times; a single response can be marked as [`LongLived`](crate::LongLived).
+    ///
+    /// ```
+    /// use actix_web::{App, HttpResponse, test, web};
+    /// use futures_util::stream;
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// let changes = async || {
+    ///     HttpResponse::Ok()
+    ///         .content_type("application/x-ndjson; charset=utf-8")
+    ///         .streaming(stream::pending::<Result<web::Bytes, actix_web::Error>>())
+    /// };
+    ///
+    /// let registry = MetricsRegistry::new();
+    /// let metrics = HrPrometheus::default().long_lived_content_types(["application/x-ndjson"])?;
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .route("/changes", web::get().to(changes))
+    ///         .wrap(metrics),
+    /// )
+    /// .await;
+    ///
+    /// let response = test::call_service(&app, test::TestRequest::with_uri("/changes").to_request()).await;
+    /// assert_eq!(registry.value("request_count_total", &[("path", "/changes")]), Some(1.0));
+    /// assert_eq!(registry.value("requests_in_progress", &[("path", "/changes")]), Some(1.0));
+    /// # drop(response);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If a text is not a type and a subtype (RFC 9110, section 8.3.1), or has parameters.
+    pub fn long_lived_content_types(
+        mut self,
+        content_types: impl IntoIterator<Item: AsRef<str>>,
+    ) -> Result<Self, Error> {
+        for content_type in content_types {
+            self.options().long_lived_types.add(content_type.as_ref())?;
         }
         Ok(self)
     }
@@ -350,8 +526,10 @@ impl<M: Monitors> HrPrometheus<M> {
     /// Keeps the values of these parameters of a route in its labels.
     ///
     /// `route` is the label that the route has without this option. Each distinct path is a series for every status, so
-    /// a parameter should have few values; [`max_kept_paths`](Self::max_kept_paths) is the limit if it has more. May
-    /// be called several times, for the same route too.
+    /// a parameter should have few values. The best bound is a pattern that matches only those,
+    /// `/{speed:fast|cheap}`: with any other, a client can invent values until [`max_kept_paths`](Self::max_kept_paths)
+    /// is reached. May be called several times, for the same route too. A label that no route of the application has is
+    /// logged as a warning at the first request of each worker.
     ///
     /// ```
     /// use actix_web::{App, test, web};
@@ -381,25 +559,31 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// # What a label is made of
     ///
-    /// Of the path as it arrived, which the pattern of the route is matched with; the gauge, the counter and
-    /// [`RequestStart::route`] all make it in this way. A value is written as actix-web decodes it (`%2F`, `%25` and
-    /// `%2B` stay), with two exceptions: braces and control characters are percent-encoded, so that no value looks like
-    /// a parameter, and the value of a tail `{tail}*` stands without the `*`. A value of more than 128 characters is
-    /// not kept: its parameter stays as it is. So does one where another pattern of the same resource matched.
+    /// The values that actix-web captured for the route. Before a request is routed, in the gauge and in
+    /// [`RequestStart::route`], they are those that the route captures from the path as it arrived. A value is written
+    /// as actix-web decodes it (`%2F`, `%25` and `%2B` stay), except that braces and control characters are
+    /// percent-encoded, so that no value looks like a parameter. The value of a tail `{tail}*` has no `*`.
     ///
-    /// A path that is the label of one of the application's own routes is that route's, and no part of the cap.
+    /// A parameter keeps its name instead of its value if the value has more than 128 characters, and all do
+    ///
+    /// - if the request is answered with 404: a value with which nothing is found may be made up,
+    /// - if the whole label would have more than 1,024 bytes,
+    /// - if another pattern of a resource with several patterns matched.
+    ///
+    /// A path that equals the label of one of the application's own routes is that route's label and does not count
+    /// towards the limit.
     ///
     /// # Errors
     ///
-    /// When `route` can be the label of no route, as with [`exclude_routes`](Self::exclude_routes), or a name is not
-    /// that of one of its parameters.
+    /// If `route` cannot be the label of a route, as with [`exclude_routes`](Self::exclude_routes), or has no parameter
+    /// with one of these names.
     pub fn keep_params(
         mut self,
         route: &str,
         names: impl IntoIterator<Item: AsRef<str>>,
     ) -> Result<Self, Error> {
         for name in names {
-            self.options().keep(route, name.as_ref())?;
+            self.rules().keep(route, name.as_ref())?;
         }
         self.show_limit();
         Ok(self)
@@ -432,20 +616,19 @@ impl<M: Monitors> HrPrometheus<M> {
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn keep_all_params(mut self) -> Self {
-        self.options().keep_all();
+        self.rules().keep_all();
         self.show_limit();
         self
     }
 
-    /// Sets how many distinct paths with kept values a registry takes; 1,000 where nobody says otherwise.
+    /// Limits the number of distinct paths with kept values per registry; 1,000 by default.
     ///
-    /// What would be one more has the label `_OTHER`. The application's own routes neither count nor fall under it.
-    /// The paths are those of the registry, whoever made them: workers, clones and other middleware; one that sets a
-    /// higher limit may add to them further. A path counts once it is a label anywhere, which the gauge of requests in
-    /// progress can be first with; then it stays.
+    /// Any further path has the label `_OTHER`. The labels of the application's own routes are not limited. The limit is
+    /// shared by everything that records into the registry: workers, clones and other middleware, each applying its own
+    /// maximum. A path counts as soon as it appears in any family, including the gauge, and is never evicted.
     ///
-    /// `hr_prometheus_cardinality_limit_exceeded_total{limit="path"}` counts the requests that ran into the limit; the first
-    /// one is logged. It is exposed where parameters are kept.
+    /// `hr_prometheus_cardinality_limit_exceeded_total{limit="path"}` counts the requests over the limit; the first one
+    /// is logged. The family is exposed as soon as a middleware keeps parameters.
     ///
     /// ```
     /// use actix_web::{App, test, web};
@@ -472,11 +655,11 @@ impl<M: Monitors> HrPrometheus<M> {
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn max_kept_paths(mut self, max: usize) -> Self {
-        self.options().set_max_kept_paths(max);
+        self.rules().set_max_kept_paths(max);
         self
     }
 
-    /// Sets the label of requests that no route matched; `unmatched` where nobody says otherwise.
+    /// Sets the label of requests that no route served; `unmatched` by default.
     ///
     /// ```
     /// use actix_web::{App, test};
@@ -500,9 +683,9 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// # Errors
     ///
-    /// For an empty text, for one that begins with `/` and so could be a route, and for `_OTHER`.
+    /// If the text is empty, begins with `/` and so could be a route, or is `_OTHER`.
     pub fn unmatched(mut self, text: &str) -> Result<Self, Error> {
-        self.options().set_unmatched(text)?;
+        self.rules().set_unmatched(text)?;
         Ok(self)
     }
 
@@ -510,10 +693,14 @@ impl<M: Monitors> HrPrometheus<M> {
         Arc::make_mut(&mut self.options)
     }
 
+    fn rules(&mut self) -> &mut Rules {
+        Arc::make_mut(&mut self.options().rules)
+    }
+
     /// Shows from now on how many requests exceeded the limit on kept paths, where there is one.
     fn show_limit(&self) {
         if let Some(registry) = &self.registry
-            && self.options.keeps_params()
+            && self.options.rules.keeps_any()
         {
             registry.limits().paths.enforce();
         }
@@ -532,6 +719,7 @@ impl<M: Monitors> Clone for HrPrometheus<M> {
         Self {
             registry: self.registry.clone(),
             source: Arc::clone(&self.source),
+            name: self.name.clone(),
             options: Arc::clone(&self.options),
         }
     }

@@ -46,16 +46,19 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut result = ready!(this.request.run(|| this.response.poll(cx)));
+        let result = ready!(this.request.run(|| this.response.poll(cx)));
         let mut request = mem::replace(this.request, ActiveRequest { state: None });
-        match &mut result {
+        Poll::Ready(match result {
             Ok(response) => {
                 let body_size = request.run(|| response.response().body().size());
-                request.respond(response, body_size);
+                let response = request.respond(response, body_size);
+                Ok(response.map_body(|_, body| MeasuredBody { body, request }))
             }
-            Err(error) => mem::replace(&mut request, ActiveRequest { state: None }).follow(error),
-        }
-        Poll::Ready(result.map(|response| response.map_body(|_, body| MeasuredBody { body, request })))
+            Err(mut error) => {
+                request.follow(&mut error);
+                Err(error)
+            }
+        })
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     },
     monitor::set::{MonitorSet, Monitors},
     registry::MetricsRegistry,
-    route::{Routes, kept::Labelling},
+    route::{Routes, labelling::Labelling},
 };
 
 impl<N, B, M> Transform<N, ServiceRequest> for HrPrometheus<M>
@@ -63,20 +63,18 @@ impl<N, M: Monitors> HrPrometheusService<N, M> {
         self.worker.get_or_init(|| {
             let registry = self.metrics.registry.clone();
             let registry = registry.unwrap_or_else(|| MetricsRegistry::of(request));
+            registry.note_recorded();
             // A monitor that cannot be registered is off, which the registry has logged; requests are served.
-            let monitors = (self.metrics.source)(&registry, &mut Vec::new()).for_worker();
+            let monitors = (self.metrics.source)(&registry, &self.metrics.name, &mut Vec::new()).for_worker();
             let options = Arc::clone(&self.metrics.options);
-            let limits = registry.limits();
-            if options.keeps_params() {
-                limits.paths.enforce();
-            }
-            let labelling = Arc::new(Labelling::new(Arc::clone(&options), limits));
+            let rules = Arc::clone(&options.rules);
+            let labelling = Arc::new(Labelling::new(rules, registry.limits(), request.resource_map()));
             Rc::new(Worker {
                 counts_request_body: monitors.counts_request_body(),
                 monitors,
-                has_predicates: options.has_predicates(),
+                has_predicates: !options.predicates.is_empty(),
                 options,
-                routes: Routes::of(request, &labelling),
+                routes: Routes::new(Arc::clone(&labelling)),
                 in_flight: Arc::new(InFlightTable::new(labelling)),
                 spare_states: SpareStates::new(),
             })

@@ -7,17 +7,13 @@ use std::{
     time::Instant,
 };
 
-use actix_web::{
-    body::BodySize,
-    dev::ServiceRequest,
-    http::{StatusCode, uri::PathAndQuery},
-};
+use actix_web::{body::BodySize, dev::ServiceRequest, http::StatusCode};
 
 use crate::{
-    in_flight::InFlightTable,
-    middleware::options::Options,
+    in_flight::{InFlightTable, Label},
+    middleware::Options,
     monitor::{hooks::RequestStart, set::MonitorSet},
-    route::{RouteLabel, Routes},
+    route::{RouteLabel, Routes, TargetId, labelling::NewPath},
 };
 
 /// What the requests of one worker share.
@@ -25,7 +21,7 @@ pub(crate) struct Worker<S: MonitorSet> {
     pub(crate) monitors: S,
     pub(crate) options: Arc<Options>,
     pub(crate) has_predicates: bool,
-    pub(crate) routes: Rc<Routes>,
+    pub(crate) routes: Routes,
     pub(crate) counts_request_body: bool,
     pub(crate) in_flight: Arc<InFlightTable>,
     pub(crate) spare_states: SpareStates<S>,
@@ -37,7 +33,7 @@ impl<S: MonitorSet> Worker<S> {
         &'a self,
         request: &'a ServiceRequest,
         method: &'static str,
-        is_for_predicate: bool,
+        new_path: NewPath,
     ) -> RequestStart<'a> {
         RequestStart {
             request,
@@ -45,14 +41,15 @@ impl<S: MonitorSet> Worker<S> {
             table: &self.in_flight,
             routes: &self.routes,
             route: OnceCell::new(),
-            is_for_predicate,
+            new_path,
         }
     }
 
     /// Whether a predicate leaves this request out.
     #[cold]
     pub(crate) fn excludes(&self, request: &ServiceRequest, method: &'static str) -> bool {
-        self.options.excludes(&self.start(request, method, true))
+        let start = self.start(request, method, NewPath::Show);
+        self.options.predicates.exclude(&start)
     }
 }
 
@@ -60,12 +57,13 @@ impl<S: MonitorSet> Worker<S> {
 pub(crate) struct RequestState<S: MonitorSet> {
     /// `None` while the memory waits for its next request, else a worker would own itself.
     pub(super) worker: Option<Rc<Worker<S>>>,
-    /// The place of this memory in the worker's table of requests in progress.
+    /// The place of the request in the worker's table of requests in progress.
     pub(super) place: usize,
     /// `None` when nothing is left to be called for this request.
     pub(super) in_flight: Option<S::InFlight>,
     pub(super) arrived: Instant,
     pub(super) method: &'static str,
+    pub(super) target: TargetId,
     pub(super) request_body_bytes: Option<Rc<Cell<u64>>>,
     pub(super) response_body_size: BodySize,
     pub(super) response_body_bytes: u64,
@@ -80,11 +78,33 @@ pub(crate) struct RequestState<S: MonitorSet> {
 }
 
 impl<S: MonitorSet> RequestState<S> {
-    /// Labels a request that ended without a response, or leaves it out.
+    fn new(arrived: Instant, target: TargetId) -> Self {
+        Self {
+            worker: None,
+            place: 0,
+            in_flight: None,
+            arrived,
+            method: "",
+            target,
+            request_body_bytes: None,
+            response_body_size: BodySize::Stream,
+            response_body_bytes: 0,
+            route: None,
+            route_is_shown: false,
+            status: None,
+            status_of_error: None,
+        }
+    }
+
+    /// Labels a request that ended without a response, or excludes it.
     #[cold]
-    pub(super) fn route_without_response(&mut self, worker: &Worker<S>, path: Option<&PathAndQuery>) {
+    pub(super) fn route_without_response(&mut self, worker: &Worker<S>, label: Option<Label>) {
         if self.in_flight.is_some() {
-            self.route = worker.routes.label_without_response(path);
+            self.route = match label {
+                Some(Label::Unknown(path)) => worker.routes.without_response(&path),
+                Some(Label::Known(verdict)) => worker.routes.label(verdict),
+                None => None,
+            };
         }
         if self.route.is_none()
             && let Some(in_flight) = self.in_flight.take()
@@ -109,32 +129,15 @@ impl<S: MonitorSet> SpareStates<S> {
         clippy::unnecessary_box_returns,
         reason = "it is the memory that is handed out"
     )]
-    pub(super) fn take(&self, table: &InFlightTable, arrived: Instant) -> Box<RequestState<S>> {
+    pub(super) fn take(&self, arrived: Instant, target: TargetId) -> Box<RequestState<S>> {
         let spare = self.0.borrow_mut().pop();
-        spare.unwrap_or_else(|| {
-            Box::new(RequestState {
-                worker: None,
-                place: table.take_place(arrived),
-                in_flight: None,
-                arrived,
-                method: "",
-                request_body_bytes: None,
-                response_body_size: BodySize::Stream,
-                response_body_bytes: 0,
-                route: None,
-                route_is_shown: false,
-                status: None,
-                status_of_error: None,
-            })
-        })
+        spare.unwrap_or_else(|| Box::new(RequestState::new(arrived, target)))
     }
 
-    pub(super) fn put_back(&self, state: Box<RequestState<S>>, table: &InFlightTable) {
+    pub(super) fn put_back(&self, state: Box<RequestState<S>>) {
         let mut spare = self.0.borrow_mut();
         if spare.len() < Self::MOST {
             spare.push(state);
-        } else {
-            table.give_up_place(state.place);
         }
     }
 }

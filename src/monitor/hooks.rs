@@ -1,6 +1,13 @@
 //! What the hooks of a monitor are told.
 
-use crate::limit::Limits;
+use crate::{
+    limit::Limits,
+    monitor::long_lived::LongLivedTypes,
+    route::{
+        labelling::{NewPath, decoded},
+        pattern::Pattern,
+    },
+};
 use std::{
     cell::{OnceCell, Ref},
     fmt,
@@ -12,16 +19,12 @@ use actix_web::{
     HttpRequest,
     body::BodySize,
     dev::{Extensions, ResponseHead, ServiceRequest},
-    http::{
-        StatusCode,
-        header::{self, HeaderMap},
-        uri::PathAndQuery,
-    },
+    http::{StatusCode, header::HeaderMap, uri::PathAndQuery},
 };
 
 use crate::{
     in_flight::InFlightTable,
-    route::{RouteLabel, Routes, arrived_path, label_in_table},
+    route::{RouteLabel, Routes, arrived_path},
 };
 
 /// A request that arrived and has not been routed yet.
@@ -31,8 +34,8 @@ pub struct RequestStart<'a> {
     pub(crate) table: &'a Arc<InFlightTable>,
     pub(crate) routes: &'a Routes,
     pub(crate) route: OnceCell<Arc<str>>,
-    /// Whether a predicate asks, which makes no label of the answer: so it has no claim on the cap.
-    pub(crate) is_for_predicate: bool,
+    /// What becomes of a path with kept values that is no label yet.
+    pub(crate) new_path: NewPath,
 }
 
 impl RequestStart<'_> {
@@ -46,23 +49,20 @@ impl RequestStart<'_> {
     /// The label of the method: a method of RFC 9110, `PATCH`, `QUERY` or one of
     /// [`extra_methods`](crate::HrPrometheus::extra_methods); anything else is `_OTHER`.
     #[must_use]
-    pub fn method(&self) -> &str {
+    pub fn method(&self) -> &'static str {
         self.method
     }
 
-    /// The label of the route that the path matches, guards not considered; `unmatched` if there is none.
+    /// The label of the route that matches the path, ignoring guards; `unmatched` if there is none.
     ///
-    /// A walk over the route table when it is first asked for. [`RequestEnd::route`] is exact and costs less. With
-    /// [kept parameters](crate::HrPrometheus::keep_params) a path that is asked for here counts towards the cap, unless
-    /// a predicate of [`exclude`](crate::HrPrometheus::exclude) asks.
+    /// Walks the route table when it is first called. [`RequestEnd::route`] is exact and costs less. With
+    /// [kept parameters](crate::HrPrometheus::keep_params) a path that is returned here counts towards the limit, except
+    /// in a predicate of [`exclude`](crate::HrPrometheus::exclude).
     #[must_use]
     pub fn route(&self) -> &str {
         self.route.get_or_init(|| {
             let path = arrived_path(self.request);
-            if self.is_for_predicate {
-                return self.routes.text_before_cap(&path);
-            }
-            Arc::clone(&self.routes.label_as_arrived(Some(&path)).text)
+            self.routes.text_as_arrived(&path, self.new_path)
         })
     }
 }
@@ -83,12 +83,13 @@ impl fmt::Debug for RequestStart<'_> {
     }
 }
 
-/// A response head that is ready, and the request that it answers: what is gone a moment later.
+/// A response whose head is ready, with its request. Neither outlives the hook.
 pub struct ResponseStart<'a> {
     pub(crate) request: &'a HttpRequest,
     pub(crate) head: &'a ResponseHead,
     pub(crate) extensions: Ref<'a, Extensions>,
     pub(crate) body_size: BodySize,
+    pub(crate) long_lived_types: &'a LongLivedTypes,
     pub(crate) method: &'static str,
     pub(crate) route: &'a RouteLabel,
     pub(crate) arrived: Instant,
@@ -103,7 +104,7 @@ impl ResponseStart<'_> {
 
     /// The label of the method, as [`RequestStart::method`].
     #[must_use]
-    pub fn method(&self) -> &str {
+    pub fn method(&self) -> &'static str {
         self.method
     }
 
@@ -111,6 +112,13 @@ impl ResponseStart<'_> {
     #[must_use]
     pub fn route(&self) -> &str {
         &self.route.text
+    }
+
+    /// Whether [`route`](Self::route) is that of a route: `false` if it is the label of unmatched requests.
+    #[must_use]
+    #[inline]
+    pub fn has_route(&self) -> bool {
+        self.route.has_route
     }
 
     /// The status of the response.
@@ -143,25 +151,17 @@ impl ResponseStart<'_> {
         self.body_size
     }
 
-    /// Whether the response lives as long as its client likes: a stream with status 101, `text/event-stream` or
-    /// `multipart/x-mixed-replace`. Its end says little, so the default monitor counts and times it now.
+    /// Whether the response is long-lived: a stream that switches the protocol (status 101), has the content type
+    /// `text/event-stream`, `multipart/x-mixed-replace` or one of
+    /// [`long_lived_content_types`](crate::HrPrometheus::long_lived_content_types), or is marked as [`LongLived`]. Its
+    /// duration is up to the client, so the default monitor records it when the head is sent.
+    ///
+    /// [`LongLived`]: crate::LongLived
     #[must_use]
     #[inline]
     pub fn is_long_lived(&self) -> bool {
-        if self.body_size != BodySize::Stream {
-            return false;
-        }
-        if self.head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return true;
-        }
-        let Some(content_type) = self.head.headers().get(header::CONTENT_TYPE) else {
-            return false;
-        };
-        let essence = content_type.as_bytes().split(|&byte| byte == b';').next();
-        essence.map(<[u8]>::trim_ascii_end).is_some_and(|essence| {
-            essence.eq_ignore_ascii_case(b"text/event-stream")
-                || essence.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
-        })
+        self.long_lived_types
+            .include(self.head, &self.extensions, self.body_size)
     }
 
     /// A small number for the label of the route, as [`RequestEnd::route_id`].
@@ -202,7 +202,7 @@ pub struct RequestEnd<'a> {
 impl RequestEnd<'_> {
     /// The label of the method, as [`RequestStart::method`].
     #[must_use]
-    pub fn method(&self) -> &str {
+    pub fn method(&self) -> &'static str {
         self.method
     }
 
@@ -211,6 +211,22 @@ impl RequestEnd<'_> {
     #[must_use]
     pub fn route(&self) -> &str {
         &self.route.text
+    }
+
+    /// Whether [`route`](Self::route) is a route, as [`ResponseStart::has_route`].
+    #[must_use]
+    #[inline]
+    pub fn has_route(&self) -> bool {
+        self.route.has_route
+    }
+
+    /// Whether there was a response, even one that actix-web made of the `Err` of an inner middleware, for which
+    /// [`update_response_metrics`](crate::RequestMonitor::update_response_metrics) is not called. `false` for a request that
+    /// panicked or was dropped before.
+    #[must_use]
+    #[inline]
+    pub fn answered(&self) -> bool {
+        self.answered
     }
 
     /// The status that the middleware passed on; 500 after a panic, 499 for a request that was dropped before there
@@ -286,6 +302,7 @@ impl ScrapeStart {
     /// options of a middleware do not apply: a registry, and so a scrape, can have several with different options.
     #[must_use]
     pub fn route(&self, path: &PathAndQuery) -> Option<String> {
-        label_in_table(self.request.resource_map(), path)
+        let pattern = self.request.resource_map().match_pattern(decoded(path).path())?;
+        Some(Pattern::parse(&pattern).label())
     }
 }

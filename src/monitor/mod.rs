@@ -1,6 +1,7 @@
 //! What a monitor is, what its hooks are given, and how several run side by side without harming each other.
 
 pub(crate) mod hooks;
+pub(crate) mod long_lived;
 pub(crate) mod set;
 
 use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart};
@@ -21,9 +22,9 @@ use prometheus_client::registry::Registry;
 /// | [`update_init_metrics`](Self::update_init_metrics) | it arrived, before it is routed | once |
 /// | [`update_response_metrics`](Self::update_response_metrics) | the response head is ready | at most once |
 /// | [`update_end_metrics`](Self::update_end_metrics) | it ended, in whichever way | exactly once, unless |
-/// | [`forget`](Self::forget) | it turned out to be left out: it was marked [`Excluded`], or its route is one of [`exclude_routes`] | then once, in place of the end |
+/// | [`forget`](Self::forget) | it turned out to be excluded: it is marked [`Excluded`], or its route is one of [`exclude_routes`] | then once, instead of the end |
 ///
-/// None of them is called for a request that [`exclude`] leaves out.
+/// None of them is called for a request that [`exclude`] excludes.
 ///
 /// A hook that panics is contained: the panic is logged once for each monitor, and the request, the worker, the
 /// scrape and other monitors go on. If `update_init_metrics` panicked, nothing further is called for that request.
@@ -184,9 +185,9 @@ pub trait RequestMonitor: Clone + Send + 'static {
 
     /// Called when the response head is ready, before the body.
     ///
-    /// Not called for requests that end without a response: a panic, a client that left before, and an `Err` of
-    /// an inner middleware, which actix-web turns into a response when nobody can see it any more. Nor for those that
-    /// are left out.
+    /// Not called for requests that end without a response: a panic, a client that left before, and an `Err` from
+    /// inner middleware, which actix-web turns into a response only after the middleware stack. Nor for excluded
+    /// requests.
     #[expect(
         unused_variables,
         reason = "the names are documentation; the body is for implementors"
@@ -197,8 +198,8 @@ pub trait RequestMonitor: Clone + Send + 'static {
     /// or the request ended otherwise; [`RequestEnd::ending`] says how.
     fn update_end_metrics(&self, in_flight: Self::InFlight, end: &RequestEnd<'_>);
 
-    /// Called in place of `update_end_metrics` for a request that was left out after it had begun, to undo what
-    /// the start did. See [`Excluded`] and [`HrPrometheus::exclude_routes`](crate::HrPrometheus::exclude_routes).
+    /// Called instead of `update_end_metrics` for a request that was excluded after it had begun, to undo what the start
+    /// did. See [`Excluded`] and [`HrPrometheus::exclude_routes`](crate::HrPrometheus::exclude_routes).
     #[expect(
         unused_variables,
         reason = "the name is documentation; the body is for implementors"

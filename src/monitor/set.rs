@@ -32,16 +32,16 @@ use crate::{
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a request monitor",
     label = "not a monitor",
-    note = "implement `hr_prometheus::RequestMonitor` for `{Self}`; several monitors are given as a pair: `(A, B)`"
+    note = "implement `hr_prometheus::RequestMonitor` for `{Self}`; several monitors are given as a tuple: `(A, B)` or `(A, B, C)`; nest tuples for more"
 )]
 pub trait Monitors: sealed::Sealed + Clone + Send + 'static {
     #[doc(hidden)]
     type Set: MonitorSet;
 
-    /// What `registry` holds for this type; registers what it does not hold yet. A member that cannot be registered
-    /// is off, and why is added to `errors`.
+    /// What `registry` holds for this type and name; registers what it does not hold yet. A member that cannot be
+    /// registered is off, and why is added to `errors`.
     #[doc(hidden)]
-    fn obtain(registry: &MetricsRegistry, name: &'static str, errors: &mut Vec<Error>) -> Self::Set;
+    fn obtain(registry: &MetricsRegistry, name: &str, errors: &mut Vec<Error>) -> Self::Set;
 
     /// A value that was made elsewhere, ready to run.
     #[doc(hidden)]
@@ -61,9 +61,9 @@ mod sealed {
 impl<M: RequestMonitor> Monitors for M {
     type Set = Contained<M>;
 
-    fn obtain(registry: &MetricsRegistry, name: &'static str, errors: &mut Vec<Error>) -> Contained<M> {
+    fn obtain(registry: &MetricsRegistry, name: &str, errors: &mut Vec<Error>) -> Contained<M> {
         let register = |registry: &mut Registry| M::register(registry).contained();
-        obtain::<M, _>(registry, (TypeId::of::<M>(), name), register, errors)
+        obtain::<M, _>(registry, (TypeId::of::<M>(), name.to_owned()), register, errors)
     }
 
     fn contained(self) -> Contained<M> {
@@ -74,7 +74,7 @@ impl<M: RequestMonitor> Monitors for M {
 impl<A: Monitors, B: Monitors> Monitors for (A, B) {
     type Set = (A::Set, B::Set);
 
-    fn obtain(registry: &MetricsRegistry, name: &'static str, errors: &mut Vec<Error>) -> Self::Set {
+    fn obtain(registry: &MetricsRegistry, name: &str, errors: &mut Vec<Error>) -> Self::Set {
         (
             A::obtain(registry, name, errors),
             B::obtain(registry, name, errors),
@@ -89,7 +89,7 @@ impl<A: Monitors, B: Monitors> Monitors for (A, B) {
 impl<A: Monitors, B: Monitors, C: Monitors> Monitors for (A, B, C) {
     type Set = ((A::Set, B::Set), C::Set);
 
-    fn obtain(registry: &MetricsRegistry, name: &'static str, errors: &mut Vec<Error>) -> Self::Set {
+    fn obtain(registry: &MetricsRegistry, name: &str, errors: &mut Vec<Error>) -> Self::Set {
         let pair = <(A, B)>::obtain(registry, name, errors);
         (pair, C::obtain(registry, name, errors))
     }
@@ -158,16 +158,25 @@ impl<S: MonitorSet> BeforeScrape for SharedSet<S> {
 
 /// What runs for [`Monitors`]: each of them in a [`Contained`] of its own.
 pub trait MonitorSet: Clone + Send + 'static {
+    /// What one request carries from start to end, for each monitor that has begun.
     type InFlight: 'static;
 
     /// Monitors that record nothing, for those that could not be registered.
     fn off() -> Self;
+    /// As [`RequestMonitor::for_worker`].
+    #[must_use]
     fn for_worker(&self) -> Self;
+    /// As [`RequestMonitor::update_init_metrics`].
     fn start(&self, request: &RequestStart<'_>) -> Self::InFlight;
+    /// As [`RequestMonitor::update_response_metrics`].
     fn respond(&self, in_flight: &mut Self::InFlight, response: &ResponseStart<'_>);
+    /// As [`RequestMonitor::update_end_metrics`].
     fn end(&self, in_flight: Self::InFlight, end: &RequestEnd<'_>);
+    /// As [`RequestMonitor::forget`].
     fn forget(&self, in_flight: Self::InFlight);
+    /// Whether any of them [counts request bodies](RequestMonitor::counts_request_body).
     fn counts_request_body(&self) -> bool;
+    /// As [`RequestMonitor::prepare_scrape`], one after the other.
     fn prepare_scrape<'a>(&'a self, scrape: &'a ScrapeStart) -> LocalBoxFuture<'a, ()>;
 }
 

@@ -4,9 +4,10 @@ pub(crate) mod default;
 mod otel;
 
 pub use default::{
-    DefaultMonitor,
+    DefaultInFlight, DefaultMonitor,
     builder::DefaultMonitorBuilder,
+    config::DefaultFamily,
     families::Label,
     labels::{NoLabels, RequestLabels},
 };
-pub use otel::OtelMonitor;
+pub use otel::{OtelInFlight, OtelMonitor};

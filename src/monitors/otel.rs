@@ -17,20 +17,33 @@ use prometheus_client::{
 };
 
 use crate::{
+    exposition::constant::check_own_labels,
     in_flight::{InFlight, InFlightTable},
     monitor::{
         RequestMonitor,
         hooks::{Ending, RequestEnd, RequestStart, ResponseStart},
     },
-    monitors::default::families::Family,
+    monitors::default::families::FamilyEncoder,
+    panics::give_up,
     route::RouteLabel,
     series::{
         Attributes, Series, SeriesKey,
-        grouping::Cut,
-        measures::Measures,
-        worker::{More, Place, WorkerSeries},
+        grouping::GroupBy,
+        measures::{Measures, Scale},
+        worker::{BlockIndex, WorkerSeries},
     },
 };
+
+/// The labels of the families, that of buckets too.
+const LABELS: [&str; 7] = [
+    "error_type",
+    "http_request_method",
+    "http_response_status_code",
+    "http_route",
+    "le",
+    "network_protocol_version",
+    "url_scheme",
+];
 
 /// Upper bounds in seconds: those of the conventions.
 const DURATION: [f64; 14] = [
@@ -54,25 +67,26 @@ const SIZE: [f64; 15] = [
 ///
 /// | attribute | convention | value |
 /// | --- | --- | --- |
-/// | `error_type` | `error.type` | the status where it is 500 or above; else `panic` after a panic, `dropped` for a request that was dropped before there was a response, `body_failed` where the body of a response did; else absent |
-/// | `http_request_method` | `http.request.method` | as [`RequestEnd::method`]: what is not known is `_OTHER` |
-/// | `http_response_status_code` | `http.response.status_code` | the status, where there was a response |
-/// | `http_route` | `http.route` | as [`RequestEnd::route`], where a route matched |
+/// | `error_type` | `error.type` | the status if it is 500 or above; `panic` after a panic, `dropped` for a request that was dropped before a response, `body_failed` if the body of a response failed; otherwise absent |
+/// | `http_request_method` | `http.request.method` | as [`RequestEnd::method`]: an unknown method is `_OTHER` |
+/// | `http_response_status_code` | `http.response.status_code` | the status, if there was a response |
+/// | `http_route` | `http.route` | as [`RequestEnd::route`], if it [has a route](RequestEnd::has_route) |
 /// | `network_protocol_version` | `network.protocol.version` | `1.0`, `1.1` or `2` |
-/// | `url_scheme` | `url.scheme` | `https` where this server serves TLS itself, else `http` |
+/// | `url_scheme` | `url.scheme` | `https` if this server terminates TLS itself, else `http` |
 ///
-/// - Nothing is taken from what a client sends in a header: neither `server.address` and `server.port`, which are
+/// - No attribute comes from a header that the client sends: neither `server.address` and `server.port`, which are
 ///   opt-in, nor the scheme from `Forwarded`, which the conventions prefer behind a proxy.
-/// - The name of the protocol is always `http`, and the conventions want it only where it is not.
-/// - The duration is that of [`RequestEnd::latency`]. That of a [long-lived](ResponseStart::is_long_lived) response ends
-///   with its head, and its sizes are observed when it ends.
-/// - The size of a request body is what the application read of it, that of a response body what was handed to the
-///   server, before any transfer coding. The first costs an allocation for each request that has a body.
+/// - `network.protocol.name` is omitted: it would always be `http`, for which the conventions do not require it.
+/// - The duration is [`RequestEnd::latency`]. That of a [long-lived](ResponseStart::is_long_lived) response ends with its
+///   head; its sizes are observed when it ends.
+/// - The size of a request body is the number of bytes that the application read, that of a response body the number
+///   that was handed to the server, before any transfer coding. The first costs an allocation for each request that has
+///   a body.
 ///
 /// The duration has the buckets of the conventions: 0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10
-/// seconds. For the sizes they name none; these are those of the OpenTelemetry SDKs: 0 5 10 25 50 75 100 250 500 750
-/// 1000 2500 5000 7500 10000 bytes. Semantic conventions 1.23 and later, in which these names are stable or, but for the
-/// duration, in development.
+/// seconds. The conventions define none for the sizes, which have those of the OpenTelemetry SDKs: 0 5 10 25 50 75 100
+/// 250 500 750 1000 2500 5000 7500 10000 bytes. The names follow semantic conventions 1.23 and later, which mark the
+/// duration as stable and the others as in development.
 ///
 /// During a migration it runs beside the default monitor:
 ///
@@ -109,7 +123,7 @@ const SIZE: [f64; 15] = [
 /// # }
 /// ```
 pub struct OtelMonitor {
-    recorded: Arc<Recorded>,
+    storage: Arc<OtelStorage>,
     /// Made when the first request ends. A clone gets its own, so that each has one writer.
     worker: OnceCell<WorkerSeries<OtelAttributes>>,
     /// The table of the worker whose requests are active. A clone is for another worker.
@@ -118,21 +132,16 @@ pub struct OtelMonitor {
 
 /// What the workers share, and what a scrape encodes.
 #[derive(Debug)]
-struct Recorded {
+struct OtelStorage {
     series: Arc<Series<OtelAttributes>>,
     /// The requests of servers without TLS, and of those with it.
     active: [InFlight; 2],
-    /// What stands for the route where none is shown: series are told apart by what is shown alone.
+    /// The route of series that show none: series are told apart by what they show.
     no_route: Arc<str>,
-    families: Families,
-}
-
-#[derive(Debug)]
-struct Families {
-    duration: Family,
-    active_requests: Family,
-    request_body_size: Family,
-    response_body_size: Family,
+    duration: FamilyEncoder,
+    active_requests: FamilyEncoder,
+    /// One for each further measure.
+    body_sizes: [FamilyEncoder; 2],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,19 +181,23 @@ impl Scheme {
 }
 
 impl ErrorType {
-    fn of_status(status: StatusCode) -> Option<Self> {
+    fn from_status(status: StatusCode) -> Option<Self> {
         (status.as_u16() >= 500).then_some(Self::Status)
     }
 
-    fn of_end(end: &RequestEnd<'_>) -> Option<Self> {
-        let of_status = end.answered.then(|| Self::of_status(end.status)).flatten();
-        of_status.or(match end.ending {
+    fn from_end(end: &RequestEnd<'_>) -> Option<Self> {
+        if end.answered()
+            && let Some(error) = Self::from_status(end.status())
+        {
+            return Some(error);
+        }
+        match end.ending() {
             Ending::Panicked => Some(Self::Panic),
             Ending::Failed => Some(Self::BodyFailed),
             // A client that leaves during the body is no error of the server.
-            Ending::Dropped if !end.answered => Some(Self::Dropped),
+            Ending::Dropped if !end.answered() => Some(Self::Dropped),
             Ending::Dropped | Ending::Completed => None,
-        })
+        }
     }
 }
 
@@ -229,37 +242,29 @@ impl OtelMonitor {
     #[inline]
     fn record(
         &self,
-        in_flight: OtelInFlight,
         (method, route, status): (&'static str, &RouteLabel, StatusCode),
-        (answered, error): (bool, Option<ErrorType>),
+        attributes: OtelAttributes,
         duration: Duration,
-    ) -> Place {
-        let attributes = OtelAttributes {
-            scheme: in_flight.scheme,
-            protocol_version: in_flight.protocol_version,
-            has_route: route.pattern.is_some(),
-            answered,
-            error,
-        };
+    ) -> BlockIndex {
         let text = if attributes.has_route {
             &route.text
         } else {
-            &self.recorded.no_route
+            &self.storage.no_route
         };
         let key = (method, text, status, &attributes);
-        self.worker().record(route.id, key, duration, || {})
+        self.worker().record(route.id, key, duration)
     }
 
     fn worker(&self) -> &WorkerSeries<OtelAttributes> {
         self.worker
-            .get_or_init(|| WorkerSeries::new(&self.recorded.series))
+            .get_or_init(|| WorkerSeries::new(&self.storage.series))
     }
 }
 
 impl Clone for OtelMonitor {
     fn clone(&self) -> Self {
         Self {
-            recorded: Arc::clone(&self.recorded),
+            storage: Arc::clone(&self.storage),
             worker: OnceCell::new(),
             table: RefCell::default(),
         }
@@ -272,56 +277,62 @@ impl fmt::Debug for OtelMonitor {
     }
 }
 
-/// What the monitor remembers of a request under way.
+/// What an [`OtelMonitor`] carries for a request from its start to its end.
+///
+/// A custom monitor that wraps it has it in its own [`InFlight`](RequestMonitor::InFlight).
 #[derive(Clone, Copy, Debug)]
 pub struct OtelInFlight {
     scheme: Scheme,
     protocol_version: Option<&'static str>,
     /// Where it was recorded at its head, because it is long-lived.
-    recorded: Option<Place>,
+    recorded: Option<BlockIndex>,
 }
 
 impl RequestMonitor for OtelMonitor {
     type InFlight = OtelInFlight;
 
     fn register(registry: &mut Registry) -> Self {
-        let family = |name: &'static str, help, unit| Family {
+        if let Err(reason) = check_own_labels(registry, LABELS) {
+            give_up(format!("its registry {reason}"));
+        }
+        let family = |name: &'static str, help, unit| FamilyEncoder {
             unit,
-            cut: Cut::ALL,
-            ..Family::new(name.into(), help, Vec::new(), true)
+            group_by: GroupBy::ALL,
+            ..FamilyEncoder::new(name.into(), help, Vec::new(), true)
         };
-        let sizes = Some(&SIZE[..]);
-        let measures = Measures::latency(&DURATION).and_request_body(sizes);
-        let recorded = Arc::new(Recorded {
-            series: Series::new(measures.and_response_body(sizes)),
+        let measures = Measures::latency(&DURATION)
+            .and(&SIZE, Scale::Bytes)
+            .and(&SIZE, Scale::Bytes);
+        let storage = Arc::new(OtelStorage {
+            series: Series::new(measures),
             active: Default::default(),
             no_route: "".into(),
-            families: Families {
-                duration: family(
-                    "http_server_request_duration",
-                    "Duration of HTTP server requests.",
-                    Some(Unit::Seconds),
-                ),
-                active_requests: family(
-                    "http_server_active_requests",
-                    "Number of active HTTP server requests.",
-                    None,
-                ),
-                request_body_size: family(
+            duration: family(
+                "http_server_request_duration",
+                "Duration of HTTP server requests.",
+                Some(Unit::Seconds),
+            ),
+            active_requests: family(
+                "http_server_active_requests",
+                "Number of active HTTP server requests.",
+                None,
+            ),
+            body_sizes: [
+                family(
                     "http_server_request_body_size",
                     "Size of HTTP server request bodies.",
                     Some(Unit::Bytes),
                 ),
-                response_body_size: family(
+                family(
                     "http_server_response_body_size",
                     "Size of HTTP server response bodies.",
                     Some(Unit::Bytes),
                 ),
-            },
+            ],
         });
-        registry.register_collector(Box::new(OtelCollector(Arc::clone(&recorded))));
+        registry.register_collector(Box::new(OtelCollector(Arc::clone(&storage))));
         Self {
-            recorded,
+            storage,
             worker: OnceCell::new(),
             table: RefCell::default(),
         }
@@ -329,17 +340,17 @@ impl RequestMonitor for OtelMonitor {
 
     #[inline]
     fn update_init_metrics(&self, request: &RequestStart<'_>) -> OtelInFlight {
-        let scheme = if request.request.app_config().secure() {
+        let scheme = if request.request().app_config().secure() {
             Scheme::Https
         } else {
             Scheme::Http
         };
         // In the long run a comparison: a worker has one table.
         if !ptr::eq(self.table.borrow().as_ptr(), Arc::as_ptr(request.table)) {
-            self.recorded.active[scheme as usize].add_table(request.table);
+            self.storage.active[scheme as usize].add_table(request.table);
             self.table.replace(Arc::downgrade(request.table));
         }
-        let protocol_version = match request.request.version() {
+        let protocol_version = match request.request().version() {
             Version::HTTP_11 => Some("1.1"),
             Version::HTTP_2 => Some("2"),
             Version::HTTP_10 => Some("1.0"),
@@ -358,25 +369,33 @@ impl RequestMonitor for OtelMonitor {
     fn update_response_metrics(&self, in_flight: &mut OtelInFlight, response: &ResponseStart<'_>) {
         if response.is_long_lived() {
             let status = response.status();
-            let key = (response.method, response.route_label(), status);
-            let outcome = (true, ErrorType::of_status(status));
-            in_flight.recorded = Some(self.record(*in_flight, key, outcome, response.elapsed()));
+            let attributes = OtelAttributes {
+                scheme: in_flight.scheme,
+                protocol_version: in_flight.protocol_version,
+                has_route: response.has_route(),
+                answered: true,
+                error: ErrorType::from_status(status),
+            };
+            let key = (response.method(), response.route_label(), status);
+            in_flight.recorded = Some(self.record(key, attributes, response.elapsed()));
         }
     }
 
     #[inline]
     fn update_end_metrics(&self, in_flight: OtelInFlight, end: &RequestEnd<'_>) {
-        let place = in_flight.recorded.unwrap_or_else(|| {
-            let key = (end.method, end.route_label(), end.status);
-            let outcome = (end.answered, ErrorType::of_end(end));
-            self.record(in_flight, key, outcome, end.latency)
+        let block = in_flight.recorded.unwrap_or_else(|| {
+            let attributes = OtelAttributes {
+                scheme: in_flight.scheme,
+                protocol_version: in_flight.protocol_version,
+                has_route: end.has_route(),
+                answered: end.answered(),
+                error: ErrorType::from_end(end),
+            };
+            let key = (end.method(), end.route_label(), end.status());
+            self.record(key, attributes, end.latency())
         });
-        let sizes = More {
-            request_body: end.request_body_bytes,
-            response_body: Some(end.response_body_bytes),
-            time_to_head: None,
-        };
-        self.worker().observe(place, sizes);
+        let body_sizes = [end.request_body_bytes(), Some(end.response_body_bytes())];
+        self.worker().observe(block, body_sizes);
     }
 
     fn counts_request_body(&self) -> bool {
@@ -386,44 +405,35 @@ impl RequestMonitor for OtelMonitor {
 
 /// Encodes all families from one snapshot, so that they agree.
 #[derive(Debug)]
-struct OtelCollector(Arc<Recorded>);
+struct OtelCollector(Arc<OtelStorage>);
 
 impl Collector for OtelCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Recorded {
-            series,
-            active,
-            families,
-            ..
-        } = &*self.0;
-        let measures = series.measures();
-        let snapshot = series.snapshot();
+        let storage = &*self.0;
+        let measures = storage.series.measures();
+        let snapshot = storage.series.snapshot();
         let all = snapshot.all();
         let encoder = &mut encoder;
 
-        let duration = &families.duration;
-        duration.encode_distribution(encoder, &all, &measures.latency)?;
+        storage
+            .duration
+            .encode_distribution(encoder, &all, &measures.latency)?;
 
         let known = all
             .iter()
             .map(|totals| ((totals.key.method, totals.key.attributes.scheme), 0_i64));
         let mut requests: BTreeMap<_, _> = known.collect();
-        for (scheme, active) in Scheme::ALL.into_iter().zip(active) {
+        for (scheme, active) in Scheme::ALL.into_iter().zip(&storage.active) {
             active.for_each_method(|method| *requests.entry((method, scheme)).or_default() += 1);
         }
-        let mut family = families.active_requests.begin(encoder, MetricType::Gauge)?;
+        let mut family = storage.active_requests.begin(encoder, MetricType::Gauge)?;
         for ((method, scheme), requests) in requests {
             let labels = [("http_request_method", method), ("url_scheme", scheme.as_str())];
             family.encode_family(&labels)?.encode_gauge(&requests)?;
         }
 
-        for (family, distribution) in [
-            (&families.request_body_size, &measures.request_body),
-            (&families.response_body_size, &measures.response_body),
-        ] {
-            if let Some(distribution) = distribution {
-                family.encode_distribution(encoder, &all, distribution)?;
-            }
+        for (family, distribution) in storage.body_sizes.iter().zip(&measures.further) {
+            family.encode_distribution(encoder, &all, distribution)?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -24,13 +24,14 @@ use prometheus_client::registry::Registry;
 use crate::{
     error::Error,
     exposition::{
+        constant::constant_labels,
         format::{Format, MediaType, OPENMETRICS_1_0_0, PROMETHEUS_TEXT_0_0_4},
         line::sum,
         rendered::{Omitted, OmittedCounts, Rendered},
         text::{self, OPENMETRICS},
     },
     limit::{Limits, LimitsCollector},
-    panics::{catch, report},
+    panics::{LogOnce, catch, report},
     registry::{
         parts::Parts,
         scrapes::{Render, ScrapeMetrics, Scrapes},
@@ -80,11 +81,16 @@ struct Shared {
     /// By their sources. Making one holds no lock that another needs.
     registered: Mutex<Vec<Arc<Registered>>>,
     scrapes: Arc<Scrapes>,
+    /// How often everything was brought up to date for a scrape.
+    preparations: AtomicUsize,
+    preparing: futures_util::lock::Mutex<()>,
     limits: Arc<Limits>,
     /// Whether those who ask for no format get Prometheus text.
     has_text_by_default: AtomicBool,
     /// Whether a scrape fails rather than omit something.
     is_strict: AtomicBool,
+    /// Whether a middleware records into it.
+    is_recorded: AtomicBool,
 }
 
 /// What is registered once for each source, and made ready before each scrape.
@@ -242,7 +248,8 @@ impl MetricsRegistry {
     ///
     /// let scrape = test::TestRequest::get().uri("/metrics").to_request();
     /// let response = test::call_service(&app, scrape).await;
-    /// assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    /// let content_type = response.headers().get("content-type");
+    /// assert_eq!(content_type.unwrap(), "text/plain; version=0.0.4; charset=utf-8");
     /// # }
     /// ```
     #[must_use]
@@ -368,11 +375,40 @@ impl MetricsRegistry {
 
     /// The registry that the middleware and `/metrics` use for `request`.
     pub(crate) fn of(request: &HttpRequest) -> Self {
+        static LOGGED: LogOnce = LogOnce::new();
+
         let in_data = request.app_data::<web::Data<Self>>().map(|data| data.as_ref());
-        in_data
+        let found = in_data
             .or_else(|| request.app_data::<Self>())
-            .cloned()
-            .unwrap_or_else(Self::global)
+            .or_else(|| request.app_data::<Arc<Self>>().map(Arc::as_ref));
+        if found.is_none() && has_bare_registry(request) {
+            LOGGED.log(
+                Level::Warn,
+                format_args!("the application's data has a prometheus_client Registry, which is not looked for: wrap it, `.app_data(MetricsRegistry::from(registry))`"),
+            );
+        }
+        found.cloned().unwrap_or_else(Self::global)
+    }
+
+    /// Notes that a middleware records into this registry.
+    pub(crate) fn note_recorded(&self) {
+        self.shared.is_recorded.store(true, Relaxed);
+        IS_ANY_RECORDED.store(true, Relaxed);
+    }
+
+    /// Warns, once, of a scrape that shows no requests although another registry of the process has some.
+    pub(crate) fn warn_if_overlooked(&self) {
+        if !self.shared.is_recorded.load(Relaxed)
+            && IS_ANY_RECORDED.load(Relaxed)
+            && self.shared.scrapes.is_first("a registry without requests")
+        {
+            report(
+                Level::Warn,
+                format_args!(
+                    "the MetricsRegistry that is scraped has no requests, but another one of the process has: put the same MetricsRegistry into the data of every `App`, not of a scope alone, and wrap HrPrometheus around the application"
+                ),
+            );
+        }
     }
 
     /// What is registered for `source`, which is done now if it has not been: by `register`, for the monitor `name`.
@@ -399,12 +435,17 @@ impl MetricsRegistry {
             return Err(error);
         }
         let value = place.value.get_or_init(|| {
+            let register = |part: &mut Registry| {
+                let check = constant_labels(part);
+                check.map_err(|reason| Error::new(format!("the monitor {name} is off: its registry {reason}")))?;
+                Ok(register(part))
+            };
             let registered = catch(|| self.shared.parts.register(register)).unwrap_or_else(|panicked| {
                 Err(Error::new(format!(
                     "`register` of the monitor {name} panicked: {panicked}; it records nothing until this is mended"
                 )))
             });
-            match registered {
+            match registered.flatten() {
                 Ok(value) => Ok(Arc::new(value)),
                 Err(error) => {
                     report(Level::Error, format_args!("{error}"));
@@ -433,14 +474,21 @@ impl MetricsRegistry {
         place
     }
 
-    /// Lets everything that was registered bring its families up to date.
+    /// Lets everything that was registered bring its families up to date. Scrapes that come meanwhile wait for that, and
+    /// do not begin anew.
     pub(crate) async fn prepare_scrape(&self, request: &HttpRequest) {
+        let before = self.shared.preparations.load(Relaxed);
+        let _preparing = self.shared.preparing.lock().await;
+        if self.shared.preparations.load(Relaxed) != before {
+            return;
+        }
         let all = self.shared.registered.lock().clone();
         for registered in all {
             if let Some(Ok(value)) = registered.value.get() {
                 value.prepare(request).await;
             }
         }
+        self.shared.preparations.fetch_add(1, Relaxed);
     }
 
     /// The limits on labels in this registry.
@@ -453,6 +501,16 @@ impl MetricsRegistry {
 fn join(omitted: &[Omitted]) -> String {
     let omitted: Vec<_> = omitted.iter().map(Omitted::to_string).collect();
     omitted.join("; ")
+}
+
+/// Whether any registry of the process has requests.
+static IS_ANY_RECORDED: AtomicBool = AtomicBool::new(false);
+
+/// Whether somebody put a registry into the application's data that is not a [`MetricsRegistry`].
+fn has_bare_registry(request: &HttpRequest) -> bool {
+    request.app_data::<web::Data<Registry>>().is_some()
+        || request.app_data::<Registry>().is_some()
+        || request.app_data::<Arc<Registry>>().is_some()
 }
 
 impl Default for MetricsRegistry {
@@ -469,9 +527,12 @@ impl From<Registry> for MetricsRegistry {
                 parts: Parts::new(root),
                 registered: Mutex::default(),
                 scrapes: Arc::default(),
+                preparations: AtomicUsize::new(0),
+                preparing: futures_util::lock::Mutex::new(()),
                 limits: Arc::default(),
                 has_text_by_default: AtomicBool::default(),
                 is_strict: AtomicBool::default(),
+                is_recorded: AtomicBool::new(false),
             }),
         };
         let limits = LimitsCollector(registry.limits());

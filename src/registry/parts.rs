@@ -5,7 +5,7 @@ use std::{cell::RefCell, iter, mem, ptr, sync::Arc};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 
-use crate::{error::Error, exposition::encoded::new_part};
+use crate::{error::Error, exposition::encoded::new_part, panics::discard};
 
 /// What is registered, each registration in a part of its own: no lock is held meanwhile, and a panic leaves nothing
 /// behind.
@@ -28,9 +28,9 @@ impl Parts {
     /// Registers into a part of its own.
     pub(crate) fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> Result<T, Error> {
         let _in_use = self.enter("nothing can be registered in a registry")?;
-        let mut part = self.new_part();
-        let value = register(&mut part);
-        self.parts.write().push(Arc::new(part));
+        let mut part = Unfinished(self.new_part());
+        let value = register(&mut part.0);
+        self.parts.write().push(Arc::new(mem::take(&mut part.0)));
         Ok(value)
     }
 
@@ -67,6 +67,15 @@ impl Parts {
 
     fn address(&self) -> usize {
         ptr::from_ref(self).addr()
+    }
+}
+
+/// A part that is being filled. What it holds may panic when it is dropped, even while the registration unwinds.
+struct Unfinished(Registry);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        discard(mem::take(&mut self.0));
     }
 }
 

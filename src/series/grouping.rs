@@ -1,20 +1,24 @@
-//! Which series fall into one group of a family.
+//! Which records a family sums up into one of its series.
 
-use crate::series::SeriesKey;
-use std::{cmp::Ordering, sync::Arc};
+use std::{borrow::Cow, cmp::Ordering, fmt, sync::Arc};
 
 use actix_web::http::StatusCode;
 
-/// Which parts of the key a family tells its series apart by; what differs in the rest falls together.
+use crate::{
+    exposition::exemplar::OfSeries,
+    series::{Attributes, SeriesKey, Totals, measures::Distribution, merge_latest, native::NativeBuckets},
+};
+
+/// The parts of the key by which a family groups; records that differ only in the rest are summed up.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cut {
+pub(crate) struct GroupBy {
     pub(crate) method: bool,
     pub(crate) route: bool,
     pub(crate) status: ByStatus,
     pub(crate) attributes: bool,
 }
 
-/// How far a family tells its series apart by the status.
+/// How far a family groups by the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ByStatus {
     No,
@@ -22,7 +26,14 @@ pub(crate) enum ByStatus {
     Exactly,
 }
 
-impl Cut {
+/// A record that has the key of a series: the totals of one, or a request in progress.
+pub(crate) trait Keyed: Clone {
+    type Attributes: Attributes;
+
+    fn key(&self) -> &SeriesKey<Self::Attributes>;
+}
+
+impl GroupBy {
     pub(crate) const ALL: Self = Self {
         method: true,
         route: true,
@@ -30,8 +41,22 @@ impl Cut {
         attributes: true,
     };
 
-    /// Whether what falls together stands together in the order of the keys.
-    pub(crate) fn keeps_order(self) -> bool {
+    /// Calls `each` with the records of one group after the other. `records` are sorted by key.
+    pub(crate) fn for_each_group<T: Keyed>(
+        self,
+        records: &[T],
+        each: impl FnMut(&[T]) -> fmt::Result,
+    ) -> fmt::Result {
+        let compare = |a: &T, b: &T| self.compare(a.key(), b.key());
+        let mut records = Cow::Borrowed(records);
+        if !self.keeps_order() {
+            records.to_mut().sort_by(compare);
+        }
+        records.chunk_by(|a, b| compare(a, b).is_eq()).try_for_each(each)
+    }
+
+    /// Whether the records of a group follow each other in the order of the keys.
+    fn keeps_order(self) -> bool {
         let Self {
             method,
             route,
@@ -44,7 +69,7 @@ impl Cut {
             && (status == ByStatus::Exactly || !attributes)
     }
 
-    pub(crate) fn compare<X: Ord>(self, a: &SeriesKey<X>, b: &SeriesKey<X>) -> Ordering {
+    fn compare<X: Ord>(self, a: &SeriesKey<X>, b: &SeriesKey<X>) -> Ordering {
         let mut order = Ordering::Equal;
         if self.method {
             order = a.method.cmp(b.method);
@@ -62,6 +87,58 @@ impl Cut {
         }
         order
     }
+}
+
+impl<X: Attributes> Keyed for Totals<'_, X> {
+    type Attributes = X;
+
+    fn key(&self) -> &SeriesKey<X> {
+        self.key
+    }
+}
+
+/// How many values were observed in a group.
+pub(crate) fn count<X>(group: &[Totals<'_, X>], distribution: &Distribution) -> u64 {
+    let buckets = |totals: &Totals<'_, X>| distribution.buckets(totals.numbers).iter().sum::<u64>();
+    group.iter().map(buckets).sum()
+}
+
+/// The sum of the values that were observed in a group, in seconds or bytes.
+pub(crate) fn sum<X>(group: &[Totals<'_, X>], distribution: &Distribution) -> f64 {
+    group.iter().map(|totals| distribution.sum(totals.numbers)).sum()
+}
+
+/// Puts the observations of a group in each bucket into `buckets`, not cumulated.
+pub(crate) fn sum_buckets<X>(
+    group: &[Totals<'_, X>],
+    distribution: &Distribution,
+    buckets: &mut Vec<(f64, u64)>,
+) {
+    buckets.clear();
+    buckets.extend(distribution.bounds.iter().map(|&bound| (bound, 0)));
+    for totals in group {
+        let counts = distribution.buckets(totals.numbers);
+        for ((_, sum), count) in buckets.iter_mut().zip(counts) {
+            *sum += count;
+        }
+    }
+}
+
+/// The latest exemplar of each bucket of the latency in a group.
+pub(crate) fn latest_exemplars<X>(group: &[Totals<'_, X>]) -> OfSeries {
+    let mut latest = OfSeries::new();
+    for totals in group {
+        merge_latest(&mut latest, totals.exemplars.iter().cloned());
+    }
+    latest
+}
+
+/// The native buckets of the latency in a group, where they are asked for.
+pub(crate) fn native_buckets<X>(group: &[Totals<'_, X>]) -> Option<NativeBuckets> {
+    let mut all = group.iter().filter_map(|totals| totals.native);
+    let mut sum = all.next()?.clone();
+    all.for_each(|native| sum.merge(native));
+    Some(sum)
 }
 
 /// The first digit of a status; 6 for all that have no class in RFC 9110.

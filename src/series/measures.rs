@@ -5,19 +5,36 @@ use std::{
     time::Duration,
 };
 
-/// What is measured of each request: the latency, and what else is asked for.
+/// What is measured of each request: the latency, and further values where they are asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Measures {
     pub(crate) latency: Distribution,
-    pub(crate) request_body: Option<Distribution>,
-    pub(crate) response_body: Option<Distribution>,
-    pub(crate) time_to_head: Option<Distribution>,
+    /// Those of the further values, in the order in which the values of a request are observed.
+    pub(crate) further: Vec<Distribution>,
     /// Whether some requests leave an exemplar.
     pub(super) exemplars: bool,
     /// Whether the latency has native buckets too.
     pub(super) native: bool,
     /// How many numbers a series has.
     pub(super) width: usize,
+}
+
+/// What a distribution is measured in, and how a value is recorded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scale {
+    /// Recorded in nanoseconds.
+    Seconds,
+    Bytes,
+}
+
+impl Scale {
+    /// What is recorded for one of the unit.
+    fn per_unit(self) -> f64 {
+        match self {
+            Self::Seconds => 1e9,
+            Self::Bytes => 1.0,
+        }
+    }
 }
 
 /// The shape of one histogram, and the place of its numbers among those of a series: the sum, then the observations
@@ -27,43 +44,31 @@ pub(crate) struct Distribution {
     /// Upper bounds, the last one infinite.
     pub(crate) bounds: Box<[f64]>,
     /// The same as they are recorded.
-    pub(super) limits: Box<[u64]>,
-    /// What is recorded for one of the unit: nanoseconds for a second, else one.
-    pub(super) per_unit: f64,
-    pub(super) start: usize,
+    limits: Box<[u64]>,
+    per_unit: f64,
+    start: usize,
 }
 
 impl Measures {
     /// Measures the latency alone, in buckets with these upper bounds in seconds: rising and finite, the infinite one
     /// is added.
     pub(crate) fn latency(bounds: &[f64]) -> Self {
-        let latency = Distribution::new(bounds, Distribution::SECONDS, 0);
+        let latency = Distribution::new(bounds, Scale::Seconds, 0);
         Self {
             width: latency.end(),
             latency,
-            request_body: None,
-            response_body: None,
-            time_to_head: None,
+            further: Vec::new(),
             exemplars: false,
             native: false,
         }
     }
 
+    /// Measures a further value, in buckets with these upper bounds.
     #[must_use]
-    pub(crate) fn and_request_body(mut self, bounds: Option<&[f64]>) -> Self {
-        self.request_body = bounds.map(|bounds| self.next(bounds, Distribution::BYTES));
-        self
-    }
-
-    #[must_use]
-    pub(crate) fn and_response_body(mut self, bounds: Option<&[f64]>) -> Self {
-        self.response_body = bounds.map(|bounds| self.next(bounds, Distribution::BYTES));
-        self
-    }
-
-    #[must_use]
-    pub(crate) fn and_time_to_head(mut self, bounds: Option<&[f64]>) -> Self {
-        self.time_to_head = bounds.map(|bounds| self.next(bounds, Distribution::SECONDS));
+    pub(crate) fn and(mut self, bounds: &[f64], scale: Scale) -> Self {
+        let distribution = Distribution::new(bounds, scale, self.width);
+        self.width = distribution.end();
+        self.further.push(distribution);
         self
     }
 
@@ -79,23 +84,15 @@ impl Measures {
         self
     }
 
-    pub(super) fn next(&mut self, bounds: &[f64], per_unit: f64) -> Distribution {
-        let distribution = Distribution::new(bounds, per_unit, self.width);
-        self.width = distribution.end();
-        distribution
-    }
-
-    /// Whether more than the latency is measured.
-    pub(crate) fn has_more(&self) -> bool {
-        self.width > self.latency.end() || self.exemplars
+    /// Whether there is nothing else to record than the latency.
+    pub(crate) fn is_latency_only(&self) -> bool {
+        self.further.is_empty() && !self.exemplars
     }
 }
 
 impl Distribution {
-    const SECONDS: f64 = 1e9;
-    const BYTES: f64 = 1.0;
-
-    fn new(bounds: &[f64], per_unit: f64, start: usize) -> Self {
+    fn new(bounds: &[f64], scale: Scale, start: usize) -> Self {
+        let per_unit = scale.per_unit();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -110,7 +107,7 @@ impl Distribution {
         }
     }
 
-    pub(super) fn end(&self) -> usize {
+    fn end(&self) -> usize {
         self.start + 1 + self.bounds.len()
     }
 

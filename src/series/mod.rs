@@ -5,7 +5,6 @@ pub(crate) mod measures;
 pub(crate) mod native;
 pub(crate) mod worker;
 
-use crate::series::measures::{Distribution, Measures};
 use std::{
     fmt, iter, mem,
     sync::{
@@ -20,16 +19,30 @@ use prometheus_client::encoding::LabelSetEncoder;
 
 use crate::{
     exposition::exemplar::{Exemplar, OfSeries},
-    series::native::NativeBuckets,
+    series::{
+        measures::{Distribution, Measures},
+        native::NativeBuckets,
+    },
 };
 
-/// What a monitor tells series apart by, beside method, route and status.
+/// What a monitor tells series apart by, besides method, route and status.
 pub(crate) trait Attributes: Clone + Ord + fmt::Debug + Send + Sync + 'static {
     /// Whether series of one row have the same, where a worker looks for one.
     fn same_in_row(&self, other: &Self) -> bool;
 
     /// Encodes the labels that are made of them.
     fn encode(key: &SeriesKey<Self>, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result;
+}
+
+/// No attributes.
+impl Attributes for () {
+    fn same_in_row(&self, _other: &Self) -> bool {
+        true
+    }
+
+    fn encode(_key: &SeriesKey<Self>, _encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        Ok(())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,31 +123,31 @@ impl<X: Attributes> Series<X> {
             exemplars: Vec::new(),
             native: Vec::new(),
         };
-        for of_series in blocks.chunk_by(|a, b| a.key == b.key) {
+        for parts in blocks.chunk_by(|a, b| a.key == b.key) {
             // Before the numbers: the lock then orders these, so that a bucket with an exemplar has counted its request.
             if self.measures.exemplars {
                 let mut latest = OfSeries::new();
-                for block in of_series {
+                for block in parts {
                     merge_latest(&mut latest, block.exemplars.lock().iter().cloned());
                 }
                 snapshot.exemplars.push(latest);
             }
             let first = snapshot.numbers.len();
             snapshot.numbers.resize(first + width, 0);
-            let mut native_of_series = NativeBuckets::default();
-            for block in of_series {
+            let mut native_sum = NativeBuckets::default();
+            for block in parts {
                 let native = self.measures.native.then(|| block.native.lock());
                 if let Some(native) = &native {
-                    native_of_series.merge(native);
+                    native_sum.merge(native);
                 }
                 for (sum, number) in snapshot.numbers[first..].iter_mut().zip(&block.numbers) {
                     *sum = sum.wrapping_add(number.load(Relaxed));
                 }
             }
             if self.measures.native {
-                snapshot.native.push(native_of_series);
+                snapshot.native.push(native_sum);
             }
-            snapshot.keys.push(of_series[0].key.clone());
+            snapshot.keys.push(parts[0].key.clone());
         }
         snapshot
     }

@@ -12,8 +12,8 @@ const BUCKETS_PER_POWER: f64 = 8.0;
 /// 2^-128, below which everything counts as zero: what the specification of native histograms recommends.
 const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
 
-/// So many empty buckets between two others take less room than a span of their own.
-const MOST_EMPTY_IN_SPAN: i32 = 2;
+/// Up to this many empty buckets between two others take less room than a new span.
+const MAX_EMPTY_IN_SPAN: i32 = 2;
 
 /// The native buckets of one series. A latency in nanoseconds leads to one of 513 at the most, and to the one of zero.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +75,7 @@ impl NativeBuckets {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             let gap = index - end;
             match spans.last_mut() {
-                Some((_, length)) if gap <= MOST_EMPTY_IN_SPAN => {
+                Some((_, length)) if gap <= MAX_EMPTY_IN_SPAN => {
                     for _ in 0..gap {
                         deltas.push(-before);
                         before = 0;
@@ -96,7 +96,7 @@ impl NativeBuckets {
 mod tests {
     use super::NativeBuckets;
 
-    fn of_seconds(seconds: &[f64]) -> NativeBuckets {
+    fn observed(seconds: &[f64]) -> NativeBuckets {
         let mut buckets = NativeBuckets::default();
         for seconds in seconds {
             buckets.observe(
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_bound_is_in_the_bucket_that_it_closes() {
         // 2^(8/8) = 2, 2^(16/8) = 4; and half a second is 2^(-8/8).
-        let index = |seconds| *of_seconds(&[seconds]).positive.first_key_value().unwrap().0;
+        let index = |seconds| *observed(&[seconds]).positive.first_key_value().unwrap().0;
         assert_eq!([index(2.0), index(2.000_1), index(4.0)], [8, 9, 16]);
         assert_eq!([index(1.0), index(0.5), index(0.500_1)], [0, -8, -7]);
         assert_eq!([index(1e-9), index(18_446_744_073.0)], [-239, 273]);
@@ -132,8 +132,8 @@ mod tests {
 
     #[test]
     fn what_is_merged_is_the_sum() {
-        let mut sum = of_seconds(&[0.0, 1.0, 2.0]);
-        sum.merge(&of_seconds(&[0.0, 0.0, 2.0, 64.0]));
+        let mut sum = observed(&[0.0, 1.0, 2.0]);
+        sum.merge(&observed(&[0.0, 0.0, 2.0, 64.0]));
         assert_eq!(sum.zero, 3);
         assert_eq!(
             sum.positive.into_iter().collect::<Vec<_>>(),

@@ -1,10 +1,5 @@
 //! One worker's hand on the series.
 
-use crate::series::{
-    Attributes, Block, Series, SeriesKey,
-    measures::{Distribution, nanos},
-    merge_latest,
-};
 use std::{
     cell::RefCell,
     ptr,
@@ -14,7 +9,10 @@ use std::{
 
 use actix_web::http::StatusCode;
 
-use crate::exposition::exemplar::Exemplar;
+use crate::{
+    exposition::exemplar::Exemplar,
+    series::{Attributes, Block, Series, SeriesKey, measures::nanos, merge_latest},
+};
 
 /// One worker's hand on the series.
 #[derive(Debug)]
@@ -26,17 +24,9 @@ pub(crate) struct WorkerSeries<X: Attributes> {
 
 /// Where a worker has the block that a request was recorded in. Two halves of a word, because requests carry it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct BlockIndex {
     row: u32,
-    index: u32,
-}
-
-/// What is observed of a request beside its latency, in bytes and nanoseconds; nothing where it is not measured.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct More {
-    pub(crate) request_body: Option<u64>,
-    pub(crate) response_body: Option<u64>,
-    pub(crate) time_to_head: Option<u64>,
+    in_row: u32,
 }
 
 impl<X: Attributes> WorkerSeries<X> {
@@ -47,7 +37,7 @@ impl<X: Attributes> WorkerSeries<X> {
         }
     }
 
-    /// Counts and times one request, and says where; calls `on_first` if it is the first of its series in this worker.
+    /// Counts and times one request, and says where.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a worker has not that many routes, label sets or series"
@@ -58,8 +48,7 @@ impl<X: Attributes> WorkerSeries<X> {
         row: usize,
         (method, route, status, attributes): (&'static str, &Arc<str>, StatusCode, &X),
         latency: Duration,
-        on_first: impl FnOnce(),
-    ) -> Place {
+    ) -> BlockIndex {
         let mut rows = self.rows.borrow_mut();
         let blocks = rows.get(row).map_or(&[][..], Vec::as_slice);
         let found = blocks.iter().position(|block| {
@@ -70,52 +59,43 @@ impl<X: Attributes> WorkerSeries<X> {
                 && Arc::ptr_eq(&key.route, route)
                 && key.attributes.same_in_row(attributes)
         });
-        let index = found.unwrap_or_else(|| {
+        let in_row = found.unwrap_or_else(|| {
             let key = SeriesKey {
                 method,
                 route: Arc::clone(route),
                 status,
                 attributes: attributes.clone(),
             };
-            on_first();
             self.add_to_row(&mut rows, row, key)
         });
-        let block = &rows[row][index];
+        let block = &rows[row][in_row];
         let measures = &self.series.measures;
         if measures.native {
             block.observe_natively(&measures.latency, nanos(latency));
         } else {
             measures.latency.observe(&block.numbers, nanos(latency));
         }
-        Place {
+        BlockIndex {
             row: row as u32,
-            index: index as u32,
+            in_row: in_row as u32,
         }
     }
 
-    /// Observes more of a request that was recorded.
-    pub(crate) fn observe(&self, place: Place, more: More) {
-        let rows = self.rows.borrow();
-        let row = rows.get(place.row as usize);
-        let Some(block) = row.and_then(|blocks| blocks.get(place.index as usize)) else {
-            return;
-        };
-        let measures = &self.series.measures;
-        let observe = |distribution: &Option<Distribution>, value: Option<u64>| {
-            if let (Some(distribution), Some(value)) = (distribution, value) {
-                distribution.observe(&block.numbers, value);
+    /// Observes the further values of a request that was recorded, in the order of the measures; `None` where there
+    /// is none.
+    pub(crate) fn observe(&self, index: BlockIndex, values: impl IntoIterator<Item = Option<u64>>) {
+        self.with_block(index, |block| {
+            for (distribution, value) in self.series.measures.further.iter().zip(values) {
+                if let Some(value) = value {
+                    distribution.observe(&block.numbers, value);
+                }
             }
-        };
-        observe(&measures.request_body, more.request_body);
-        observe(&measures.response_body, more.response_body);
-        observe(&measures.time_to_head, more.time_to_head);
+        });
     }
 
-    /// Lets a request that was recorded with this latency stand for others.
-    pub(crate) fn keep_exemplar(&self, place: Place, latency: Duration, labels: Vec<(String, String)>) {
-        let rows = self.rows.borrow();
-        let row = rows.get(place.row as usize);
-        if let Some(block) = row.and_then(|blocks| blocks.get(place.index as usize)) {
+    /// Keeps a request that was recorded with this latency as the exemplar of its bucket.
+    pub(crate) fn keep_exemplar(&self, index: BlockIndex, latency: Duration, labels: Vec<(String, String)>) {
+        self.with_block(index, |block| {
             let exemplar = Exemplar {
                 labels,
                 value: latency.as_secs_f64(),
@@ -123,6 +103,14 @@ impl<X: Attributes> WorkerSeries<X> {
             };
             let bucket = self.series.measures.latency.bucket(nanos(latency));
             merge_latest(&mut block.exemplars.lock(), [(bucket, exemplar)]);
+        });
+    }
+
+    fn with_block(&self, index: BlockIndex, act: impl FnOnce(&Block<X>)) {
+        let rows = self.rows.borrow();
+        let row = rows.get(index.row as usize);
+        if let Some(block) = row.and_then(|row| row.get(index.in_row as usize)) {
+            act(block);
         }
     }
 

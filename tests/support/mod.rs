@@ -1,9 +1,11 @@
 //! What the tests arrange with: a real server on loopback, and patience with a limit.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+pub mod bomb;
 pub mod client;
 pub mod families;
 pub mod fed_body;
+pub mod labels;
 pub mod recorder;
 
 use std::{

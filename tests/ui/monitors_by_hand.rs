@@ -10,8 +10,8 @@ struct ByHand;
 impl Monitors for ByHand {
     type Set = Set;
 
-    fn obtain(registry: &MetricsRegistry, errors: &mut Vec<Error>) -> Set {
-        DefaultMonitor::obtain(registry, errors)
+    fn obtain(registry: &MetricsRegistry, name: &str, errors: &mut Vec<Error>) -> Set {
+        DefaultMonitor::obtain(registry, name, errors)
     }
 
     fn contained(self) -> Set {

@@ -19,9 +19,7 @@ use actix_web::{
     web,
 };
 use futures_util::future::try_join_all;
-use hr_prometheus::{
-    DefaultMonitor, HrPrometheus, MetricsRegistry, metrics_scope, prometheus_client::registry::Registry,
-};
+use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry, metrics_scope};
 
 use crate::described::Described;
 
@@ -77,9 +75,7 @@ async fn serve(line: &str) -> io::Result<()> {
     let monitor = DefaultMonitor::builder()
         .exemplars_from_traceparent()
         .native_histograms();
-    let middleware =
-        HrPrometheus::with_monitor_from(move |registry: &mut Registry| monitor.register(registry))
-            .register_in(&registry)?;
+    let middleware = HrPrometheus::with_builder(monitor).register_in(&registry)?;
     let mut ports = BTreeMap::new();
     let mut servers = Vec::new();
     for (name, scope_is_compressed, app_is_compressed) in SERVERS {

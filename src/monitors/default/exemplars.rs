@@ -1,32 +1,73 @@
 //! Where the exemplars of the default monitor come from.
 
-use std::{fmt, sync::Arc};
+use std::{any::TypeId, fmt, iter, sync::Arc};
 
 use log::Level;
 
 use crate::{
     exposition::exemplar::are_labels,
     monitor::hooks::{RequestStart, ResponseStart},
-    panics::{LogOnce, catch},
+    panics::{DiscardOnDrop, LogOnce, catch},
 };
 
 /// The labels of one exemplar.
 pub(super) type ExemplarLabels = Vec<(String, String)>;
 
-type OfResponse = dyn Fn(&ResponseStart<'_>) -> Option<ExemplarLabels> + Send + Sync;
+type FromResponse = dyn Fn(&ResponseStart<'_>) -> Option<ExemplarLabels> + Send + Sync;
 
 #[derive(Clone)]
 pub(super) enum ExemplarSource {
     /// The header of W3C Trace Context.
     Traceparent,
-    Response(Arc<OfResponse>),
+    /// A function of the user.
+    Response {
+        labels: Arc<FromResponse>,
+        /// The type of that function, by which two sources are the same.
+        closure: TypeId,
+    },
+}
+
+impl ExemplarSource {
+    pub(super) fn from_response<F, E, N, V>(labels: F) -> Self
+    where
+        F: Fn(&ResponseStart<'_>) -> Option<E> + Send + Sync + 'static,
+        E: IntoIterator<Item = (N, V)>,
+        N: Into<String>,
+        V: Into<String>,
+    {
+        let closure = TypeId::of::<F>();
+        let labels = DiscardOnDrop::new(labels);
+        let labels = move |response: &ResponseStart<'_>| {
+            let mut pairs = DiscardOnDrop::new(labels.as_ref()?(response)?.into_iter());
+            let pairs = iter::from_fn(|| {
+                let (name, value) = pairs.as_mut()?.next()?;
+                let mut value = DiscardOnDrop::new(value);
+                Some((name.into(), value.take()?.into()))
+            });
+            Some(pairs.collect())
+        };
+        Self::Response {
+            labels: Arc::new(labels),
+            closure,
+        }
+    }
+}
+
+impl PartialEq for ExemplarSource {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Traceparent, Self::Traceparent) => true,
+            (Self::Response { closure, .. }, Self::Response { closure: other, .. }) => closure == other,
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Debug for ExemplarSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Traceparent => "Traceparent",
-            Self::Response(_) => "Response",
+            Self::Response { .. } => "Response",
         })
     }
 }
@@ -46,12 +87,12 @@ impl Exemplars {
         }
     }
 
-    /// What is known of an exemplar when the request arrives.
+    /// The labels that are known when the request arrives.
     pub(super) fn at_arrival(&self, request: &RequestStart<'_>) -> Option<ExemplarLabels> {
         let ExemplarSource::Traceparent = self.source else {
             return None;
         };
-        let mut headers = request.request.headers().get_all("traceparent");
+        let mut headers = request.request().headers().get_all("traceparent");
         // One that is sent twice is not to be used.
         let (Some(header), None) = (headers.next(), headers.next()) else {
             return None;
@@ -60,9 +101,9 @@ impl Exemplars {
         Some(vec![("trace_id".to_owned(), trace_id.to_owned())])
     }
 
-    /// What the response head adds.
+    /// The labels that the response head gives.
     pub(super) fn at_response(&self, response: &ResponseStart<'_>) -> Option<ExemplarLabels> {
-        let ExemplarSource::Response(labels) = &self.source else {
+        let ExemplarSource::Response { labels, .. } = &self.source else {
             return None;
         };
         let labels = catch(|| labels(response)).unwrap_or_else(|panicked| {
@@ -71,7 +112,10 @@ impl Exemplars {
         })?;
         let pairs = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         if !are_labels(pairs) {
-            self.report(format_args!("its labels have more than 128 characters, the limit of OpenMetrics 1.0, or a name that is not valid or comes twice"));
+            self.report(format_args!(
+                "its labels have more than 128 characters, the limit of OpenMetrics 1.0, \
+                 or a name that is not valid or comes twice"
+            ));
             return None;
         }
         Some(labels)

@@ -1,10 +1,8 @@
-//! From what was recorded to the families of a scrape: each a cut through the same series.
+//! From what was recorded to the families of a scrape.
 
 use std::{
     borrow::Cow,
-    cmp::Ordering,
     fmt,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,19 +17,19 @@ use prometheus_client::{
 };
 
 use crate::{
-    exposition::exemplar::{Exemplar, OfSeries, attach},
+    exposition::exemplar::{Exemplar, attach},
     in_flight::InFlight,
     limit::OTHER,
     series::{
         Attributes, SeriesKey, Totals,
-        grouping::{ByStatus, Cut, class},
+        grouping::{
+            ByStatus, GroupBy, Keyed, class, count, latest_exemplars, native_buckets, sum, sum_buckets,
+        },
         measures::Distribution,
-        merge_latest,
-        native::NativeBuckets,
     },
 };
 
-/// What a label of the default monitor says of a request.
+/// What a label of the default monitor says about a request.
 ///
 /// Chosen by [`count_labels`](crate::DefaultMonitorBuilder::count_labels) and its siblings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,27 +45,31 @@ pub enum Label {
     StatusClass,
 }
 
-/// The names of labels, and what stands under each.
-pub(crate) type Labels = Vec<(Cow<'static, str>, Label)>;
+/// The names of labels, and what each says.
+pub(crate) type LabelNames = Vec<(Cow<'static, str>, Label)>;
 
-/// One family as the scrape has it.
+/// Encodes one family of a scrape.
 #[derive(Clone, Debug)]
-pub(crate) struct Family {
+pub(crate) struct FamilyEncoder {
     pub(crate) name: Cow<'static, str>,
     pub(crate) help: &'static str,
     /// The encoder adds it to the name.
     pub(crate) unit: Option<Unit>,
-    pub(crate) labels: Labels,
-    /// What its series are told apart by.
-    pub(crate) cut: Cut,
+    pub(crate) labels: LabelNames,
+    pub(crate) group_by: GroupBy,
 }
 
-impl Family {
-    /// A family with these labels, and what the attributes of the series add.
-    pub(crate) fn new(name: Cow<'static, str>, help: &'static str, labels: Labels, attributes: bool) -> Self {
+impl FamilyEncoder {
+    /// For a family with these labels, and those that the attributes of the series make.
+    pub(crate) fn new(
+        name: Cow<'static, str>,
+        help: &'static str,
+        labels: LabelNames,
+        attributes: bool,
+    ) -> Self {
         let has = |label| labels.iter().any(|(_, l)| *l == label);
         Self {
-            cut: Cut {
+            group_by: GroupBy {
                 method: has(Label::Method),
                 route: has(Label::Path),
                 status: if has(Label::Status) {
@@ -94,33 +96,24 @@ impl Family {
         latency: &Distribution,
     ) -> fmt::Result {
         let mut family = self.begin(encoder, MetricType::Counter)?;
-        let all = self.cut(all);
-        let mut pairs = Vec::new();
-        for group in all.chunk_by(|a, b| self.together(a, b)) {
-            // Each request is in one bucket of the latency, whatever is shown of that.
-            let buckets = group.iter().flat_map(|totals| latency.buckets(totals.numbers));
-            let count: u64 = buckets.sum();
-            let exemplars = latest(group)
+        self.group_by.for_each_group(all, |group| {
+            // Each request is in one bucket of the latency, even where that is not shown.
+            let count = count(group, latency);
+            let latest = latest_exemplars(group)
                 .into_iter()
                 .max_by_key(|(_, exemplar)| exemplar.time);
-            let exemplar = exemplars.map(|(_, exemplar)| {
-                (
-                    0,
-                    Exemplar {
-                        value: 1.0,
-                        ..exemplar
-                    },
-                )
+            let exemplar = latest.map(|(_, exemplar)| {
+                let value = 1.0;
+                (0, Exemplar { value, ..exemplar })
             });
             let marker = attach(exemplar.into_iter().collect());
-            self.encode(&mut family, &mut pairs, group[0].key, marker, |mut metric| {
+            self.encode_series(&mut family, group, marker, |mut metric| {
                 metric.encode_counter::<NoLabelSet, _, u64>(&count, None)
-            })?;
-        }
-        Ok(())
+            })
+        })
     }
 
-    /// Encodes what was observed of each series.
+    /// Encodes the values that were observed of each series; those of the latency with exemplars and native buckets.
     pub(crate) fn encode_distribution<X: Attributes>(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
@@ -128,92 +121,54 @@ impl Family {
         distribution: &Distribution,
     ) -> fmt::Result {
         let mut family = self.begin(encoder, MetricType::Histogram)?;
-        let mut buckets: Vec<_> = distribution.bounds.iter().map(|&bound| (bound, 0)).collect();
-        let all = self.cut(all);
-        let mut pairs = Vec::new();
-        for group in all.chunk_by(|a, b| self.together(a, b)) {
-            for (_, count) in &mut buckets {
-                *count = 0;
-            }
-            for totals in group {
-                let counts = distribution.buckets(totals.numbers);
-                for ((_, sum), count) in buckets.iter_mut().zip(counts) {
-                    *sum += count;
-                }
-            }
+        let mut buckets = Vec::new();
+        self.group_by.for_each_group(all, |group| {
+            sum_buckets(group, distribution, &mut buckets);
             let count = buckets.iter().map(|(_, count)| count).sum();
-            let sum = group.iter().map(|totals| distribution.sum(totals.numbers)).sum();
-            let native = native_of(group);
-            let marker = if distribution.is_latency() {
-                attach(latest(group))
+            let sum = sum(group, distribution);
+            let (marker, native) = if distribution.is_latency() {
+                (attach(latest_exemplars(group)), native_buckets(group))
             } else {
-                None
+                (None, None)
             };
-            self.encode(
-                &mut family,
-                &mut pairs,
-                group[0].key,
-                marker,
-                |mut metric| match native.as_ref().filter(|_| distribution.is_latency()) {
-                    Some(native) => native.encoded(|native| {
-                        metric.encode_histogram_with_native::<NoLabelSet>(sum, count, &buckets, None, native)
-                    }),
-                    None => metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None),
-                },
-            )?;
-        }
-        Ok(())
+            self.encode_series(&mut family, group, marker, |mut metric| match &native {
+                Some(native) => native.encoded(|native| {
+                    metric.encode_histogram_with_native::<NoLabelSet>(sum, count, &buckets, None, native)
+                }),
+                None => metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None),
+            })
+        })
     }
 
-    /// The series in an order in which those that fall together stand together.
-    fn cut<'a, X: Attributes>(&self, all: &'a [Totals<'a, X>]) -> Cow<'a, [Totals<'a, X>]> {
-        if self.cut.keeps_order() {
-            return all.into();
-        }
-        let mut sorted = all.to_vec();
-        sorted.sort_by(|a, b| self.cut.compare(a.key, b.key));
-        sorted.into()
+    /// Encodes a value for each group of requests in progress.
+    pub(crate) fn encode_gauge<V: EncodeGaugeValue>(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        requests: &[InProgress],
+        value: impl Fn(&[InProgress]) -> V,
+    ) -> fmt::Result {
+        let mut family = self.begin(encoder, MetricType::Gauge)?;
+        self.group_by.for_each_group(requests, |group| {
+            self.encode_series(&mut family, group, None, |mut metric| {
+                metric.encode_gauge(&value(group))
+            })
+        })
     }
 
-    fn together<X: Attributes>(&self, a: &Totals<'_, X>, b: &Totals<'_, X>) -> bool {
-        self.cut.compare(a.key, b.key).is_eq()
-    }
-
-    /// Encodes one series, for which `pairs` is memory.
-    fn encode<'a, X: Attributes>(
-        &'a self,
+    /// Encodes the series of one group.
+    fn encode_series<T: Keyed>(
+        &self,
         family: &mut MetricEncoder<'_>,
-        pairs: &mut Vec<(&'a str, &'a str)>,
-        key: &'a SeriesKey<X>,
+        group: &[T],
         marker: Option<(&'static str, String)>,
         encode: impl FnOnce(MetricEncoder<'_>) -> fmt::Result,
     ) -> fmt::Result {
-        self.name_values(pairs, key.method, &key.route, Some(&key.status));
         encode(family.encode_family(&SeriesLabels {
-            named: pairs,
-            attributes: self.cut.attributes.then_some(key),
+            names: &self.labels,
+            key: group[0].key(),
+            has_attributes: self.group_by.attributes,
             marker,
         })?)
-    }
-
-    /// Puts the names of the labels and their values into `pairs`.
-    fn name_values<'a>(
-        &'a self,
-        pairs: &mut Vec<(&'a str, &'a str)>,
-        method: &'a str,
-        route: &'a str,
-        status: Option<&'a StatusCode>,
-    ) {
-        pairs.clear();
-        pairs.extend(self.labels.iter().map(|(name, label)| {
-            let value = match label {
-                Label::Method => method,
-                Label::Path => route,
-                Label::Status => status.map_or(OTHER, StatusCode::as_str),
-                Label::StatusClass => status.map_or(OTHER, |status| class_text(*status)),
-            };
-            (&**name, value)
-        }));
     }
 
     pub(crate) fn begin<'a>(
@@ -227,41 +182,33 @@ impl Family {
 
 /// The labels of one series.
 struct SeriesLabels<'a, X> {
-    named: &'a [(&'a str, &'a str)],
-    /// The key whose attributes make labels too.
-    attributes: Option<&'a SeriesKey<X>>,
-    /// What tells the render of the exemplars that were lent to it.
+    names: &'a [(Cow<'static, str>, Label)],
+    key: &'a SeriesKey<X>,
+    /// Whether the attributes make labels too.
+    has_attributes: bool,
+    /// Tells the render which exemplars are those of this series.
     marker: Option<(&'static str, String)>,
 }
 
 impl<X: Attributes> EncodeLabelSet for SeriesLabels<'_, X> {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        self.named.encode(encoder)?;
-        if let Some(key) = self.attributes {
-            X::encode(key, encoder)?;
+        for (name, label) in self.names {
+            let value = match label {
+                Label::Method => self.key.method,
+                Label::Path => &self.key.route,
+                Label::Status => self.key.status.as_str(),
+                Label::StatusClass => class_text(self.key.status),
+            };
+            (&**name, value).encode(encoder.encode_label())?;
+        }
+        if self.has_attributes {
+            X::encode(self.key, encoder)?;
         }
         if let Some((name, value)) = &self.marker {
             (*name, value.as_str()).encode(encoder.encode_label())?;
         }
         Ok(())
     }
-}
-
-/// The latest exemplar of each bucket over what falls together.
-fn latest<X>(group: &[Totals<'_, X>]) -> OfSeries {
-    let mut latest = OfSeries::new();
-    for totals in group {
-        merge_latest(&mut latest, totals.exemplars.iter().cloned());
-    }
-    latest
-}
-
-/// The native buckets of what falls together, where they are asked for.
-fn native_of<X>(group: &[Totals<'_, X>]) -> Option<NativeBuckets> {
-    let mut all = group.iter().filter_map(|totals| totals.native);
-    let mut sum = all.next()?.clone();
-    all.for_each(|native| sum.merge(native));
-    Some(sum)
 }
 
 fn class_text(status: StatusCode) -> &'static str {
@@ -275,88 +222,65 @@ fn class_text(status: StatusCode) -> &'static str {
     }
 }
 
-/// The requests in progress at one moment, by method and route.
+/// Requests in progress of one method and route.
+#[derive(Clone, Debug)]
 pub(crate) struct InProgress {
-    requests: Vec<OfRoute>,
+    /// A request in progress has no status: none of its families groups by it or shows it.
+    key: SeriesKey<()>,
+    requests: i64,
+    /// How long the oldest of them has run.
+    age: Duration,
 }
 
-struct OfRoute {
-    method: &'static str,
-    route: Arc<str>,
-    requests: i64,
-    oldest: Duration,
+impl Keyed for InProgress {
+    type Attributes = ();
+
+    fn key(&self) -> &SeriesKey<()> {
+        &self.key
+    }
 }
 
 impl InProgress {
-    /// What runs, and nothing for each series that is known.
-    pub(crate) fn look<X>(in_flight: &InFlight, all: &[Totals<'_, X>]) -> Self {
+    /// The requests in progress at this moment, sorted by key; and none for each series in `known`, so that its gauge
+    /// is 0.
+    pub(crate) fn look<X>(in_flight: &InFlight, known: &[Totals<'_, X>]) -> Vec<Self> {
         let now = Instant::now();
-        let same = |a: &SeriesKey<X>, b: &SeriesKey<X>| (a.method, &a.route) == (b.method, &b.route);
-        let known = all.chunk_by(|a, b| same(a.key, b.key)).map(|known| OfRoute {
-            method: known[0].key.method,
-            route: Arc::clone(&known[0].key.route),
-            requests: 0,
-            oldest: Duration::ZERO,
-        });
-        let mut requests: Vec<_> = known.collect();
-        in_flight.for_each(|method, route, arrived| {
-            requests.push(OfRoute {
+        let in_progress = |method, route, requests, age| Self {
+            key: SeriesKey {
                 method,
                 route,
-                requests: 1,
-                oldest: now.saturating_duration_since(arrived),
-            });
-        });
-        requests.sort_by(|a, b| (a.method, &a.route).cmp(&(b.method, &b.route)));
-        Self { requests }
-    }
-
-    /// Encodes how many they are.
-    pub(crate) fn encode_number(&self, family: &Family, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        self.encode(family, encoder, |together| {
-            together.iter().map(|of_route| of_route.requests).sum::<i64>()
-        })
-    }
-
-    /// Encodes for how many seconds the oldest of them has run.
-    pub(crate) fn encode_oldest(&self, family: &Family, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        self.encode(family, encoder, |together| {
-            let oldest = together.iter().map(|of_route| of_route.oldest).max();
-            oldest.unwrap_or_default().as_secs_f64()
-        })
-    }
-
-    fn encode<V: EncodeGaugeValue>(
-        &self,
-        family: &Family,
-        encoder: &mut DescriptorEncoder<'_>,
-        value: impl Fn(&[&OfRoute]) -> V,
-    ) -> fmt::Result {
-        let cut = family.cut;
-        let compare = |a: &OfRoute, b: &OfRoute| {
-            let by_method = if cut.method {
-                a.method.cmp(b.method)
-            } else {
-                Ordering::Equal
-            };
-            by_method.then_with(|| {
-                if cut.route {
-                    a.route.cmp(&b.route)
-                } else {
-                    Ordering::Equal
-                }
-            })
+                status: StatusCode::OK,
+                attributes: (),
+            },
+            requests,
+            age,
         };
-        let mut sorted: Vec<_> = self.requests.iter().collect();
-        if !cut.keeps_order() {
-            sorted.sort_by(|a, b| compare(a, b));
-        }
-        let mut metrics = family.begin(encoder, MetricType::Gauge)?;
-        let mut pairs = Vec::new();
-        for together in sorted.chunk_by(|a, b| compare(a, b).is_eq()) {
-            family.name_values(&mut pairs, together[0].method, &together[0].route, None);
-            metrics.encode_family(&pairs)?.encode_gauge(&value(together))?;
-        }
-        Ok(())
+        let same = |a: &SeriesKey<X>, b: &SeriesKey<X>| (a.method, &a.route) == (b.method, &b.route);
+        let known = known.chunk_by(|a, b| same(a.key, b.key)).map(|known| {
+            let key = known[0].key;
+            in_progress(key.method, key.route.clone(), 0, Duration::ZERO)
+        });
+        let mut all: Vec<_> = known.collect();
+        in_flight.for_each(|method, route, arrived| {
+            all.push(in_progress(
+                method,
+                route,
+                1,
+                now.saturating_duration_since(arrived),
+            ));
+        });
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        all
+    }
+
+    /// How many they are.
+    pub(crate) fn number(group: &[Self]) -> i64 {
+        group.iter().map(|in_progress| in_progress.requests).sum()
+    }
+
+    /// For how many seconds the oldest of them has run.
+    pub(crate) fn oldest_seconds(group: &[Self]) -> f64 {
+        let oldest = group.iter().map(|in_progress| in_progress.age).max();
+        oldest.unwrap_or_default().as_secs_f64()
     }
 }

@@ -1,4 +1,4 @@
-//! Labels of one's own on the families of the default monitor.
+//! Custom labels on the families of the default monitor.
 
 use std::{
     any::TypeId,
@@ -27,18 +27,19 @@ use crate::{
     },
     limit::{LONGEST_VALUE, Limit, Limits, OTHER},
     monitor::hooks::{RequestStart, ResponseStart},
-    panics::{LogOnce, catch},
+    panics::{DiscardOnDrop, LogOnce, catch},
+    route::RouteLabel,
     series::{Attributes, SeriesKey},
 };
 
-/// How many labels a worker remembers beyond the first of each text.
-const MOST_ALIASES: usize = 1_000;
+/// How many labels a worker remembers besides the first of each text.
+const MAX_ALIASES: usize = 1_000;
 
-/// Labels of one's own, on the counter and the histograms of [`DefaultMonitor<L>`](crate::DefaultMonitor).
+/// Custom labels on the counter and the histograms of [`DefaultMonitor<L>`](crate::DefaultMonitor).
 ///
-/// A type that derives [`EncodeLabelSet`]: its fields are the labels. They are on `request_count`, `request_latency`
-/// and the further histograms, never on the gauges. They are read when the request arrives, and again when the response
-/// head is ready; where there was no response, what [`at_arrival`](Self::at_arrival) gave is what counts.
+/// Derive [`EncodeLabelSet`]: each field becomes a label of `request_count`, `request_latency` and the further
+/// histograms, but not of the gauges. The labels are read when the request arrives, and again when the response head is
+/// ready; a request that ends without a response keeps those of [`at_arrival`](Self::at_arrival).
 ///
 /// ```
 /// use actix_web::{App, HttpMessage as _, HttpRequest, test, web};
@@ -95,25 +96,26 @@ const MOST_ALIASES: usize = 1_000;
 ///
 /// # Bounds
 ///
-/// A registry takes 1,000 distinct label sets, or what
-/// [`max_label_sets`](crate::DefaultMonitorBuilder::max_label_sets) says. Beyond that a request is counted all the same:
-/// with `_OTHER` in every label, and in `hr_prometheus_cardinality_limit_exceeded_total{limit="label_set"}`; the first such
-/// request is logged. A value of more than 128 characters is beyond the cap as well. A value that a client can choose
-/// freely still does not belong in a label: it would fill the cap.
+/// A registry takes 1,000 distinct label sets, or as many as
+/// [`max_label_sets`](crate::DefaultMonitorBuilder::max_label_sets) says, and as many pairs of a label set and a path
+/// with [kept values](crate::HrPrometheus::keep_params). A request over the limit is still counted, with
+/// `_OTHER` in every custom label and in `hr_prometheus_cardinality_limit_exceeded_total{limit="label_set"}`; the first
+/// such request is logged. A value of more than 128 characters is over the limit too. Still avoid values that clients
+/// can choose freely: they would use up the limit.
 ///
-/// # When something is wrong
+/// # Errors
 ///
-/// A request whose labels cannot be made is counted without labels of one's own, and that is logged once: where
-/// `at_arrival`, `at_response`, the comparison or the encoding panics, or the encoding fails. A label whose name
-/// is not valid, is `le`, or is that of another label of the family, is left out, and that is logged once too. One that
-/// the registry has on everything is not known here: then the families are left out of the scrape.
+/// A request whose labels cannot be read is counted without custom labels, and the first is logged: when `at_arrival`,
+/// `at_response`, the comparison or the encoding panics, or when the encoding fails. A label whose name is not valid, is
+/// `le`, or is that of another label of the family is omitted and logged once. A label with the name of a constant label
+/// of the registry cannot be detected here: the families that have it are then omitted from the scrape.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a set of request labels",
-    label = "no labels of requests",
+    label = "does not implement `RequestLabels`",
     note = "implement `hr_prometheus::RequestLabels` for `{Self}`"
 )]
 pub trait RequestLabels: EncodeLabelSet + Eq + Hash + Send + 'static {
-    /// Reads the labels of a request that arrived, before it is routed.
+    /// Reads the labels of a request that has arrived and is not routed yet.
     fn at_arrival(start: &RequestStart<'_>) -> Self;
 
     /// Reads them again when the response head is ready; called at most once, and not for a request that ends without
@@ -125,7 +127,7 @@ pub trait RequestLabels: EncodeLabelSet + Eq + Hash + Send + 'static {
     fn at_response(&mut self, response: &ResponseStart<'_>) {}
 }
 
-/// No labels of one's own.
+/// No custom labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NoLabels;
 
@@ -141,15 +143,15 @@ impl RequestLabels for NoLabels {
     }
 }
 
-/// Whether there is nothing to do for labels of this type; known to the compiler.
+/// Whether the type has no labels; known to the compiler.
 #[inline]
 pub(super) fn is_none<L: RequestLabels>() -> bool {
     TypeId::of::<L>() == TypeId::of::<NoLabels>()
 }
 
-/// A label set as series keep it; `None` for a series without labels of one's own.
+/// A set of custom labels as series keep it; `None` for a series without any.
 #[derive(Clone, Debug, Default)]
-pub(super) struct OwnLabels(Option<Arc<LabelSet>>);
+pub(super) struct CustomLabels(Option<Arc<LabelSet>>);
 
 #[derive(Debug)]
 struct LabelSet {
@@ -158,7 +160,7 @@ struct LabelSet {
     pairs: Vec<(String, String)>,
 }
 
-impl OwnLabels {
+impl CustomLabels {
     pub(super) const NONE: Self = Self(None);
 
     fn new(text: Arc<str>, pairs: Vec<(String, String)>) -> Self {
@@ -170,33 +172,33 @@ impl OwnLabels {
     }
 }
 
-impl PartialEq for OwnLabels {
+impl PartialEq for CustomLabels {
     fn eq(&self, other: &Self) -> bool {
         self.text() == other.text()
     }
 }
 
-impl Eq for OwnLabels {}
+impl Eq for CustomLabels {}
 
-impl Hash for OwnLabels {
+impl Hash for CustomLabels {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.text().hash(state);
     }
 }
 
-impl PartialOrd for OwnLabels {
+impl PartialOrd for CustomLabels {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for OwnLabels {
+impl Ord for CustomLabels {
     fn cmp(&self, other: &Self) -> Ordering {
         self.text().cmp(other.text())
     }
 }
 
-impl Attributes for OwnLabels {
+impl Attributes for CustomLabels {
     #[inline]
     fn same_in_row(&self, _other: &Self) -> bool {
         // A row is of one label set.
@@ -219,21 +221,21 @@ impl Attributes for OwnLabels {
 pub(super) struct LabelSets {
     /// Those of the registry, known from the first request on.
     limits: OnceLock<Arc<Limits>>,
-    most: usize,
-    /// The names of the other labels, which are not free.
+    max: usize,
+    /// The names of the other labels.
     taken: HashSet<String>,
-    /// What stands for all that is beyond the cap: the names of the first that was.
-    beyond: OnceLock<OwnLabels>,
+    /// The labels of all requests over the limit, with the names of the first.
+    over_limit: OnceLock<CustomLabels>,
     logged: LogOnce,
 }
 
 impl LabelSets {
-    pub(super) fn new(most: usize, taken: HashSet<String>) -> Self {
+    pub(super) fn new(max: usize, taken: HashSet<String>) -> Self {
         Self {
             limits: OnceLock::new(),
-            most,
+            max,
             taken,
-            beyond: OnceLock::new(),
+            over_limit: OnceLock::new(),
             logged: LogOnce::default(),
         }
     }
@@ -262,34 +264,46 @@ impl LabelSets {
         &self.limits.get_or_init(Arc::default).label_sets
     }
 
-    /// The pairs of names and values that `labels` encode to, but for those that would break the scrape.
-    fn pairs<L: RequestLabels>(&self, labels: L) -> Option<(L, Vec<(String, String)>)> {
+    /// The text of a label set as it is kept; `None` if it is over the limit, by itself or together with the values of
+    /// the path.
+    fn admit(&self, text: &str, route: &RouteLabel, max: usize) -> Option<Arc<str>> {
+        let admitted = self.limit().admit(text, max)?;
+        if route.has_values {
+            let pairs = &self.limits.get_or_init(Arc::default).pairs;
+            pairs.admit(&format!("{} {text}", route.text), max)?;
+        }
+        Some(admitted)
+    }
+
+    /// The pairs of names and values that `labels` encode to, without those that would make the scrape invalid.
+    fn pairs<L: RequestLabels>(&self, labels: DiscardOnDrop<L>) -> Option<EncodedLabels<L>> {
         let Some((labels, mut pairs)) = encoded(labels) else {
             self.report(format_args!("could not be encoded"));
             return None;
         };
         let mut names = HashSet::new();
         pairs.retain(|(name, _)| {
-            let good = is_free_label_name(name) && !self.taken.contains(name) && names.insert(name.clone());
-            if !good {
+            let is_valid =
+                is_free_label_name(name) && !self.taken.contains(name) && names.insert(name.clone());
+            if !is_valid {
                 self.report(format_args!(
                     "have a label whose name is not valid or is taken: {name:?}"
                 ));
             }
-            good
+            is_valid
         });
         Some((labels, pairs))
     }
 
-    fn beyond(&self, pairs: Vec<(String, String)>) -> OwnLabels {
+    fn over_limit(&self, pairs: Vec<(String, String)>) -> CustomLabels {
         self.limit().count_exceeded();
-        let beyond = self.beyond.get_or_init(|| {
+        let over_limit = self.over_limit.get_or_init(|| {
             let names = pairs.into_iter().map(|(name, _)| name);
             let pairs: Vec<_> = names.map(|name| (name, OTHER.to_owned())).collect();
             let text = text_of(&pairs).into();
-            OwnLabels::new(text, pairs)
+            CustomLabels::new(text, pairs)
         });
-        beyond.clone()
+        over_limit.clone()
     }
 }
 
@@ -297,15 +311,15 @@ impl LabelSets {
 pub(super) struct WorkerLabels<L> {
     sets: Arc<LabelSets>,
     /// The numbers of the rows of series, by label set and the number of the route.
-    rows: RefCell<HashMap<(OwnLabels, usize), usize>>,
+    rows: RefCell<HashMap<(CustomLabels, usize), usize>>,
     /// The same by the labels as they came, so that most need not be encoded.
-    known: RefCell<HashMap<(L, usize), Row>>,
+    known: RefCell<HashMap<(DiscardOnDrop<L>, usize), Row>>,
 }
 
 #[derive(Clone)]
 struct Row {
     number: usize,
-    labels: OwnLabels,
+    labels: CustomLabels,
 }
 
 impl<L: RequestLabels> WorkerLabels<L> {
@@ -318,33 +332,34 @@ impl<L: RequestLabels> WorkerLabels<L> {
     }
 
     /// The row for requests with these labels to the route of this number, and the labels as its series have them.
-    pub(super) fn row(&self, labels: Option<L>, route: usize) -> (usize, OwnLabels) {
-        let row = labels.and_then(|labels| self.sets.contain(|| self.find(labels, route)).flatten());
-        let row = row.unwrap_or_else(|| self.of(OwnLabels::NONE, route));
+    pub(super) fn row(&self, labels: DiscardOnDrop<L>, route: &RouteLabel) -> (usize, CustomLabels) {
+        let row = self.sets.contain(|| self.find(labels, route)).flatten();
+        let row = row.unwrap_or_else(|| self.row_of(CustomLabels::NONE, route.id));
         (row.number, row.labels)
     }
 
-    fn find(&self, labels: L, route: usize) -> Option<Row> {
-        let key = (labels, route);
+    fn find(&self, labels: DiscardOnDrop<L>, route: &RouteLabel) -> Option<Row> {
+        labels.as_ref()?;
+        let key = (labels, route.id);
         if let Some(row) = self.known.borrow().get(&key) {
             return Some(row.clone());
         }
         let (labels, pairs) = self.sets.pairs(key.0)?;
         let fit = |(_, value): &(String, String)| value.chars().nth(LONGEST_VALUE).is_none();
-        let most = if pairs.iter().all(fit) { self.sets.most } else { 0 };
-        let Some(text) = self.sets.limit().admit(&text_of(&pairs), most) else {
-            return Some(self.of(self.sets.beyond(pairs), route));
+        let max = if pairs.iter().all(fit) { self.sets.max } else { 0 };
+        let Some(text) = self.sets.admit(&text_of(&pairs), route, max) else {
+            return Some(self.row_of(self.sets.over_limit(pairs), route.id));
         };
-        let row = self.of(OwnLabels::new(text, pairs), route);
+        let row = self.row_of(CustomLabels::new(text, pairs), route.id);
         let mut known = self.known.borrow_mut();
         // Any number of labels may be encoded to the same text.
-        if known.len() < self.rows.borrow().len() + MOST_ALIASES {
-            known.insert((labels, route), row.clone());
+        if known.len() < self.rows.borrow().len() + MAX_ALIASES {
+            known.insert((labels, route.id), row.clone());
         }
         Some(row)
     }
 
-    fn of(&self, labels: OwnLabels, route: usize) -> Row {
+    fn row_of(&self, labels: CustomLabels, route: usize) -> Row {
         let mut rows = self.rows.borrow_mut();
         let next = rows.len();
         let number = *rows.entry((labels.clone(), route)).or_insert(next);
@@ -370,8 +385,11 @@ fn text_of(pairs: &[(String, String)]) -> String {
     })
 }
 
+/// Labels, and the pairs of names and values that they encode to.
+type EncodedLabels<L> = (DiscardOnDrop<L>, Vec<(String, String)>);
+
 /// Encodes `labels`, which only a registry can do, and reads the names and values back; `None` if that fails.
-fn encoded<L: RequestLabels>(labels: L) -> Option<(L, Vec<(String, String)>)> {
+fn encoded<L: RequestLabels>(labels: DiscardOnDrop<L>) -> Option<EncodedLabels<L>> {
     let labels = Arc::new(Mutex::new(labels));
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Sample(Arc::clone(&labels))));
@@ -390,7 +408,7 @@ fn encoded<L: RequestLabels>(labels: L) -> Option<(L, Vec<(String, String)>)> {
 }
 
 /// One sample with these labels.
-struct Sample<L>(Arc<Mutex<L>>);
+struct Sample<L>(Arc<Mutex<DiscardOnDrop<L>>>);
 
 impl<L> fmt::Debug for Sample<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -400,7 +418,8 @@ impl<L> fmt::Debug for Sample<L> {
 
 impl<L: RequestLabels> Collector for Sample<L> {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let labels = &*self.0.lock();
+        let labels = self.0.lock();
+        let labels = labels.as_ref().ok_or(fmt::Error)?;
         encoder
             .encode_descriptor("sample", "", None, MetricType::Gauge)?
             .encode_family(labels)?

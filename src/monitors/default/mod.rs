@@ -1,38 +1,40 @@
 //! The three metrics of the original.
 
 pub(crate) mod builder;
+pub(crate) mod config;
 mod exemplars;
 pub(crate) mod families;
 pub(crate) mod labels;
 
 use std::{
     cell::{OnceCell, RefCell},
-    fmt, ptr,
+    fmt, mem, ptr,
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use actix_web::http::StatusCode;
-use futures_util::future::LocalBoxFuture;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use crate::{
+    exposition::constant::check_own_labels,
     in_flight::{InFlight, InFlightTable},
     monitor::{
         RequestMonitor,
-        hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart},
+        hooks::{RequestEnd, RequestStart, ResponseStart},
     },
     monitors::default::{
-        builder::{Config, DefaultMonitorBuilder, Families},
+        config::{Config, Content, DefaultFamily, Ended},
         exemplars::{ExemplarLabels, Exemplars},
-        families::InProgress,
-        labels::{LabelSets, NoLabels, OwnLabels, RequestLabels, WorkerLabels, is_none},
+        families::{FamilyEncoder, InProgress},
+        labels::{CustomLabels, LabelSets, NoLabels, RequestLabels, WorkerLabels, is_none},
     },
+    panics::{DiscardOnDrop, give_up},
     route::RouteLabel,
     series::{
         Series,
         measures::nanos,
-        worker::{More, Place, WorkerSeries},
+        worker::{BlockIndex, WorkerSeries},
     },
 };
 
@@ -45,191 +47,198 @@ use crate::{
 /// | `requests_in_progress` | gauge | `method`, `path` | arrived and not yet ended |
 ///
 /// - `path` is the matched route, not what the client sent: `/users/{id}`, without the regular expressions of
-///   parameters, `/` for a mount at the root, `unmatched` where no route matched. It is exact wherever there was a
+///   parameters, `/` for a mount at the root, `unmatched` if no route matched. It is exact wherever there was a
 ///   response. Without one, and in the gauge until there is one, it is the route that the path matches. The middleware
-///   can [keep values](crate::HrPrometheus::keep_params) of parameters, up to a cap, and call `unmatched`
-///   [something else](crate::HrPrometheus::unmatched).
+///   can [keep values](crate::HrPrometheus::keep_params) of parameters, up to a limit, and change the label for
+///   [unmatched](crate::HrPrometheus::unmatched) requests.
 /// - `method` is a method of RFC 9110, `PATCH`, `QUERY` or one of
 ///   [`extra_methods`](crate::HrPrometheus::extra_methods); anything else is `_OTHER`.
-/// - `status` is what the middleware passed on. A panic is 500. A request that was dropped before there was a
-///   response is 499. A body that fails after a 200 stays 200.
+/// - `status` is what the middleware passed on. A panic is 500. A request that was dropped before a response is
+///   499. A body that fails after a 200 stays 200.
 /// - A [long-lived](ResponseStart::is_long_lived) response is counted and timed when its head is sent; the gauge
 ///   has it until it is closed.
-/// - The gauge shows all requests that the middleware sees. A monitor of one's own that calls this one for some of
-///   them counts and times those, but cannot leave the others out of the gauge.
-/// - Where `/metrics` is served by another application than the one that is measured, the gauge knows a request that
-///   has no response yet by the routes that requests have ended with; else it is `unmatched`.
+/// - The gauge shows all requests that the middleware sees. A custom monitor that calls this one for some requests
+///   only counts and times those, but cannot exclude the others from the gauge.
+/// - If `/metrics` is served by another application than the one that is measured, the gauge labels a request without
+///   a response by the routes of the requests that have ended, or else as `unmatched`.
 /// - In every scrape the sum over `request_count_total` is the sum over `request_latency_count`.
 ///
 /// The buckets have the upper bounds 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5 and 10
-/// seconds. These and the names, the labels and the families can be chosen: see [`builder`](Self::builder). `L` stands
-/// for [labels of one's own](RequestLabels), which [`NoLabels`] has not.
+/// seconds. Buckets, names, labels and families are configurable: see [`builder`](Self::builder). `L` adds
+/// [custom labels](RequestLabels); the default, [`NoLabels`], adds none.
 ///
 /// [`HrPrometheus`]: crate::HrPrometheus
 pub struct DefaultMonitor<L = NoLabels> {
-    recorded: Arc<Recorded>,
+    storage: Arc<DefaultStorage>,
     /// Made when the first request ends. A clone gets its own, so that each has one writer.
-    worker: OnceCell<Worker<L>>,
+    worker: OnceCell<WorkerStorage<L>>,
     /// The table of the worker whose requests the gauge shows. A clone is for another worker.
     table: RefCell<Weak<InFlightTable>>,
-    /// Whether more is observed than the latency.
-    has_more: bool,
+    /// Whether there is nothing else to record of a request than its latency.
+    latency_only: bool,
 }
 
 /// What the workers share, and what a scrape encodes.
 #[derive(Debug)]
-struct Recorded {
-    series: Arc<Series<OwnLabels>>,
+struct DefaultStorage {
+    series: Arc<Series<CustomLabels>>,
     in_flight: Arc<InFlight>,
-    families: Families,
+    families: Vec<(Content, FamilyEncoder)>,
     label_sets: Arc<LabelSets>,
     exemplars: Option<Exemplars>,
+    counts_request_body: bool,
+    times_head: bool,
+}
+
+impl DefaultStorage {
+    fn shows_in_progress(&self) -> bool {
+        self.families.iter().any(|(content, _)| content.is_in_progress())
+    }
 }
 
 /// What one worker records into.
-struct Worker<L> {
-    series: WorkerSeries<OwnLabels>,
+struct WorkerStorage<L> {
+    series: WorkerSeries<CustomLabels>,
     labels: WorkerLabels<L>,
-}
-
-impl DefaultMonitor {
-    /// Chooses what is recorded, and under which names.
-    #[must_use]
-    pub fn builder() -> DefaultMonitorBuilder {
-        DefaultMonitorBuilder::new()
-    }
 }
 
 impl<L: RequestLabels> DefaultMonitor<L> {
     fn new(config: &Config, registry: &mut Registry) -> Self {
+        if let Err(reason) = check_own_labels(registry, config.own_labels().iter().map(|name| &**name)) {
+            give_up(format!("its registry {reason}"));
+        }
         let has_labels = !is_none::<L>();
-        let recorded = Arc::new(Recorded {
+        let families = config.recorded();
+        let families = families.map(|(row, _)| (row.content, config.encoder(row, has_labels)));
+        let storage = Arc::new(DefaultStorage {
             series: Series::new(config.measures()),
             in_flight: Arc::default(),
-            families: config.families(has_labels),
-            label_sets: Arc::new(LabelSets::new(config.most_label_sets, config.label_names())),
+            families: families.collect(),
+            label_sets: Arc::new(LabelSets::new(config.max_label_sets, config.label_names())),
             exemplars: config.exemplars.clone().map(Exemplars::new),
+            counts_request_body: config.chosen(DefaultFamily::RequestBodyBytes).is_on,
+            times_head: config.chosen(DefaultFamily::TimeToHead).is_on,
         });
-        for key in config.zeros() {
-            recorded.series.add(key.clone());
+        for key in &config.zeros {
+            storage.series.add(key.clone());
         }
-        registry.register_collector(Box::new(DefaultCollector(Arc::clone(&recorded))));
+        let registry = match &config.prefix {
+            Some(prefix) => registry.sub_registry_with_prefix(prefix),
+            None => registry,
+        };
+        registry.register_collector(Box::new(DefaultCollector(Arc::clone(&storage))));
         Self {
-            has_more: recorded.series.measures().has_more(),
-            recorded,
+            latency_only: storage.series.measures().is_latency_only(),
+            storage,
             worker: OnceCell::new(),
             table: RefCell::default(),
         }
     }
 
-    fn worker(&self) -> &Worker<L> {
-        self.worker.get_or_init(|| Worker {
-            series: WorkerSeries::new(&self.recorded.series),
-            labels: WorkerLabels::new(&self.recorded.label_sets),
+    fn worker(&self) -> &WorkerStorage<L> {
+        self.worker.get_or_init(|| WorkerStorage {
+            series: WorkerSeries::new(&self.storage.series),
+            labels: WorkerLabels::new(&self.storage.label_sets),
         })
     }
 
     #[inline]
     fn record(
         &self,
-        labels: Option<L>,
+        labels: DiscardOnDrop<L>,
         method: &'static str,
         route: &RouteLabel,
         status: StatusCode,
         latency: Duration,
-    ) -> Place {
+    ) -> BlockIndex {
         let worker = self.worker();
-        let on_first = || self.recorded.in_flight.add_route(route);
         if is_none::<L>() {
-            let key = (method, &route.text, status, &OwnLabels::NONE);
-            return worker.series.record(route.id, key, latency, on_first);
+            let key = (method, &route.text, status, &CustomLabels::NONE);
+            return worker.series.record(route.id, key, latency);
         }
-        let (row, labels) = worker.labels.row(labels, route.id);
+        let (row, labels) = worker.labels.row(labels, route);
         let key = (method, &route.text, status, &labels);
-        worker.series.record(row, key, latency, on_first)
+        worker.series.record(row, key, latency)
     }
 
-    /// Learns of a request that arrived what is not to be seen later.
-    fn arrive(&self, request: &RequestStart<'_>) -> DefaultInFlight<L> {
-        let of_request = |exemplars: &Exemplars| exemplars.at_arrival(request);
-        let exemplar = self.recorded.exemplars.as_ref().and_then(of_request);
+    /// Reads what is only known when a request arrives.
+    fn read_request(&self, request: &RequestStart<'_>) -> DefaultInFlight<L> {
+        let exemplars = self.storage.exemplars.as_ref();
+        let exemplar = exemplars.and_then(|exemplars| exemplars.at_arrival(request));
         if is_none::<L>() && exemplar.is_none() {
             return DefaultInFlight(None);
         }
-        DefaultInFlight(Some(Box::new(Remembered {
-            labels: self.recorded.label_sets.contain(|| L::at_arrival(request)),
+        let labels = self.storage.label_sets.contain(|| L::at_arrival(request));
+        DefaultInFlight(Some(Box::new(Noted {
+            labels: labels.map_or_else(DiscardOnDrop::none, DiscardOnDrop::new),
             exemplar,
-            ..Remembered::default()
+            ..Noted::default()
         })))
     }
 
-    /// Learns from the response head what is to be known when the request ends.
-    fn remember(&self, request: &mut Option<Box<Remembered<L>>>, response: &ResponseStart<'_>) {
-        let of_response = |exemplars: &Exemplars| exemplars.at_response(response);
-        let exemplar = self.recorded.exemplars.as_ref().and_then(of_response);
-        let times_head = self.recorded.series.measures().time_to_head.is_some();
-        if request.is_none() && exemplar.is_none() && !times_head && !response.is_long_lived() {
+    /// Reads what is only known at the response head, and records a long-lived response.
+    fn read_response(&self, noted: &mut Option<Box<Noted<L>>>, response: &ResponseStart<'_>) {
+        let exemplars = self.storage.exemplars.as_ref();
+        let exemplar = exemplars.and_then(|exemplars| exemplars.at_response(response));
+        let times_head = self.storage.times_head;
+        if noted.is_none() && exemplar.is_none() && !times_head && !response.is_long_lived() {
             return;
         }
-        let request = request.get_or_insert_default();
-        request.exemplar = request.exemplar.take().or(exemplar);
-        // What panics half way is not to be trusted.
-        request.labels = request.labels.take().and_then(|mut labels| {
-            self.recorded.label_sets.contain(|| {
-                labels.at_response(response);
-                labels
-            })
-        });
+        let noted = noted.get_or_insert_default();
+        noted.exemplar = noted.exemplar.take().or(exemplar);
+        if let Some(labels) = noted.labels.as_mut() {
+            let read = self.storage.label_sets.contain(|| labels.at_response(response));
+            if read.is_none() {
+                // Labels that were changed half way are not to be trusted.
+                noted.labels = DiscardOnDrop::none();
+            }
+        }
         let latency = response.elapsed();
-        request.time_to_head = Some(nanos(latency));
+        noted.time_to_head = Some(nanos(latency));
         if response.is_long_lived() {
-            let (route, status) = (response.route_label(), response.status());
-            let labels = request.labels.take();
-            let place = self.record(labels, response.method, route, status, latency);
-            request.counted = Some(place);
-            self.keep_exemplar(place, latency, request.exemplar.take());
+            let (method, route) = (response.method(), response.route_label());
+            let labels = mem::take(&mut noted.labels);
+            let block = self.record(labels, method, route, response.status(), latency);
+            noted.recorded = Some(block);
+            self.keep_exemplar(block, latency, noted.exemplar.take());
         }
     }
 
-    fn end(&self, request: Remembered<L>, end: &RequestEnd<'_>) {
-        let place = request.counted.unwrap_or_else(|| {
-            self.record(
-                request.labels,
-                end.method,
-                end.route_label(),
-                end.status,
-                end.latency,
-            )
+    fn end(&self, noted: Noted<L>, end: &RequestEnd<'_>) {
+        let block = noted.recorded.unwrap_or_else(|| {
+            let (method, route) = (end.method(), end.route_label());
+            self.record(noted.labels, method, route, end.status(), end.latency())
         });
-        self.keep_exemplar(place, end.latency, request.exemplar);
-        if self.has_more {
-            self.observe_end(place, request.time_to_head, end);
+        self.keep_exemplar(block, end.latency(), noted.exemplar);
+        if !self.latency_only {
+            self.observe_further(block, noted.time_to_head, end);
         }
     }
 
-    fn keep_exemplar(&self, place: Place, latency: Duration, exemplar: Option<ExemplarLabels>) {
+    fn keep_exemplar(&self, block: BlockIndex, latency: Duration, exemplar: Option<ExemplarLabels>) {
         if let Some(labels) = exemplar {
-            self.worker().series.keep_exemplar(place, latency, labels);
+            self.worker().series.keep_exemplar(block, latency, labels);
         }
     }
 
-    fn observe_end(&self, place: Place, time_to_head: Option<u64>, end: &RequestEnd<'_>) {
-        let more = More {
-            request_body: end.request_body_bytes,
-            response_body: Some(end.response_body_bytes),
-            time_to_head,
-        };
-        self.worker().series.observe(place, more);
+    fn observe_further(&self, block: BlockIndex, time_to_head: Option<u64>, end: &RequestEnd<'_>) {
+        let ended = Ended { end, time_to_head };
+        let contents = self.storage.families.iter().map(|(content, _)| content);
+        let values = contents.filter_map(|content| match content {
+            Content::Further(_, value) => Some(value(&ended)),
+            _ => None,
+        });
+        self.worker().series.observe(block, values);
     }
 }
 
 impl<L> Clone for DefaultMonitor<L> {
     fn clone(&self) -> Self {
         Self {
-            recorded: Arc::clone(&self.recorded),
+            storage: Arc::clone(&self.storage),
             worker: OnceCell::new(),
             table: RefCell::default(),
-            has_more: self.has_more,
+            latency_only: self.latency_only,
         }
     }
 }
@@ -240,26 +249,30 @@ impl<L> fmt::Debug for DefaultMonitor<L> {
     }
 }
 
-/// What the default monitor remembers of a request under way: nothing, unless it was told to.
-pub struct DefaultInFlight<L>(Option<Box<Remembered<L>>>);
+/// What a [`DefaultMonitor`] carries for a request from its start to its end: nothing by default.
+///
+/// A custom monitor that wraps the default one has it in its own
+/// [`InFlight`](crate::RequestMonitor::InFlight).
+pub struct DefaultInFlight<L = NoLabels>(Option<Box<Noted<L>>>);
 
-struct Remembered<L> {
-    /// `None` where there are none, or none could be made.
-    labels: Option<L>,
+/// What is noted of a request under way.
+struct Noted<L> {
+    /// None where there are none, or where they could not be read.
+    labels: DiscardOnDrop<L>,
     /// In nanoseconds; to be observed when it ends.
     time_to_head: Option<u64>,
     exemplar: Option<ExemplarLabels>,
-    /// Where it was counted at its head, because it is long-lived.
-    counted: Option<Place>,
+    /// Where it was recorded at its head, because it is long-lived.
+    recorded: Option<BlockIndex>,
 }
 
-impl<L> Default for Remembered<L> {
+impl<L> Default for Noted<L> {
     fn default() -> Self {
         Self {
-            labels: None,
+            labels: DiscardOnDrop::none(),
             time_to_head: None,
             exemplar: None,
-            counted: None,
+            recorded: None,
         }
     }
 }
@@ -274,95 +287,82 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
     type InFlight = DefaultInFlight<L>;
 
     fn register(registry: &mut Registry) -> Self {
-        DefaultMonitorBuilder::new().labels().register(registry)
+        Self::new(&Config::default(), registry)
     }
 
     #[inline]
     fn update_init_metrics(&self, request: &RequestStart<'_>) -> DefaultInFlight<L> {
         // In the long run a comparison: a worker has one table.
         if !ptr::eq(self.table.borrow().as_ptr(), Arc::as_ptr(request.table)) {
-            self.recorded.in_flight.add_table(request.table);
+            self.storage.in_flight.add_table(request.table);
             if !is_none::<L>() {
-                self.recorded.label_sets.count_in(request.limits());
+                self.storage.label_sets.count_in(request.limits());
             }
             self.table.replace(Arc::downgrade(request.table));
         }
-        if is_none::<L>() && !self.has_more {
+        if is_none::<L>() && self.latency_only {
             return DefaultInFlight(None);
         }
-        self.arrive(request)
+        self.read_request(request)
     }
 
     #[inline]
     fn update_response_metrics(&self, in_flight: &mut DefaultInFlight<L>, response: &ResponseStart<'_>) {
-        if self.has_more || !is_none::<L>() || response.is_long_lived() {
-            self.remember(&mut in_flight.0, response);
+        if !self.latency_only || !is_none::<L>() || response.is_long_lived() {
+            self.read_response(&mut in_flight.0, response);
         }
     }
 
     #[inline]
     fn update_end_metrics(&self, in_flight: DefaultInFlight<L>, end: &RequestEnd<'_>) {
-        if let Some(remembered) = in_flight.0 {
-            return self.end(*remembered, end);
+        if let Some(noted) = in_flight.0 {
+            return self.end(*noted, end);
         }
-        let place = self.record(None, end.method, end.route_label(), end.status, end.latency);
-        if self.has_more {
-            self.observe_end(place, None, end);
+        let (method, route) = (end.method(), end.route_label());
+        let block = self.record(DiscardOnDrop::none(), method, route, end.status(), end.latency());
+        if !self.latency_only {
+            self.observe_further(block, None, end);
         }
     }
 
     fn counts_request_body(&self) -> bool {
-        self.recorded.series.measures().request_body.is_some()
-    }
-
-    fn prepare_scrape<'a>(&'a self, scrape: &'a ScrapeStart) -> LocalBoxFuture<'a, ()> {
-        Box::pin(async move {
-            if self.recorded.families.shows_in_progress() {
-                self.recorded.in_flight.label(scrape).await;
-            }
-        })
+        self.storage.counts_request_body
     }
 }
 
 /// Encodes all families from one snapshot, so that they agree.
 #[derive(Debug)]
-struct DefaultCollector(Arc<Recorded>);
+struct DefaultCollector(Arc<DefaultStorage>);
 
 impl Collector for DefaultCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Recorded {
-            series,
-            in_flight,
-            families,
-            ..
-        } = &*self.0;
-        let measures = series.measures();
-        let snapshot = series.snapshot();
+        let storage = &*self.0;
+        let measures = storage.series.measures();
+        let snapshot = storage.series.snapshot();
         let all = snapshot.all();
+        let in_progress = if storage.shows_in_progress() {
+            InProgress::look(&storage.in_flight, &all)
+        } else {
+            Vec::new()
+        };
+        let mut further = measures.further.iter();
         let encoder = &mut encoder;
-
-        if let Some(family) = &families.count {
-            family.encode_count(encoder, &all, &measures.latency)?;
-        }
-        if let Some(family) = &families.latency {
-            family.encode_distribution(encoder, &all, &measures.latency)?;
-        }
-        for (family, distribution) in [
-            (&families.request_body, &measures.request_body),
-            (&families.response_body, &measures.response_body),
-            (&families.time_to_head, &measures.time_to_head),
-        ] {
-            if let Some(distribution) = distribution {
-                family.encode_distribution(encoder, &all, distribution)?;
-            }
-        }
-        if families.shows_in_progress() {
-            let in_progress = InProgress::look(in_flight, &all);
-            if let Some(family) = &families.in_progress {
-                in_progress.encode_number(family, encoder)?;
-            }
-            if let Some(family) = &families.oldest {
-                in_progress.encode_oldest(family, encoder)?;
+        for (content, family) in &storage.families {
+            match content {
+                Content::Requests => family.encode_count(encoder, &all, &measures.latency)?,
+                Content::Latency => family.encode_distribution(encoder, &all, &measures.latency)?,
+                Content::Further(..) => {
+                    // The measures are in the order of the families.
+                    if let Some(distribution) = further.next() {
+                        family.encode_distribution(encoder, &all, distribution)?;
+                    }
+                }
+                Content::InProgress => {
+                    family.encode_gauge(encoder, &in_progress, InProgress::number)?;
+                }
+                Content::OldestInProgress => {
+                    family.encode_gauge(encoder, &in_progress, InProgress::oldest_seconds)?;
+                }
             }
         }
         Ok(())

@@ -1,0 +1,47 @@
+//! The labels that a registry has on everything, which it does not tell.
+
+use std::{iter, mem};
+
+use prometheus_client::{metrics::gauge::ConstGauge, registry::Registry};
+
+use crate::exposition::{
+    encoded::Encoded,
+    family::{CUT_OFF, Kind, NO_METRIC_NAME, Reason, check_label, is_metric_name},
+    line::read_line,
+};
+
+/// The names of the labels that `registry` has on everything; or what is wrong with them, or with its prefix.
+pub(crate) fn constant_labels(registry: &mut Registry) -> Result<Vec<String>, Reason> {
+    let mut probe = mem::take(registry.sub_registry_with_labels(iter::empty()));
+    probe.register("probe", "Shows the prefix and the labels", ConstGauge::new(1_i64));
+    let mut encoded = Encoded::default();
+    encoded.add(&probe, &mut Vec::new());
+    let section = encoded
+        .sections()
+        .next()
+        .ok_or(CUT_OFF)?
+        .map_err(|(_, reason)| reason)?;
+    if !is_metric_name(section.name) {
+        return Err(NO_METRIC_NAME.into());
+    }
+    let mut names = Vec::new();
+    let line = section.samples.strip_prefix(section.name).unwrap_or_default();
+    read_line(line, |name, _| {
+        check_label(name, &names, Kind::Gauge)?;
+        names.push(name.to_owned());
+        Ok(())
+    })?;
+    Ok(names)
+}
+
+/// Checks that `registry` can have families with these labels of their own.
+pub(crate) fn check_own_labels<'a>(
+    registry: &mut Registry,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<(), Reason> {
+    let constant = constant_labels(registry)?;
+    for name in names {
+        check_label(name, &constant, Kind::Gauge)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! The one decision about the label `path`: which one a request has, or that it is excluded. The counter, the
+//! histograms, the gauge, predicates and monitors all ask here.
+
+use std::{fmt, sync::Arc};
+
+use actix_web::{
+    dev::{Path, ResourceMap, ResourcePath, Url},
+    http::{Uri, uri::PathAndQuery},
+};
+use log::Level;
+
+use crate::{
+    limit::Limits,
+    panics::{LogOnce, catch, report},
+    route::{
+        kept::KeptParams,
+        pattern::Pattern,
+        rules::Rules,
+        table::{RouteTable, TableRoute, write_named_text},
+    },
+};
+
+/// What becomes of a request, by its route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is recorded under this label.
+    Label(Arc<str>),
+    /// No trace of it is recorded.
+    Excluded,
+    /// It is recorded under `_OTHER`: the label would be one more than the limit on kept paths allows.
+    OverLimit,
+}
+
+/// What may be done with a path that has kept values and is no label yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NewPath {
+    /// It becomes one, unless the limit is reached.
+    Admit,
+    /// It is shown to somebody who does not record it.
+    Show,
+}
+
+/// How the requests of one middleware in one application are labelled, wherever somebody looks.
+pub(crate) struct Labelling {
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) table: RouteTable,
+    /// By the index of the route; `None` where no values are kept.
+    kept: Vec<Option<KeptParams>>,
+}
+
+impl Labelling {
+    /// Learns the routes of an application.
+    pub(crate) fn new(rules: Arc<Rules>, limits: Arc<Limits>, map: &ResourceMap) -> Self {
+        static LOGGED: LogOnce = LogOnce::new();
+
+        if rules.keeps_any() {
+            limits.paths.enforce();
+        }
+        let table = RouteTable::read(map);
+        if let Some(table) = &table {
+            warn_of_unknown_labels(&rules, table);
+        }
+        let table = table.unwrap_or_else(|| {
+            LOGGED.log(
+                Level::Error,
+                format_args!("the routes of this version of actix-web cannot be read: requests in progress and those that end without a response are labelled {:?}; update hr-prometheus", rules.unmatched()),
+            );
+            RouteTable::default()
+        });
+        let kept = |route: &TableRoute| KeptParams::new(&route.pattern, &route.label, &rules);
+        Self {
+            kept: table.routes().iter().map(kept).collect(),
+            rules,
+            limits,
+            table,
+        }
+    }
+
+    /// Whether the label of a route depends on the values of its parameters.
+    #[inline]
+    pub(crate) fn keeps_values_of(&self, route: usize) -> bool {
+        self.kept[route].is_some()
+    }
+
+    pub(crate) fn verdict_without_route(&self) -> Verdict {
+        if self.rules.excludes_unmatched() {
+            Verdict::Excluded
+        } else {
+            Verdict::Label(Arc::clone(self.rules.unmatched()))
+        }
+    }
+
+    /// Decides on a request to `route`, without the values of its parameters.
+    pub(crate) fn verdict_of_route(&self, route: usize) -> Verdict {
+        let label = &self.table.route(route).label;
+        if self.rules.excludes(label) {
+            Verdict::Excluded
+        } else {
+            Verdict::Label(Arc::clone(label))
+        }
+    }
+
+    /// Decides on a request to `route` whose path has been matched, and so has its parameters captured.
+    pub(crate) fn verdict<T: ResourcePath>(&self, route: usize, info: &Path<T>, new: NewPath) -> Verdict {
+        let of_route = self.verdict_of_route(route);
+        let Some(kept) = &self.kept[route] else {
+            return of_route;
+        };
+        if of_route == Verdict::Excluded {
+            return of_route;
+        }
+        // Another text where a further pattern of the same resource matched, or a middleware replaced the path.
+        let mut text = String::new();
+        let is_named = write_named_text(&mut text, consumed(info), info.iter(), false);
+        if !is_named || *text != *self.table.route(route).named_text {
+            return of_route;
+        }
+        let Some(path) = kept.label(info.iter().map(|(_, value)| value)) else {
+            return of_route;
+        };
+        if self.rules.excludes(&path) {
+            return Verdict::Excluded;
+        }
+        if let Some(own) = self.table.label(&path) {
+            return Verdict::Label(own);
+        }
+        match new {
+            NewPath::Show => Verdict::Label(path.into()),
+            NewPath::Admit => {
+                let admitted = self.limits.paths.admit(&path, self.rules.max_kept_paths());
+                admitted.map_or(Verdict::OverLimit, Verdict::Label)
+            }
+        }
+    }
+
+    /// Decides on a request to the route with this pattern, of which the table does not know.
+    pub(crate) fn verdict_of_pattern(&self, pattern: &str) -> Verdict {
+        let label = Pattern::parse(pattern).label();
+        if self.rules.excludes(&label) {
+            Verdict::Excluded
+        } else {
+            Verdict::Label(label.into())
+        }
+    }
+
+    /// Decides on a request by its decoded path alone, and says whether a route matched it.
+    pub(crate) fn verdict_of_path(&self, path: &str, new: NewPath) -> (Option<usize>, Verdict) {
+        let mut info = Path::new(path);
+        match self.table.find(&mut info) {
+            Some(route) => (Some(route), self.verdict(route, &info, new)),
+            None => (None, self.verdict_without_route()),
+        }
+    }
+
+    /// Decides on a request by its path as it arrived. One that no route matches is tried again as a middleware such as
+    /// `NormalizePath` would have made it.
+    pub(crate) fn verdict_as_arrived(&self, path: &PathAndQuery, new: NewPath) -> (Option<usize>, Verdict) {
+        let path = decoded(path);
+        let verdict = self.verdict_of_path(path.path(), new);
+        match normalized(path.path()) {
+            Some(path) if verdict.0.is_none() => self.verdict_of_path(&path, new),
+            _ => verdict,
+        }
+    }
+}
+
+impl fmt::Debug for Labelling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Labelling").finish_non_exhaustive()
+    }
+}
+
+/// Warns of options that have no effect because no route has the label that they name.
+fn warn_of_unknown_labels(rules: &Rules, table: &RouteTable) {
+    for (label, option) in rules.named_labels() {
+        // It may be the label of a path with kept values.
+        if table.label(label).is_some() || (rules.keeps_any() && table.find(&mut Path::new(label)).is_some())
+        {
+            continue;
+        }
+        let other = match label.strip_suffix('/') {
+            Some(without) => without.to_owned(),
+            None => format!("{label}/"),
+        };
+        let hint = table.label(&other).map_or_else(
+            || "a label is the whole pattern of a route, with those of the scopes around it".to_owned(),
+            |other| format!("did you mean {other:?}?"),
+        );
+        report(
+            Level::Warn,
+            format_args!("{option}: no route of the application has the label {label:?}; {hint}"),
+        );
+    }
+}
+
+/// The path of a request as the router sees it.
+pub(crate) fn decoded(path: &PathAndQuery) -> Url {
+    Url::new(Uri::from(path.clone()))
+}
+
+/// The path that a middleware such as actix-web's `NormalizePath` makes of another: slashes merged, and none at the end.
+/// `None` if it is the same.
+pub(crate) fn normalized(path: &str) -> Option<String> {
+    let mut normal = String::with_capacity(path.len());
+    for c in path.chars() {
+        if c != '/' || !normal.ends_with('/') {
+            normal.push(c);
+        }
+    }
+    if normal.len() > 1 && normal.ends_with('/') {
+        normal.pop();
+    }
+    (normal != path).then_some(normal)
+}
+
+/// What of a path was matched; nothing where a middleware replaced the path and left the position within a character.
+pub(crate) fn consumed<T: ResourcePath>(info: &Path<T>) -> &str {
+    let rest = catch(|| info.unprocessed().len()).unwrap_or(0);
+    let path = info.as_str();
+    path.get(..path.len() - rest).unwrap_or_default()
+}

@@ -1,0 +1,166 @@
+//! A route pattern, parsed: text, parameters, and the label that is made of them.
+
+use std::fmt;
+
+/// A pattern as actix-web has it: `/users/{id:\d+}/{tail}*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pattern {
+    pieces: Vec<Piece>,
+    /// Whether the last parameter is closed by a bracket.
+    is_closed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    Text(String),
+    Param(Param),
+}
+
+/// A parameter; actix-web calls it a dynamic segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Param {
+    pub(crate) name: String,
+    /// Whether it has a regular expression of its own.
+    pub(crate) has_regex: bool,
+    /// Whether it is a tail, `{name}*`, which takes the rest of the path.
+    pub(crate) is_tail: bool,
+}
+
+impl fmt::Display for Param {
+    /// Writes the parameter as labels have it: without its regular expression.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tail = if self.is_tail { "*" } else { "" };
+        write!(f, "{{{}}}{tail}", self.name)
+    }
+}
+
+impl Pattern {
+    pub(crate) fn parse(pattern: &str) -> Self {
+        let mut pieces = Vec::new();
+        let mut rest = pattern;
+        let mut is_closed = true;
+        while let Some(open) = rest.find('{') {
+            if open > 0 {
+                pieces.push(Piece::Text(rest[..open].to_owned()));
+            }
+            let inside = &rest[open + 1..];
+            let end = closing_bracket(inside);
+            is_closed = end.is_some();
+            let end = end.unwrap_or(inside.len());
+            let (name, regex) = match inside[..end].split_once(':') {
+                Some((name, regex)) => (name, Some(regex)),
+                None => (&inside[..end], None),
+            };
+            rest = inside.get(end + 1..).unwrap_or_default();
+            let is_tail = rest == "*";
+            if is_tail {
+                rest = "";
+            }
+            pieces.push(Piece::Param(Param {
+                name: name.to_owned(),
+                has_regex: regex.is_some(),
+                is_tail,
+            }));
+        }
+        if !rest.is_empty() {
+            pieces.push(Piece::Text(rest.to_owned()));
+        }
+        Self { pieces, is_closed }
+    }
+
+    pub(crate) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    pub(crate) fn params(&self) -> impl Iterator<Item = &Param> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Param(param) => Some(param),
+            Piece::Text(_) => None,
+        })
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// The label of the route: the pattern without the regular expressions of its parameters, `/` for a service mounted
+    /// at the root.
+    pub(crate) fn label(&self) -> String {
+        if self.pieces.is_empty() {
+            return "/".to_owned();
+        }
+        self.pieces.iter().map(Piece::to_string).collect()
+    }
+
+    /// What a path that this matches is with the names of parameters in place of their values. The label, but that it
+    /// does not tell a tail from another parameter.
+    pub(crate) fn named_text(&self) -> String {
+        let mut text: String = self.pieces.iter().map(Piece::to_string).collect();
+        if self.params().last().is_some_and(|param| param.is_tail) {
+            text.pop();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Param(param) => param.fmt(f),
+        }
+    }
+}
+
+/// Where the bracket closes that was opened before `text`; regular expressions have brackets too.
+fn closing_bracket(text: &str) -> Option<usize> {
+    let mut depth = 1_usize;
+    text.char_indices().find_map(|(at, c)| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        (depth == 0).then_some(at)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pattern;
+
+    #[test]
+    fn a_label_has_no_regular_expressions() {
+        for (pattern, label) in [
+            ("", "/"),
+            ("/a", "/a"),
+            (r"/users/{id:\d{3}}/{name}", "/users/{id}/{name}"),
+            ("/files/{tail:.*}", "/files/{tail}"),
+            ("/files/{tail}*", "/files/{tail}*"),
+            ("/a:b/{id:[^:]+}:c", "/a:b/{id}:c"),
+            ("/{a}*b", "/{a}*b"),
+        ] {
+            assert_eq!(Pattern::parse(pattern).label(), label);
+        }
+    }
+
+    #[test]
+    fn a_tail_has_the_named_text_of_a_parameter() {
+        let named = |pattern| Pattern::parse(pattern).named_text();
+        assert_eq!(named("/files/{tail}*"), "/files/{tail}");
+        assert_eq!(named("/files/{tail}"), "/files/{tail}");
+        assert_eq!(named(""), "");
+    }
+
+    #[test]
+    fn a_parameter_may_be_left_open() {
+        for (pattern, is_closed) in [
+            ("/{a}", true),
+            ("/{a", false),
+            ("/{", false),
+            (r"/{a:\d{2}", false),
+        ] {
+            assert_eq!(Pattern::parse(pattern).is_closed(), is_closed, "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! The route table of an application, read once by each worker.
+//!
+//! A middleware sees of the table only what one path matches, with guards ignored. Which label a request has depends on
+//! more: whether a text belongs to a route, to a scope, or to several of them. actix-web shows its table to `Debug`
+//! alone, so this is where it is read from. Should a future version show it otherwise, there is no table: then served
+//! requests are labelled all the same, at the cost of an allocation, and those without a response are `unmatched`.
+
+use std::{
+    fmt::Write as _,
+    sync::{Arc, OnceLock},
+};
+
+use actix_web::dev::{Path, ResourceDef, ResourceMap};
+use foldhash::{HashMap, HashSet};
+use once_cell::sync::Lazy;
+use parking_lot::Mutex;
+
+use crate::{
+    panics::catch,
+    route::{
+        debug_text::{DebugText, ShownNode},
+        pattern::Pattern,
+    },
+};
+
+/// Ends the text of what a scope or a mount consumed of a path of which it knows nothing more; in no route.
+const BELOW: char = '\0';
+
+/// The routes of an application.
+#[derive(Debug, Default)]
+pub(crate) struct RouteTable {
+    nodes: Vec<Node>,
+    routes: Vec<TableRoute>,
+    by_pattern: HashMap<Box<str>, usize>,
+    labels: HashSet<Arc<str>>,
+    /// What a request was served by, from the text that was consumed of its path, with the names of parameters in place
+    /// of their values.
+    by_text: HashMap<Box<str>, Owner>,
+}
+
+/// One route: a resource, or a service that is mounted at a prefix.
+#[derive(Debug)]
+pub(crate) struct TableRoute {
+    pub(crate) pattern: Pattern,
+    pub(crate) label: Arc<str>,
+    /// What a path that it matches is with the names of parameters in place of their values.
+    pub(crate) named_text: Box<str>,
+}
+
+/// What a text belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Routes with one label: the first of them.
+    Route(usize),
+    /// Scopes alone, so that no route served the request.
+    NoRoute,
+    /// Several that have not one label.
+    Several,
+}
+
+/// A scope, a resource or a mount.
+#[derive(Debug)]
+struct Node {
+    /// Without those of the scopes around it.
+    patterns: Vec<String>,
+    is_prefix: bool,
+    /// Made when it is first needed; `None` if it cannot be made.
+    matcher: OnceLock<Option<Arc<ResourceDef>>>,
+    inside: Inside,
+}
+
+#[derive(Debug)]
+enum Inside {
+    Scope(Vec<Node>),
+    Route(usize),
+}
+
+impl RouteTable {
+    /// Reads the table of an application; `None` if actix-web shows it in a form that is not known here.
+    pub(crate) fn read(map: &ResourceMap) -> Option<Self> {
+        let mut shown = String::new();
+        write!(shown, "{map:?}").ok()?;
+        let root = DebugText::new(&shown).node()?;
+        let mut table = Self::default();
+        table.add_text(String::new(), true, Owner::NoRoute);
+        table.nodes = table.add_nodes(root.children?, "", "");
+        Some(table)
+    }
+
+    fn add_nodes(&mut self, shown: Vec<ShownNode>, pattern_before: &str, text_before: &str) -> Vec<Node> {
+        shown
+            .into_iter()
+            .filter_map(|node| self.add_node(node, pattern_before, text_before))
+            .collect()
+    }
+
+    fn add_node(&mut self, shown: ShownNode, pattern_before: &str, text_before: &str) -> Option<Node> {
+        let pattern = format!("{pattern_before}{}", shown.patterns.first()?);
+        let named_text = |pattern: &str| format!("{text_before}{}", Pattern::parse(pattern).named_text());
+        let inside = if let Some(children) = shown.children {
+            let text = named_text(shown.patterns.first()?);
+            self.add_text(text.clone(), true, Owner::NoRoute);
+            Inside::Scope(self.add_nodes(children, &pattern, &text))
+        } else {
+            let route = self.add_route(&pattern);
+            for alternative in &shown.patterns {
+                self.add_text(named_text(alternative), shown.is_prefix, Owner::Route(route));
+            }
+            Inside::Route(route)
+        };
+        Some(Node {
+            patterns: shown.patterns,
+            is_prefix: shown.is_prefix,
+            matcher: OnceLock::new(),
+            inside,
+        })
+    }
+
+    fn add_route(&mut self, text: &str) -> usize {
+        if let Some(&known) = self.by_pattern.get(text) {
+            return known;
+        }
+        let index = self.routes.len();
+        let pattern = Pattern::parse(text);
+        let label: Arc<str> = pattern.label().into();
+        self.labels.insert(Arc::clone(&label));
+        self.routes.push(TableRoute {
+            label,
+            named_text: pattern.named_text().into(),
+            pattern,
+        });
+        self.by_pattern.insert(text.into(), index);
+        index
+    }
+
+    /// Notes what owns a text that is consumed whole, and, where paths go on below it, what owns that.
+    fn add_text(&mut self, mut text: String, has_below: bool, owner: Owner) {
+        self.note_owner(&text, owner);
+        if has_below {
+            text.push(BELOW);
+            self.note_owner(&text, owner);
+        }
+    }
+
+    fn note_owner(&mut self, text: &str, owner: Owner) {
+        let Some(&known) = self.by_text.get(text) else {
+            self.by_text.insert(text.into(), owner);
+            return;
+        };
+        let is_same = match (known, owner) {
+            (Owner::Route(a), Owner::Route(b)) => self.routes[a].label == self.routes[b].label,
+            _ => known == owner,
+        };
+        if !is_same {
+            self.by_text.insert(text.into(), Owner::Several);
+        }
+    }
+
+    /// What owns the text that was consumed of a path, with names in place of values. `None` for a text that is not of
+    /// this table, such as that of a path which a middleware replaced after it was routed.
+    #[inline]
+    pub(crate) fn owner(&self, text: &str) -> Option<Owner> {
+        self.by_text.get(text).copied()
+    }
+
+    pub(crate) fn route(&self, index: usize) -> &TableRoute {
+        &self.routes[index]
+    }
+
+    pub(crate) fn routes(&self) -> &[TableRoute] {
+        &self.routes
+    }
+
+    /// `label`, if it is that of a route of the application.
+    pub(crate) fn label(&self, label: &str) -> Option<Arc<str>> {
+        self.labels.get(label).cloned()
+    }
+
+    /// The route with this pattern, as actix-web has it.
+    pub(crate) fn route_of_pattern(&self, pattern: &str) -> Option<usize> {
+        self.by_pattern.get(pattern).copied()
+    }
+
+    /// The route that a decoded path matches, whatever its guards say, as actix-web finds it; captures the parameters.
+    pub(crate) fn find(&self, path: &mut Path<&str>) -> Option<usize> {
+        find(&self.nodes, path)
+    }
+}
+
+fn find(nodes: &[Node], path: &mut Path<&str>) -> Option<usize> {
+    // The first that matches decides; actix-web does not look sideways.
+    let node = nodes.iter().find(|node| node.matches(path))?;
+    match &node.inside {
+        Inside::Route(route) => Some(*route),
+        Inside::Scope(nodes) => find(nodes, path),
+    }
+}
+
+impl Node {
+    fn matches(&self, path: &mut Path<&str>) -> bool {
+        let matcher = self
+            .matcher
+            .get_or_init(|| matcher(&self.patterns, self.is_prefix));
+        matcher
+            .as_ref()
+            .is_some_and(|matcher| matcher.capture_match_info(path))
+    }
+}
+
+/// What matches paths as a resource or a prefix with these patterns does; `None` if none can be made.
+///
+/// actix-router leaks the names of the parameters each time it makes one, so there is one for the whole process.
+fn matcher(patterns: &[String], is_prefix: bool) -> Option<Arc<ResourceDef>> {
+    type Matchers = HashMap<(Vec<String>, bool), Option<Arc<ResourceDef>>>;
+    static MATCHERS: Lazy<Mutex<Matchers>> = Lazy::new(Mutex::default);
+
+    let make = || {
+        let new = if is_prefix {
+            ResourceDef::prefix
+        } else {
+            ResourceDef::new
+        };
+        catch(|| Arc::new(new(patterns.to_vec()))).ok()
+    };
+    let mut matchers = MATCHERS.lock();
+    matchers
+        .entry((patterns.to_vec(), is_prefix))
+        .or_insert_with(make)
+        .clone()
+}
+
+/// Writes `text`: what was consumed of a path, with the names of parameters in place of their values. `false` if a value
+/// is not part of the path, which a middleware can bring about.
+pub(crate) fn write_named_text<'a>(
+    text: &mut String,
+    consumed: &str,
+    captures: impl Iterator<Item = (&'a str, &'a str)>,
+    has_rest: bool,
+) -> bool {
+    text.clear();
+    let mut end = 0;
+    for (name, value) in captures {
+        let start = value.as_ptr().addr().wrapping_sub(consumed.as_ptr().addr());
+        let Some(before) = consumed.get(end..start) else {
+            return false;
+        };
+        text.push_str(before);
+        text.push('{');
+        text.push_str(name);
+        text.push('}');
+        end = start + value.len();
+    }
+    let Some(after) = consumed.get(end..) else {
+        return false;
+    };
+    text.push_str(after);
+    if has_rest {
+        text.push(BELOW);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use actix_web::dev::{Path, ResourceDef, ResourceMap};
+
+    use super::{Owner, RouteTable, write_named_text};
+
+    fn map(prefix: &str, nodes: Vec<(ResourceDef, Option<ResourceMap>)>) -> ResourceMap {
+        let mut map = ResourceMap::new(ResourceDef::root_prefix(prefix));
+        for (mut pattern, nested) in nodes {
+            map.add(&mut pattern, nested.map(Rc::new));
+        }
+        map
+    }
+
+    /// A table with everything that one can have. Should actix-web show its table otherwise, this test says so.
+    fn table() -> RouteTable {
+        let mut named = ResourceDef::new(r"/users/{id:\d{1,9}}");
+        named.set_name("a \"user\", {or} [so]");
+        let api = map(
+            "/api/{version}",
+            vec![
+                (ResourceDef::new(""), None),
+                (ResourceDef::new("/é\"]"), None),
+                (ResourceDef::new("/files/{tail}*"), None),
+            ],
+        );
+        let guarded = map("/users", vec![]);
+        RouteTable::read(&map(
+            "",
+            vec![
+                (named, None),
+                (ResourceDef::new(["/a", "/b/{x}"]), None),
+                (ResourceDef::new("/b/{x}"), None),
+                (ResourceDef::root_prefix("/api/{version}"), Some(api)),
+                (ResourceDef::root_prefix("/static"), None),
+                (ResourceDef::new("/users"), None),
+                (ResourceDef::root_prefix("/users"), Some(guarded)),
+            ],
+        ))
+        .expect("a table in the form that is known")
+    }
+
+    fn owner(table: &RouteTable, text: &str, has_rest: bool) -> Option<String> {
+        let mut key = String::new();
+        assert!(write_named_text(&mut key, text, std::iter::empty(), has_rest));
+        Some(match table.owner(&key)? {
+            Owner::Route(route) => table.route(route).label.to_string(),
+            owner => format!("{owner:?}"),
+        })
+    }
+
+    #[test]
+    fn the_table_of_this_version_of_actix_web_can_be_read() {
+        let labels: Vec<_> = table()
+            .routes()
+            .iter()
+            .map(|route| route.label.to_string())
+            .collect();
+        assert_eq!(
+            labels,
+            [
+                "/users/{id}",
+                "/a",
+                "/b/{x}",
+                "/api/{version}",
+                "/api/{version}/é\"]",
+                "/api/{version}/files/{tail}*",
+                "/static",
+                "/users",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_text_belongs_to_routes_of_one_label_or_to_scopes_or_is_shared() {
+        let table = table();
+        let whole = |text| owner(&table, text, false);
+        let part = |text| owner(&table, text, true);
+        assert_eq!(whole("/users/{id}").as_deref(), Some("/users/{id}"));
+        assert_eq!(whole("/a").as_deref(), Some("/a"));
+        // A further pattern of `/a`, and a route.
+        assert_eq!(whole("/b/{x}").as_deref(), Some("Several"));
+        assert_eq!(
+            whole("/api/{version}/files/{tail}").as_deref(),
+            Some("/api/{version}/files/{tail}*")
+        );
+        assert_eq!(whole("/static").as_deref(), Some("/static"));
+        assert_eq!(part("/static").as_deref(), Some("/static"));
+        // A route, and a scope around a route without a path.
+        assert_eq!(whole("/users").as_deref(), Some("Several"));
+        assert_eq!(whole("/api/{version}").as_deref(), Some("Several"));
+        assert_eq!(part("/users").as_deref(), Some("NoRoute"));
+        assert_eq!(part("").as_deref(), Some("NoRoute"));
+        assert_eq!(whole("/nowhere"), None);
+    }
+
+    #[test]
+    fn a_path_is_found_as_actix_web_finds_it() {
+        let table = table();
+        let find = |path| {
+            let mut info = Path::new(path);
+            let route = table.find(&mut info)?;
+            let values: Vec<_> = info.iter().map(|(_, value)| value.to_owned()).collect();
+            Some((table.route(route).label.to_string(), values.join(" ")))
+        };
+        let found = |label: &str, values: &str| Some((label.to_owned(), values.to_owned()));
+        assert_eq!(find("/users/12"), found("/users/{id}", "12"));
+        assert_eq!(find("/users/x"), None, "the scope decides");
+        assert_eq!(find("/b/1"), found("/a", "1"));
+        assert_eq!(
+            find("/api/2/files/a/b"),
+            found("/api/{version}/files/{tail}*", "2 a/b")
+        );
+        assert_eq!(find("/api/2"), found("/api/{version}", "2"));
+        assert_eq!(find("/api/2/nowhere"), None);
+        assert_eq!(find("/static/a/b"), found("/static", ""));
+        assert_eq!(find("/staticx"), None);
+    }
+}

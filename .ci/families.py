@@ -94,7 +94,7 @@ def fault(family, binary=False):
         return "it has no text form"
     if not METRIC_NAME.fullmatch(full_name(family)):
         return "its name"
-    if kind == "info" and family.get("unit") is not None:
+    if kind == "info" and family.get("unit"):
         return "an info with a unit"
     return None
 

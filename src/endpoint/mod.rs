@@ -78,7 +78,8 @@ pub fn metrics_scope() -> Scope {
 ///
 /// Protobuf is sent only when asked for by name. An `escaping` that leaves classic names as they are is confirmed in the
 /// `Content-Type`, in which formats of version 1.0.0 always name one; other names are not served. `Vary` says that
-/// `Accept` chose. Exemplars are in OpenMetrics and in protobuf.
+/// `Accept` chose. Exemplars are in OpenMetrics and in protobuf, and start timestamps of
+/// counters and histograms in protobuf.
 ///
 /// `?name[]=request_count&name[]=request_latency` selects families by their names.
 ///

@@ -1,8 +1,8 @@
-//! Exemplars, on their way from a collector into a scrape.
+//! Exemplars and start timestamps, on their way from a collector into a scrape.
 //!
-//! prometheus-client encodes exemplars of its own metrics only: its `Exemplar` cannot be made elsewhere. So a
-//! collector of ours attaches them to the render that is under way on its thread, and marks the series with a label that
-//! the render removes.
+//! prometheus-client encodes those of its own metrics only: its `Exemplar` cannot be made elsewhere. So a collector of
+//! ours attaches them to the render that is under way on its thread, and marks the series with a label that the render
+//! removes.
 
 use std::{
     cell::RefCell,
@@ -31,30 +31,47 @@ pub(crate) struct Exemplar {
 /// The exemplars of one series, by the index of their bucket; 0 for a counter.
 pub(crate) type OfSeries = Vec<(usize, Exemplar)>;
 
-thread_local! {
-    static PENDING: RefCell<Option<Vec<OfSeries>>> = const { RefCell::new(None) };
+/// What prometheus-client has no way to encode of a series.
+#[derive(Clone, Debug)]
+pub(crate) struct Attachment {
+    pub(crate) exemplars: OfSeries,
+    /// When the series began.
+    pub(crate) created: SystemTime,
 }
 
-/// Attaches the exemplars of one series to the render under way on this thread, and returns the label that marks the
-/// series; `None` if there are none, or if somebody else encodes.
-pub(crate) fn attach(exemplars: OfSeries) -> Option<(&'static str, String)> {
-    if exemplars.is_empty() {
-        return None;
-    }
+/// What is attached to the render under way on this thread.
+struct Pending {
+    wants_created: bool,
+    attached: Vec<Attachment>,
+}
+
+thread_local! {
+    static PENDING: RefCell<Option<Pending>> = const { RefCell::new(None) };
+}
+
+/// Attaches to one series of the render under way on this thread, and returns the label that marks the series; `None` if
+/// there is nothing that the render wants, or if somebody else encodes.
+pub(crate) fn attach(attachment: Attachment) -> Option<(&'static str, String)> {
     PENDING.with_borrow_mut(|pending| {
         let pending = pending.as_mut()?;
-        pending.push(exemplars);
-        Some((token(), (pending.len() - 1).to_string()))
+        if attachment.exemplars.is_empty() && !pending.wants_created {
+            return None;
+        }
+        pending.attached.push(attachment);
+        Some((token(), (pending.attached.len() - 1).to_string()))
     })
 }
 
-/// Encodes, and returns what was attached meanwhile.
-pub(crate) fn attached_by<T>(encode: impl FnOnce() -> T) -> (T, Vec<OfSeries>) {
+/// Encodes, and returns what was attached meanwhile; a format without start timestamps does not want them.
+pub(crate) fn attached_by<T>(wants_created: bool, encode: impl FnOnce() -> T) -> (T, Vec<Attachment>) {
     // A collector may scrape another registry.
-    let outer = PENDING.replace(Some(Vec::new()));
+    let outer = PENDING.replace(Some(Pending {
+        wants_created,
+        attached: Vec::new(),
+    }));
     let encoded = encode();
-    let attached = PENDING.replace(outer);
-    (encoded, attached.unwrap_or_default())
+    let pending = PENDING.replace(outer);
+    (encoded, pending.map_or_else(Vec::new, |pending| pending.attached))
 }
 
 /// Whether labels can be those of an exemplar.

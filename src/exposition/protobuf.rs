@@ -13,7 +13,7 @@ use prost::Message as _;
 
 use crate::exposition::{
     encoded::{Encoded, contain, is_end_of_metrics, token, unmark},
-    exemplar::{OfSeries, are_labels, attached_by},
+    exemplar::{Attachment, are_labels, attached_by},
     family::{
         BOUNDS_BELOW_ZERO, BOUNDS_DO_NOT_RISE, BUCKETS_DIFFER_FROM_COUNT, COUNTS_FALL, INFO_WITH_UNIT, Kind,
         NO_METRIC_NAME, REGISTERED_TWICE, Reason, SERIES_TWICE, TakenNames, check_counted, check_label,
@@ -31,7 +31,7 @@ pub(crate) fn render<'a>(
 ) -> Rendered<Vec<u8>> {
     let mut rendered = Rendered::<Vec<u8>>::default();
     let mut families = Families::default();
-    let ((), attached) = attached_by(|| {
+    let ((), attached) = attached_by(true, || {
         for registry in registries {
             families.encode(registry, &mut rendered.omitted);
         }
@@ -111,7 +111,7 @@ impl Families {
     }
 
     /// Takes what is valid, and makes it what it would be if prometheus-client knew all types and exemplars.
-    fn check(&mut self, attached: &[OfSeries], omitted: &mut Vec<Omitted>) {
+    fn check(&mut self, attached: &[Attachment], omitted: &mut Vec<Omitted>) {
         let mut taken = TakenNames::default();
         for (family, kind) in std::mem::take(&mut self.encoded) {
             let name = base_name(&family, kind).to_owned();
@@ -133,7 +133,7 @@ impl Families {
         kind: Kind,
         name: &str,
         taken: &mut TakenNames,
-        attached: &[OfSeries],
+        attached: &[Attachment],
     ) -> Result<Option<(usize, Reason)>, Reason> {
         if !is_metric_name(name) {
             return Err(NO_METRIC_NAME.into());
@@ -181,7 +181,7 @@ impl Families {
 fn info_names(registry: &Registry) -> HashMap<String, usize> {
     let mut encoded = Encoded::default();
     // Its exemplars are not those of the render.
-    attached_by(|| encoded.add(registry, &mut Vec::new()));
+    attached_by(false, || encoded.add(registry, &mut Vec::new()));
     let mut names = HashMap::new();
     for section in encoded.sections().flatten() {
         if Kind::of(section.kind) == Some(Kind::Info) {
@@ -207,7 +207,7 @@ fn label_set(metric: &model::Metric) -> LabelSet {
 }
 
 /// Checks a series, and completes it.
-fn check(metric: &mut model::Metric, kind: Kind, attached: &[OfSeries]) -> Result<(), Reason> {
+fn check(metric: &mut model::Metric, kind: Kind, attached: &[Attachment]) -> Result<(), Reason> {
     let marker = metric.label.pop_if(|label| label.name == token());
     let attached = marker.and_then(|marker| attached.get(marker.value.parse::<usize>().ok()?));
     let mut names = Vec::new();
@@ -227,12 +227,15 @@ fn check(metric: &mut model::Metric, kind: Kind, attached: &[OfSeries]) -> Resul
         )
         .into());
     }
+    let created = attached.map(|attached| attached.created.into());
     if let Some(counter) = &mut metric.counter {
         check_counted(counter.value)?;
+        counter.start_timestamp = counter.start_timestamp.or(created);
         replace_exemplar(&mut counter.exemplar, attached, 0);
     }
     if let Some(histogram) = &mut metric.histogram {
         check_histogram(histogram)?;
+        histogram.start_timestamp = histogram.start_timestamp.or(created);
         for (index, bucket) in histogram.bucket.iter_mut().enumerate() {
             replace_exemplar(&mut bucket.exemplar, attached, index);
         }
@@ -271,8 +274,9 @@ fn check_histogram(histogram: &model::Histogram) -> Result<(), Reason> {
 }
 
 /// Puts in the exemplar that was attached, or removes one that is not valid.
-fn replace_exemplar(exemplar: &mut Option<model::Exemplar>, attached: Option<&OfSeries>, index: usize) {
-    let attached = attached.and_then(|attached| attached.iter().find(|(bucket, _)| *bucket == index));
+fn replace_exemplar(exemplar: &mut Option<model::Exemplar>, attached: Option<&Attachment>, index: usize) {
+    let attached =
+        attached.and_then(|attached| attached.exemplars.iter().find(|(bucket, _)| *bucket == index));
     if let Some((_, attached)) = attached {
         let label = attached.labels.iter().map(|(name, value)| model::LabelPair {
             name: name.clone(),

@@ -6,7 +6,7 @@ use prometheus_client::registry::Registry;
 
 use crate::exposition::{
     encoded::{Encoded, token},
-    exemplar::{OfSeries, attached_by, is_valid, write_exemplar},
+    exemplar::{Attachment, attached_by, is_valid, write_exemplar},
     family::Kind,
     line::{Sample, escape, read_line},
     number::bound,
@@ -60,7 +60,7 @@ pub(crate) fn render<'a>(
 ) -> Rendered<String> {
     let mut rendered = Rendered::<String>::default();
     rendered.body.reserve(size);
-    let (encoded, attached) = attached_by(|| {
+    let (encoded, attached) = attached_by(false, || {
         let mut encoded = Encoded::with_capacity(size);
         for registry in registries {
             encoded.add(registry, &mut rendered.omitted);
@@ -77,7 +77,12 @@ pub(crate) fn render<'a>(
     rendered
 }
 
-fn write(rendered: &mut Rendered<String>, families: &[Family<'_>], attached: &[OfSeries], dialect: &Dialect) {
+fn write(
+    rendered: &mut Rendered<String>,
+    families: &[Family<'_>],
+    attached: &[Attachment],
+    dialect: &Dialect,
+) {
     let text = &mut rendered.body;
     for family in families {
         let (suffix, kind) = (dialect.header)(family.kind);
@@ -106,7 +111,7 @@ fn write(rendered: &mut Rendered<String>, families: &[Family<'_>], attached: &[O
 }
 
 /// Writes samples with canonical bounds, and with those exemplars that are valid, or without any.
-fn write_samples(text: &mut String, lines: &str, kind: Kind, attached: &[OfSeries], dialect: &Dialect) {
+fn write_samples(text: &mut String, lines: &str, kind: Kind, attached: &[Attachment], dialect: &Dialect) {
     let mut bucket = 0;
     for line in lines.lines() {
         let (name, behind) = line.split_at(line.find(['{', ' ']).unwrap_or(line.len()));
@@ -139,7 +144,8 @@ fn write_samples(text: &mut String, lines: &str, kind: Kind, attached: &[OfSerie
         text.push_str(value);
         let is_counted = kind != Kind::Histogram || name.ends_with("_bucket");
         if is_counted && dialect.has_exemplars {
-            let mut of_series = index.and_then(|index| attached.get(index)).into_iter().flatten();
+            let attached = index.and_then(|index| attached.get(index));
+            let mut of_series = attached.iter().flat_map(|attached| &attached.exemplars);
             if let Some((_, exemplar)) = of_series.find(|(index, _)| *index == bucket) {
                 write_exemplar(text, exemplar);
             } else if let Some(exemplar) = exemplar.filter(|exemplar| is_valid(exemplar)) {

@@ -1,6 +1,6 @@
 //! Which records a family sums up into one of its series.
 
-use std::{borrow::Cow, cmp::Ordering, fmt, sync::Arc};
+use std::{borrow::Cow, cmp::Ordering, fmt, sync::Arc, time::SystemTime};
 
 use actix_web::http::StatusCode;
 
@@ -131,6 +131,12 @@ pub(crate) fn latest_exemplars<X>(group: &[Totals<'_, X>]) -> OfSeries {
         merge_latest(&mut latest, totals.exemplars.iter().cloned());
     }
     latest
+}
+
+/// When a group began.
+pub(crate) fn created<X>(group: &[Totals<'_, X>]) -> SystemTime {
+    let created = group.iter().map(|totals| totals.created).min();
+    created.unwrap_or_else(SystemTime::now)
 }
 
 /// The native buckets of the latency in a group, where they are asked for.

@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::SystemTime,
 };
 
 use actix_web::http::StatusCode;
@@ -72,6 +73,7 @@ pub(crate) struct Block<X> {
     /// Of the latency, where they are asked for. Then the lock is also that of its other numbers, because Prometheus
     /// takes no histogram whose parts have not the same count.
     native: Mutex<NativeBuckets>,
+    created: SystemTime,
 }
 
 impl<X> Block<X> {
@@ -106,6 +108,7 @@ impl<X: Attributes> Series<X> {
             numbers: (0..self.measures.width).map(|_| AtomicU64::new(0)).collect(),
             exemplars: Mutex::default(),
             native: Mutex::default(),
+            created: SystemTime::now(),
         });
         self.blocks.lock().push(Arc::clone(&block));
         block
@@ -122,6 +125,7 @@ impl<X: Attributes> Series<X> {
             width,
             exemplars: Vec::new(),
             native: Vec::new(),
+            created: Vec::new(),
         };
         for parts in blocks.chunk_by(|a, b| a.key == b.key) {
             // Before the numbers: the lock then orders these, so that a bucket with an exemplar has counted its request.
@@ -148,6 +152,8 @@ impl<X: Attributes> Series<X> {
                 snapshot.native.push(native_sum);
             }
             snapshot.keys.push(parts[0].key.clone());
+            let created = parts.iter().map(|block| block.created).min();
+            snapshot.created.push(created.unwrap_or_else(SystemTime::now));
         }
         snapshot
     }
@@ -171,8 +177,17 @@ impl<X: Attributes> Series<X> {
             before.native.get_mut().merge(block.native.get_mut());
             let exemplars = mem::take(block.exemplars.get_mut());
             merge_latest(before.exemplars.get_mut(), exemplars);
+            before.created = before.created.min(block.created);
             true
         });
+    }
+}
+
+/// Keeps the exemplar of a bucket that a worker had last, whatever its clock says: it may have been set back.
+pub(crate) fn replace(exemplars: &mut OfSeries, bucket: usize, exemplar: Exemplar) {
+    match exemplars.iter_mut().find(|(known, _)| *known == bucket) {
+        Some((_, known)) => *known = exemplar,
+        None => exemplars.push((bucket, exemplar)),
     }
 }
 
@@ -204,6 +219,8 @@ pub(crate) struct Snapshot<X> {
     exemplars: Vec<OfSeries>,
     /// Those of each series; none at all where none are asked for.
     native: Vec<NativeBuckets>,
+    /// When each began: when its first worker recorded it.
+    created: Vec<SystemTime>,
 }
 
 /// The totals of one series.
@@ -216,6 +233,7 @@ pub(crate) struct Totals<'a, X> {
     pub(crate) exemplars: &'a [(usize, Exemplar)],
     /// The native buckets of the latency, where they are asked for.
     pub(crate) native: Option<&'a NativeBuckets>,
+    pub(crate) created: SystemTime,
 }
 
 impl<X: Attributes> Snapshot<X> {
@@ -226,12 +244,56 @@ impl<X: Attributes> Snapshot<X> {
         keys.zip(self.numbers.chunks_exact(self.width))
             .zip(exemplars.chain(iter::repeat(&[][..])))
             .zip(self.native.iter().map(Some).chain(iter::repeat(None)))
-            .map(|(((key, numbers), exemplars), native)| Totals {
+            .zip(&self.created)
+            .map(|((((key, numbers), exemplars), native), created)| Totals {
                 key,
                 numbers,
                 exemplars,
                 native,
+                created: *created,
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::{merge_latest, replace};
+    use crate::exposition::exemplar::{Exemplar, OfSeries};
+
+    /// An exemplar of so many seconds after the beginning.
+    fn at(seconds: u64) -> Exemplar {
+        Exemplar {
+            labels: Vec::new(),
+            value: 1.0,
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+        }
+    }
+
+    fn times(exemplars: &OfSeries) -> Vec<(usize, SystemTime)> {
+        exemplars
+            .iter()
+            .map(|(bucket, one)| (*bucket, one.time))
+            .collect()
+    }
+
+    #[test]
+    fn of_one_worker_the_newest_exemplar_stays_though_the_clock_was_set_back() {
+        let mut exemplars = OfSeries::new();
+        for (bucket, seconds) in [(0, 9), (1, 7), (0, 3)] {
+            replace(&mut exemplars, bucket, at(seconds));
+        }
+        assert_eq!(times(&exemplars), [(0, at(3).time), (1, at(7).time)]);
+    }
+
+    #[test]
+    fn of_several_workers_the_latest_exemplar_stays() {
+        let mut exemplars = OfSeries::new();
+        for (bucket, seconds) in [(0, 9), (1, 7), (0, 3), (1, 8)] {
+            merge_latest(&mut exemplars, [(bucket, at(seconds))]);
+        }
+        assert_eq!(times(&exemplars), [(0, at(9).time), (1, at(8).time)]);
     }
 }

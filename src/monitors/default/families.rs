@@ -17,13 +17,14 @@ use prometheus_client::{
 };
 
 use crate::{
-    exposition::exemplar::{Exemplar, attach},
+    exposition::exemplar::{Attachment, Exemplar, attach},
     in_flight::InFlight,
     limit::OTHER,
     series::{
         Attributes, SeriesKey, Totals,
         grouping::{
-            ByStatus, GroupBy, Keyed, class, count, latest_exemplars, native_buckets, sum, sum_buckets,
+            ByStatus, GroupBy, Keyed, class, count, created, latest_exemplars, native_buckets, sum,
+            sum_buckets,
         },
         measures::Distribution,
     },
@@ -106,7 +107,10 @@ impl FamilyEncoder {
                 let value = 1.0;
                 (0, Exemplar { value, ..exemplar })
             });
-            let marker = attach(exemplar.into_iter().collect());
+            let marker = attach(Attachment {
+                exemplars: exemplar.into_iter().collect(),
+                created: created(group),
+            });
             self.encode_series(&mut family, group, marker, |mut metric| {
                 metric.encode_counter::<NoLabelSet, _, u64>(&count, None)
             })
@@ -126,11 +130,13 @@ impl FamilyEncoder {
             sum_buckets(group, distribution, &mut buckets);
             let count = buckets.iter().map(|(_, count)| count).sum();
             let sum = sum(group, distribution);
-            let (marker, native) = if distribution.is_latency() {
-                (attach(latest_exemplars(group)), native_buckets(group))
+            let (exemplars, native) = if distribution.is_latency() {
+                (latest_exemplars(group), native_buckets(group))
             } else {
-                (None, None)
+                (Vec::new(), None)
             };
+            let created = created(group);
+            let marker = attach(Attachment { exemplars, created });
             self.encode_series(&mut family, group, marker, |mut metric| match &native {
                 Some(native) => native.encoded(|native| {
                     metric.encode_histogram_with_native::<NoLabelSet>(sum, count, &buckets, None, native)

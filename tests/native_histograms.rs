@@ -95,6 +95,42 @@ async fn native_buckets_of_routes_that_fall_together_are_summed() {
 }
 
 #[actix_web::test]
+async fn the_width_and_the_number_of_buckets_can_be_chosen() {
+    let builder = DefaultMonitor::builder;
+    for (monitor, schema) in [
+        (builder().native_growth_factor(1.003).unwrap(), 8),
+        (builder().native_growth_factor(2.0).unwrap(), 0),
+        (builder().native_growth_factor(20.0).unwrap(), -2),
+        // Whatever the latencies are, they are in two buckets of the coarsest.
+        (builder().native_max_buckets(0), -4),
+    ] {
+        for histogram in histograms(monitor, 10).await {
+            assert_eq!(histogram.schema, schema);
+            assert_eq!(native_count(&histogram), 15);
+        }
+    }
+    for factor in [1.0, 1.002, 0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let error = builder().native_growth_factor(factor).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "native_growth_factor: no native buckets grow by {factor}; choose a factor from 1.0028, such as 1.1"
+            ),
+        );
+    }
+}
+
+#[actix_web::test]
+async fn classic_buckets_can_be_off() {
+    for histogram in histograms(DefaultMonitor::builder().without_classic(), 10).await {
+        assert_eq!(histogram.bucket.len(), 1);
+        assert!(histogram.bucket[0].upper_bound.is_infinite());
+        assert_eq!(histogram.bucket[0].cumulative_count, 15);
+        assert_eq!(native_count(&histogram), 15);
+    }
+}
+
+#[actix_web::test]
 async fn unless_asked_for_there_are_none() {
     let all = histograms(DefaultMonitor::builder(), 2).await;
     assert!(

@@ -36,6 +36,10 @@ pub(crate) type OfSeries = Vec<(usize, Exemplar)>;
 pub(crate) struct Attachment {
     pub(crate) exemplars: OfSeries,
     /// When the series began.
+    #[cfg_attr(
+        not(feature = "protobuf"),
+        expect(dead_code, reason = "no text format has it without a series")
+    )]
     pub(crate) created: SystemTime,
 }
 

@@ -18,7 +18,6 @@ pub(crate) const BUCKETS_DIFFER_FROM_COUNT: &str =
     "has buckets that do not add up to its count; encode all of them, the last one without a bound";
 pub(crate) const BOUNDS_BELOW_ZERO: &str =
     "has buckets below zero, which OpenMetrics allows without a sum only; observe what is not negative";
-pub(crate) const SERIES_TWICE: &str = "has a series twice; its collector has to give each once";
 
 /// The types of metrics that prometheus-client encodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,8 +16,7 @@ use crate::exposition::{
     exemplar::{Attachment, are_labels, attached_by},
     family::{
         BOUNDS_BELOW_ZERO, BOUNDS_DO_NOT_RISE, BUCKETS_DIFFER_FROM_COUNT, COUNTS_FALL, INFO_WITH_UNIT, Kind,
-        NO_METRIC_NAME, REGISTERED_TWICE, Reason, SERIES_TWICE, TakenNames, check_counted, check_label,
-        is_metric_name,
+        NO_METRIC_NAME, REGISTERED_TWICE, Reason, TakenNames, check_counted, check_label, is_metric_name,
     },
     messages::from_text,
     rendered::{FamilyName, Omitted, OmittedCounts, Rendered, count_omitted},
@@ -56,6 +55,8 @@ pub(crate) fn render<'a>(
     }
     rendered
 }
+
+const SERIES_TWICE: &str = "has a series twice; its collector has to give each once";
 
 /// The series that Prometheus makes of one metric.
 fn sample_count(metric: &model::Metric) -> usize {

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use crate::series::native::NativeOptions;
+
 /// What is measured of each request: the latency, and further values where they are asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Measures {
@@ -13,8 +15,8 @@ pub(crate) struct Measures {
     pub(crate) further: Vec<Distribution>,
     /// Whether some requests leave an exemplar.
     pub(super) exemplars: bool,
-    /// Whether the latency has native buckets too.
-    pub(super) native: bool,
+    /// The native buckets of the latency, if it has any.
+    pub(super) native: Option<NativeOptions>,
     /// How many numbers a series has.
     pub(super) width: usize,
 }
@@ -59,7 +61,7 @@ impl Measures {
             latency,
             further: Vec::new(),
             exemplars: false,
-            native: false,
+            native: None,
         }
     }
 
@@ -79,7 +81,7 @@ impl Measures {
     }
 
     #[must_use]
-    pub(crate) fn and_native(mut self, native: bool) -> Self {
+    pub(crate) fn and_native(mut self, native: Option<NativeOptions>) -> Self {
         self.native = native;
         self
     }

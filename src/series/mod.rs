@@ -107,7 +107,7 @@ impl<X: Attributes> Series<X> {
             key,
             numbers: (0..self.measures.width).map(|_| AtomicU64::new(0)).collect(),
             exemplars: Mutex::default(),
-            native: Mutex::default(),
+            native: Mutex::new(NativeBuckets::new(self.measures.native.unwrap_or_default())),
             created: SystemTime::now(),
         });
         self.blocks.lock().push(Arc::clone(&block));
@@ -138,19 +138,18 @@ impl<X: Attributes> Series<X> {
             }
             let first = snapshot.numbers.len();
             snapshot.numbers.resize(first + width, 0);
-            let mut native_sum = NativeBuckets::default();
+            let mut native_sum = self.measures.native.map(NativeBuckets::new);
             for block in parts {
-                let native = self.measures.native.then(|| block.native.lock());
-                if let Some(native) = &native {
-                    native_sum.merge(native);
+                // Until the numbers have been read, so that both have the same requests.
+                let native = native_sum.is_some().then(|| block.native.lock());
+                if let (Some(sum), Some(native)) = (&mut native_sum, &native) {
+                    sum.merge(native);
                 }
                 for (sum, number) in snapshot.numbers[first..].iter_mut().zip(&block.numbers) {
                     *sum = sum.wrapping_add(number.load(Relaxed));
                 }
             }
-            if self.measures.native {
-                snapshot.native.push(native_sum);
-            }
+            snapshot.native.extend(native_sum);
             snapshot.keys.push(parts[0].key.clone());
             let created = parts.iter().map(|block| block.created).min();
             snapshot.created.push(created.unwrap_or_else(SystemTime::now));

@@ -70,7 +70,7 @@ impl<X: Attributes> WorkerSeries<X> {
         });
         let block = &rows[row][in_row];
         let measures = &self.series.measures;
-        if measures.native {
+        if measures.native.is_some() {
             block.observe_natively(&measures.latency, nanos(latency));
         } else {
             measures.latency.observe(&block.numbers, nanos(latency));

@@ -933,15 +933,20 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
 
     /// Gives the latency native buckets beside the classic ones: with the feature `protobuf`.
     ///
-    /// Buckets grow by 2^(1/8), 9 % (schema 3), and the zero threshold is 2^-128 seconds. Only buckets with observations
-    /// take memory, in each worker and in the scrape: for latencies between a millisecond and ten seconds about 107 for
-    /// each series, and never more than 513. Recording takes a lock that only a scrape contends for.
+    /// By default buckets grow by 2^(1/8), 9 % (schema 3), see [`native_growth_factor`](Self::native_growth_factor), and the
+    /// zero threshold is 2^-128 seconds. Only buckets with observations take memory, in each worker and in the scrape: for
+    /// latencies between a millisecond and ten seconds about 107 for each series, and never more than 513;
+    /// [`native_max_buckets`](Self::native_max_buckets) sets a limit. Recording takes a lock that only a scrape contends for.
     ///
-    /// Only a scraper that asks for protobuf gets them; the text formats show the classic buckets. Enable them on both
-    /// sides, here and in Prometheus, with care: Prometheus 2.42 with `--enable-feature=native-histograms` stores only
-    /// the native buckets and drops the classic ones, so that `histogram_quantile` over `…_bucket` finds nothing. And a
-    /// scraper that asks for protobuf but does not know native buckets, such as that version without the flag, refuses
-    /// the whole scrape.
+    /// Only a scraper that asks for protobuf gets them; the text formats show the classic buckets. Prometheus has to ask:
+    ///
+    /// | version | in its configuration |
+    /// | --- | --- |
+    /// | 3.8 and later | `scrape_native_histograms: true`, and `always_scrape_classic_histograms: true` to store both |
+    /// | before | `--enable-feature=native-histograms`; 2.42 stores only the native buckets then |
+    ///
+    /// Where it stores only the native buckets, `histogram_quantile` over `…_bucket` finds nothing. A scraper that asks for
+    /// protobuf and does not know native buckets, such as 2.42 without the flag, refuses the whole scrape.
     ///
     /// The further histograms stay classic.
     ///
@@ -971,7 +976,48 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     #[cfg(feature = "protobuf")]
     #[must_use]
     pub fn native_histograms(mut self) -> Self {
-        self.config.native = true;
+        self.config.native.get_or_insert_default();
+        self
+    }
+
+    /// Gives the latency [native buckets](Self::native_histograms) of which each is at most by this factor wider than the
+    /// one before.
+    ///
+    /// Takes the coarsest schema of Prometheus that is within the factor: 1.1 is schema 3, which is the default, 2 is
+    /// schema 0, and 1.003 is schema 8, the finest.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such schema: the factor is below 1.0028, or not finite.
+    #[cfg(feature = "protobuf")]
+    pub fn native_growth_factor(mut self, factor: f64) -> Result<Self, Error> {
+        let options = self.config.native.unwrap_or_default();
+        self.config.native = Some(options.with_growth_factor(factor).ok_or_else(|| {
+            Error::new(format!(
+                "native_growth_factor: no native buckets grow by {factor}; choose a factor from 1.0028, such as 1.1"
+            ))
+        })?);
+        Ok(self)
+    }
+
+    /// Gives each series of the latency at most so many [native buckets](Self::native_histograms).
+    ///
+    /// A series that would have more makes one bucket of each two, as often as it takes, down to schema -4.
+    #[cfg(feature = "protobuf")]
+    #[must_use]
+    pub fn native_max_buckets(mut self, max: usize) -> Self {
+        self.config.native.get_or_insert_default().max_buckets = max;
+        self
+    }
+
+    /// Gives the latency [native buckets](Self::native_histograms) and no classic ones, but for the one of all requests.
+    ///
+    /// For set-ups in which all scrapers ask for protobuf: in the text formats the histogram has a count and a sum, and no
+    /// quantiles can be taken from it.
+    #[cfg(feature = "protobuf")]
+    #[must_use]
+    pub fn without_classic(mut self) -> Self {
+        self.config.native.get_or_insert_default().has_classic = false;
         self
     }
 

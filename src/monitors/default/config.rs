@@ -15,6 +15,7 @@ use crate::{
     series::{
         SeriesKey,
         measures::{Measures, Scale},
+        native::NativeOptions,
     },
 };
 
@@ -179,7 +180,7 @@ pub(super) struct Config {
     /// The series that are shown before they have a request.
     pub(super) zeros: Vec<SeriesKey<CustomLabels>>,
     pub(super) exemplars: Option<ExemplarSource>,
-    pub(super) native: bool,
+    pub(super) native: Option<NativeOptions>,
     pub(super) max_label_sets: usize,
 }
 
@@ -205,7 +206,7 @@ impl Default for Config {
             prefix: None,
             zeros: Vec::new(),
             exemplars: None,
-            native: false,
+            native: None,
             max_label_sets: DEFAULT_LIMIT,
         }
     }

@@ -135,6 +135,12 @@ impl FamilyEncoder {
             } else {
                 (Vec::new(), None)
             };
+            let has_classic = native.as_ref().is_none_or(|native| native.options.has_classic);
+            if !has_classic {
+                // The bucket of all is there: no text format has a histogram without one.
+                buckets.clear();
+                buckets.push((f64::INFINITY, count));
+            }
             let created = created(group);
             let marker = attach(Attachment { exemplars, created });
             self.encode_series(&mut family, group, marker, |mut metric| match &native {

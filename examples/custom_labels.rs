@@ -20,8 +20,14 @@
 //! `request_latency` has the same two labels. The gauge `requests_in_progress` has not: it is of requests that are not
 //! known that well yet.
 //!
-//! What the derive writes says `prometheus_client`. A crate that does not have it among its dependencies makes the name
-//! known with `use hr_prometheus::prometheus_client;`.
+//! The derive writes `::prometheus_client`, so that crate has to be a dependency too, in the version of hr-prometheus:
+//!
+//! ```toml
+//! actix-web = "4"
+//! env_logger = "0.11"
+//! hr-prometheus = "0.1"
+//! prometheus-client = "0.26"
+//! ```
 use std::{env, io};
 
 use actix_web::{
@@ -35,8 +41,8 @@ use actix_web::{
 };
 use hr_prometheus::{
     DefaultMonitor, HrPrometheus, RequestLabels, RequestStart, ResponseStart, metrics_scope,
-    prometheus_client::encoding::EncodeLabelSet,
 };
+use prometheus_client::encoding::EncodeLabelSet;
 
 /// The labels, each with few values: a client cannot invent one.
 #[derive(EncodeLabelSet, Hash, PartialEq, Eq)]

@@ -760,8 +760,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{
     ///     DefaultMonitor, HrPrometheus, MetricsRegistry, RequestLabels, RequestStart,
-    ///     prometheus_client::{self, encoding::EncodeLabelSet},
     /// };
+    /// use prometheus_client::encoding::EncodeLabelSet;
     ///
     /// #[derive(EncodeLabelSet, Hash, PartialEq, Eq)]
     /// struct Version {
@@ -807,8 +807,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{
     ///     DefaultMonitor, HrPrometheus, MetricsRegistry, RequestLabels, RequestStart,
-    ///     prometheus_client::{self, encoding::EncodeLabelSet},
     /// };
+    /// use prometheus_client::encoding::EncodeLabelSet;
     ///
     /// #[derive(EncodeLabelSet, Hash, PartialEq, Eq)]
     /// struct Query {

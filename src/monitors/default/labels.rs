@@ -41,12 +41,15 @@ const MAX_ALIASES: usize = 1_000;
 /// histograms, but not of the gauges. The labels are read when the request arrives, and again when the response head is
 /// ready; a request that ends without a response keeps those of [`at_arrival`](Self::at_arrival).
 ///
+/// The derive writes `::prometheus_client`, so your `Cargo.toml` needs `prometheus-client = "0.26"`, the version that this
+/// crate [exports](crate::prometheus_client).
+///
 /// ```
 /// use actix_web::{App, HttpMessage as _, HttpRequest, test, web};
 /// use hr_prometheus::{
 ///     DefaultMonitor, HrPrometheus, MetricsRegistry, RequestLabels, RequestStart, ResponseStart,
-///     prometheus_client::{self, encoding::EncodeLabelSet},
 /// };
+/// use prometheus_client::encoding::EncodeLabelSet;
 ///
 /// /// Who pays for a request, as the handler found out.
 /// #[derive(Clone, Copy)]

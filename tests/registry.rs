@@ -23,7 +23,7 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 use hr_prometheus::{
-    HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor, RequestStart, metrics_scope,
+    DefaultMonitor, HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor, RequestStart, metrics_scope,
     prometheus_client::{
         collector::Collector,
         encoding::DescriptorEncoder,
@@ -529,6 +529,48 @@ async fn a_name_of_the_default_monitor_that_is_taken_costs_only_that_family() {
     assert_eq!(registry.value("request_latency_count", &[]), None);
     assert_eq!(registry.value("request_count", &[]), Some(1.0));
     assert_eq!(registry.value("requests_in_progress", &[]), Some(0.0));
+}
+
+/// Their families have the same names, and one header in the scrape.
+#[actix_web::test]
+async fn two_default_monitors_that_a_label_tells_apart_are_both_served() {
+    let registry = MetricsRegistry::new();
+    let public = HrPrometheus::with_monitor_from(|registry: &mut Registry| {
+        let registry = registry.sub_registry_with_label(("app".into(), "public".into()));
+        DefaultMonitor::builder().register(registry)
+    });
+    let internal = HrPrometheus::with_monitor_from(|registry: &mut Registry| {
+        let registry = registry.sub_registry_with_label(("app".into(), "internal".into()));
+        DefaultMonitor::builder().register(registry)
+    });
+    let [public, internal] = [public, internal].map(|metrics| metrics.register_in(&registry).unwrap());
+    for metrics in [public.clone(), public] {
+        visit("/users/7", metrics, |_| {}).await;
+    }
+    visit("/users/7", internal, |_| {}).await;
+
+    for (app, count) in [("public", 2.0), ("internal", 1.0)] {
+        for family in ["request_count_total", "request_latency_count"] {
+            assert_eq!(
+                registry.value(family, &[("app", app)]),
+                Some(count),
+                "{family} of {app}"
+            );
+        }
+    }
+    let scrape = registry.encode().unwrap();
+    for family in [
+        "request_count counter",
+        "request_latency histogram",
+        "requests_in_progress gauge",
+    ] {
+        assert_eq!(
+            scrape.matches(&format!("# TYPE {family}\n")).count(),
+            1,
+            "{scrape}"
+        );
+    }
+    assert!(!scrape.contains("_omitted"), "{scrape}");
 }
 
 #[test]

@@ -78,25 +78,38 @@ pub fn metrics_scope() -> Scope {
 ///
 /// Protobuf is sent only when asked for by name. An `escaping` that leaves classic names as they are is confirmed in the
 /// `Content-Type`, in which formats of version 1.0.0 always name one; other names are not served. `Vary` says that
-/// `Accept` chose. Exemplars are in OpenMetrics and in protobuf, and start timestamps of
-/// counters and histograms in protobuf.
+/// `Accept` chose. Exemplars are in OpenMetrics and in protobuf, and start timestamps of counters and histograms in
+/// protobuf.
 ///
 /// `?name[]=request_count&name[]=request_latency` selects families by their names.
 ///
 /// # Invalid families
 ///
-/// Families that would break the format are omitted, so that the rest can be used. Checked at every scrape: the names of families, of their
-/// samples and of labels, names that are taken twice, series and labels that come twice, counts and sums that are
-/// negative or not a number, buckets that do not rise up to `+Inf`, and exemplars of more than 128 characters, of which
-/// only the exemplar goes. Help texts are escaped. A metric or collector that fails or panics is omitted with what was
-/// registered behind it in the same registration (in protobuf with all of that registration), so give each collector its
-/// own [`register_with`](MetricsRegistry::register_with). Each is logged once, with its name and what to do.
+/// What would break the format is omitted, and the rest is served; every scrape is checked, and every format has the same
+/// families.
+///
+/// | omitted | because |
+/// | --- | --- |
+/// | a family | its name is invalid or taken by another type; it is an info with a unit; it fails, panics, or has no valid series |
+/// | a series | a label is invalid or there twice; it comes twice; its value is no number, a counter or a sum is negative, its buckets do not rise up to `+Inf` or fall, its lines differ in their labels |
+/// | an exemplar | its labels are invalid, have more than 128 characters, or a NUL in them |
+///
+/// Families of one name and type are one, with the help of the first: a family can be registered below several constant
+/// labels. Each omission is logged once, with its name and what to do. Once there is one, the scrape says how many:
+/// `hr_prometheus_scrape_families_omitted` and `hr_prometheus_scrape_series_omitted`.
+/// [`strict`](MetricsRegistry::strict) makes the scrape fail instead.
+///
+/// A metric or collector that fails takes with it what was registered behind it in the same registration, since a
+/// registry of `prometheus-client` is encoded as a whole, and the collector before it if it fails without a word: give
+/// each collector its own [`register_with`](MetricsRegistry::register_with). In a registry that was
+/// [made elsewhere](MetricsRegistry#impl-From<Registry>-for-MetricsRegistry) it also takes up to 8 KiB of text before it.
 ///
 /// # Time
 ///
 /// Rendered on a thread of its own, and sent piece by piece: other requests of the worker go on meanwhile. Scrapes
 /// that come while one is rendered get the same. What takes longer than 10 seconds, or than nine tenths of the time that
-/// the scraper announces in `X-Prometheus-Scrape-Timeout-Seconds`, is answered with 503 and the reason.
+/// the scraper announces in `X-Prometheus-Scrape-Timeout-Seconds`, is answered with 503 and the reason; and so is a scrape
+/// while others of more than 64 MiB are still being read.
 ///
 /// # Compression
 ///

@@ -181,6 +181,16 @@ impl Encoded {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn from_text(text: &str) -> Self {
+        let mut encoded = Self {
+            text: text.to_owned(),
+            places: Vec::new(),
+        };
+        encoded.find_places(0);
+        encoded
+    }
+
     /// Finds the families in text without marks: that of a registry which was made elsewhere.
     fn find_places(&mut self, begin: usize) {
         const HELP: &str = "# HELP ";
@@ -393,5 +403,102 @@ impl Lines<'_> {
         if self.line != Line::Unmarked {
             self.end_line(self.encoded.text.len());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::{
+        collector::Collector,
+        encoding::{self, DescriptorEncoder},
+        metrics::gauge::ConstGauge,
+        registry::{Registry, Unit},
+    };
+    use std::fmt::{self, Write};
+
+    use super::{Encoded, MARK, new_part};
+
+    /// What prometheus-client writes at once.
+    #[derive(Default)]
+    struct Writes(Vec<String>);
+
+    impl Write for Writes {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.push(text.to_owned());
+            Ok(())
+        }
+    }
+
+    #[derive(Debug)]
+    struct Fails;
+
+    impl Collector for Fails {
+        fn encode(&self, _: DescriptorEncoder<'_>) -> fmt::Result {
+            Err(fmt::Error)
+        }
+    }
+
+    /// The next version of prometheus-client may write larger blocks; then a mark has to be longer.
+    #[test]
+    fn a_mark_is_written_on_its_own() {
+        let mut part = new_part(&mut Registry::with_prefix("shop"));
+        part.register("x", "Help", ConstGauge::new(1_i64));
+        let mut writes = Writes::default();
+        encoding::text::encode_registry(&mut writes, &part).unwrap();
+        let marks = writes.0.iter().filter(|text| text.contains(&**MARK));
+        assert_eq!(
+            marks.clone().count(),
+            5,
+            "of HELP, TYPE and a sample, and of the end of metrics"
+        );
+        assert!(marks.into_iter().all(|mark| *mark == format!("shop_{}", *MARK)));
+    }
+
+    #[test]
+    fn families_are_the_same_with_marks_and_without() {
+        let register = |registry: &mut Registry| {
+            registry.register("x", "Help", ConstGauge::new(1_i64));
+            registry.register_with_unit("y", "Help\n# TYPE y gauge", Unit::Bytes, ConstGauge::new(2_i64));
+            let shop = registry.sub_registry_with_prefix("shop");
+            shop.register("z", "", ConstGauge::new(3_i64));
+        };
+        let mut root = Registry::with_prefix("a");
+        let mut part = new_part(&mut root);
+        register(&mut root);
+        register(&mut part);
+        let sections = |registry: &Registry| {
+            let mut encoded = Encoded::default();
+            let mut omitted = Vec::new();
+            encoded.add(registry, &mut omitted);
+            assert!(omitted.is_empty(), "{omitted:?}");
+            let sections = encoded
+                .sections()
+                .map(|section| format!("{:?}", section.unwrap()));
+            sections.collect::<Vec<_>>()
+        };
+        assert_eq!(sections(&part), sections(&root));
+        assert_eq!(
+            sections(&part),
+            [
+                r#"Section { name: "a_x", help: "Help.", kind: "gauge", unit: None, samples: "a_x 1\n" }"#,
+                r##"Section { name: "a_y_bytes", help: "Help\n# TYPE y gauge.", kind: "gauge", unit: Some("bytes"), samples: "a_y_bytes 2\n" }"##,
+                r#"Section { name: "a_shop_z", help: ".", kind: "gauge", unit: None, samples: "a_shop_z 3\n" }"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn a_registry_that_was_made_elsewhere_loses_no_more_than_a_block_and_what_is_behind() {
+        let mut registry = Registry::default();
+        for n in 0..1_000 {
+            registry.register(format!("x{n}"), "Help", ConstGauge::new(n));
+        }
+        registry.register_collector(Box::new(Fails));
+        let mut encoded = Encoded::default();
+        let mut omitted = Vec::new();
+        encoded.add(&registry, &mut omitted);
+        assert_eq!(omitted.len(), 1);
+        assert!(encoded.sections().all(|section| section.is_ok()));
+        assert!((850..1_000).contains(&encoded.sections().count()));
     }
 }

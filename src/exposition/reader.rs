@@ -451,3 +451,45 @@ fn check_counted_text(value: &str) -> Result<(), Reason> {
     check_number(value)?;
     check_counted(value.parse().unwrap_or(f64::NAN))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+    use crate::exposition::encoded::Encoded;
+
+    /// In a build with checks prometheus-client panics rather than count over a `u64`; in others the sum wraps.
+    #[test]
+    fn a_histogram_whose_counts_fall_is_omitted() {
+        let histogram = |name: &str, counts: [u64; 3]| {
+            let [one, two, all] = counts;
+            format!(
+                "# HELP {name} h\n# TYPE {name} histogram\n{name}_sum 1.0\n{name}_count {all}\n\
+                 {name}_bucket{{le=\"1.0\"}} {one}\n{name}_bucket{{le=\"2.0\"}} {two}\n\
+                 {name}_bucket{{le=\"+Inf\"}} {all}\n"
+            )
+        };
+        let text = [
+            histogram("rises", [9, 9, 10]),
+            histogram("falls", [10, 9, 10]),
+            histogram("wraps", [u64::MAX, 0, 1]),
+            histogram("large", [1, u64::MAX - 1, u64::MAX]),
+        ];
+        let encoded = Encoded::from_text(&text.concat());
+        let mut omitted = Vec::new();
+        let served: Vec<_> = read(&encoded, 0, &mut omitted)
+            .iter()
+            .map(|family| family.name)
+            .collect();
+        assert_eq!(served, ["rises", "large"]);
+        let reasons: Vec<_> = omitted.iter().map(ToString::to_string).collect();
+        assert_eq!(reasons.len(), 2);
+        assert!(
+            reasons[0].starts_with("the family falls has buckets whose counts fall;"),
+            "{reasons:?}"
+        );
+        assert!(
+            reasons[1].starts_with("the family wraps has buckets whose counts fall;"),
+            "{reasons:?}"
+        );
+    }
+}

@@ -42,6 +42,7 @@ pub(crate) struct ActiveRequest<S: MonitorSet> {
 
 impl<S: MonitorSet> ActiveRequest<S> {
     /// Begins to measure a request, unless it is excluded.
+    #[inline]
     pub(crate) fn begin(worker: &Rc<Worker<S>>, request: &mut ServiceRequest, arrived: Instant) -> Self {
         let method = worker.options.methods.label(request.method());
         if worker.has_predicates && worker.excludes(request, method) {
@@ -178,6 +179,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     }
 
     /// Learns how much is to come; ends the request where that is nothing.
+    #[inline]
     pub(super) fn expect_body(&mut self, size: BodySize) {
         let Some(state) = &mut self.state else { return };
         state.response_body_size = size;
@@ -189,6 +191,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     }
 
     /// Learns that bytes of the body were handed to the server; ends the request if they were the last.
+    #[inline]
     pub(super) fn sent(&mut self, bytes: usize) {
         let Some(state) = &mut self.state else { return };
         state.response_body_bytes += bytes as u64;
@@ -202,6 +205,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
 
     /// Shows the route to those who look at the requests in progress: called once it is clear that the body takes
     /// its time, so that it costs nothing for one that is sent at once.
+    #[inline]
     pub(super) fn show_route(&mut self) {
         if let Some(state) = &mut self.state
             && !state.route_is_shown

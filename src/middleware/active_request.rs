@@ -1,7 +1,7 @@
 //! One request from its arrival to the last byte of its response.
 
 use crate::route::TargetId;
-use std::{cell::Cell, mem, pin::Pin, rc::Rc, thread, time::Instant};
+use std::{cell::Cell, mem, pin::Pin, rc::Rc, task::Poll, thread, time::Instant};
 
 use actix_web::{
     HttpMessage as _,
@@ -22,7 +22,7 @@ use crate::{
         hooks::{Ending, RequestEnd, ResponseStart},
         set::MonitorSet,
     },
-    route::{RouteLabel, Routes, Served, arrived_path, labelling::NewPath},
+    route::{RouteLabel, Served, arrived_path, labelling::NewPath},
 };
 
 /// The status of a request that was dropped before there was a response: nginx's "client closed request", which has
@@ -42,6 +42,7 @@ pub(crate) struct ActiveRequest<S: MonitorSet> {
 
 impl<S: MonitorSet> ActiveRequest<S> {
     /// Begins to measure a request, unless it is excluded.
+    #[inline]
     pub(crate) fn begin(worker: &Rc<Worker<S>>, request: &mut ServiceRequest, arrived: Instant) -> Self {
         let method = worker.options.methods.label(request.method());
         if worker.has_predicates && worker.excludes(request, method) {
@@ -87,33 +88,66 @@ impl<S: MonitorSet> ActiveRequest<S> {
         value
     }
 
-    /// Learns from the response what is gone a moment later.
+    /// Hands the request over.
     #[inline]
-    pub(super) fn respond<B>(
-        &mut self,
-        response: ServiceResponse<B>,
-        body_size: BodySize,
-    ) -> ServiceResponse<B> {
-        let Some(state) = &mut self.state else {
-            return response;
-        };
-        let Some(worker) = &state.worker else {
-            return response;
-        };
-        let excluded = Excluded::marks(response.request(), &response.response().extensions());
-        if excluded {
-            self.forget();
-            return response;
+    pub(super) fn take(&mut self) -> Self {
+        Self {
+            state: self.state.take(),
         }
-        let status = response.status();
-        let (response, route) = match worker.routes.served(response.request(), state.target, status) {
-            Served::As(route) => (response, route),
-            Served::Unclear => served_as_noted(&worker.routes, response),
-        };
-        let Some(route) = route else {
+    }
+
+    /// Learns from the response what is gone a moment later; `false` if the route that served it is not clear, which
+    /// [`respond_as_noted`](Self::respond_as_noted) finds out.
+    #[inline]
+    pub(super) fn respond<B>(&mut self, response: &ServiceResponse<B>, body_size: BodySize) -> bool {
+        let Some(state) = &mut self.state else { return true };
+        let Some(worker) = &state.worker else { return true };
+        if Excluded::marks(response.request(), &response.response().extensions()) {
             self.forget();
-            return response;
+            return true;
+        }
+        let served = worker
+            .routes
+            .served(response.request(), state.target, response.status());
+        let Served::As(route) = served else {
+            return false;
         };
+        self.respond_as(route, response, body_size);
+        true
+    }
+
+    /// Learns the same of a response whose route only actix-web can tell, which needs the request to itself.
+    #[cold]
+    pub(super) fn respond_as_noted<B, E>(
+        &mut self,
+        result: Poll<Result<ServiceResponse<B>, E>>,
+        body_size: BodySize,
+    ) -> Poll<Result<ServiceResponse<B>, E>> {
+        result.map_ok(|response| {
+            let worker = self.state.as_ref().and_then(|state| state.worker.clone());
+            let Some(worker) = worker else { return response };
+            let status = response.status();
+            let (request, response) = response.into_parts();
+            let (request, route) = worker.routes.served_as_noted(request, status);
+            let response = ServiceResponse::new(request, response);
+            self.respond_as(route, &response, body_size);
+            response
+        })
+    }
+
+    /// Tells the monitors of the response, or excludes the request, which has no route then.
+    #[inline]
+    fn respond_as<B>(
+        &mut self,
+        route: Option<Rc<RouteLabel>>,
+        response: &ServiceResponse<B>,
+        body_size: BodySize,
+    ) {
+        let Some(route) = route else {
+            return self.forget();
+        };
+        let Some(state) = &mut self.state else { return };
+        let Some(worker) = &state.worker else { return };
         let start = ResponseStart {
             request: response.request(),
             head: response.response().head(),
@@ -128,10 +162,9 @@ impl<S: MonitorSet> ActiveRequest<S> {
             worker.monitors.respond(in_flight, &start);
         }
         drop(start);
-        state.status = Some(status);
+        state.status = Some(response.status());
         state.route = Some(route);
         self.expect_body(body_size);
-        response
     }
 
     /// Excludes the request.
@@ -146,6 +179,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     }
 
     /// Learns how much is to come; ends the request where that is nothing.
+    #[inline]
     pub(super) fn expect_body(&mut self, size: BodySize) {
         let Some(state) = &mut self.state else { return };
         state.response_body_size = size;
@@ -157,6 +191,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     }
 
     /// Learns that bytes of the body were handed to the server; ends the request if they were the last.
+    #[inline]
     pub(super) fn sent(&mut self, bytes: usize) {
         let Some(state) = &mut self.state else { return };
         state.response_body_bytes += bytes as u64;
@@ -170,6 +205,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
 
     /// Shows the route to those who look at the requests in progress: called once it is clear that the body takes
     /// its time, so that it costs nothing for one that is sent at once.
+    #[inline]
     pub(super) fn show_route(&mut self) {
         if let Some(state) = &mut self.state
             && !state.route_is_shown
@@ -238,18 +274,6 @@ impl<S: MonitorSet> Drop for OnUnwind<'_, S> {
     fn drop(&mut self) {
         self.0.end(Ending::Panicked);
     }
-}
-
-/// Asks actix-web for the route of a response, which needs the request to itself.
-#[cold]
-fn served_as_noted<B>(
-    routes: &Routes,
-    response: ServiceResponse<B>,
-) -> (ServiceResponse<B>, Option<Rc<RouteLabel>>) {
-    let status = response.status();
-    let (request, response) = response.into_parts();
-    let (request, route) = routes.served_as_noted(request, status);
-    (ServiceResponse::new(request, response), route)
 }
 
 /// Counts the bytes of a request body as they are read; `None` if there is none.

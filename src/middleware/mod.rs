@@ -191,9 +191,7 @@ impl HrPrometheus {
             options: Arc::default(),
         }
     }
-}
 
-impl HrPrometheus {
     /// Measures with the [`DefaultMonitor`] that `builder` chooses.
     ///
     /// The monitor is made once for each registry and all builders that are equal: workers and clones share it, and two

@@ -3,9 +3,8 @@
 use crate::panics::catch;
 use std::{
     cell::Cell,
-    mem,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use actix_web::{
@@ -46,18 +45,25 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.request.run(|| this.response.poll(cx)));
-        let mut request = mem::replace(this.request, ActiveRequest { state: None });
-        Poll::Ready(match result {
-            Ok(response) => {
+        let request = this.request;
+        // A response is large: it is looked at where it lies, and moved once.
+        let mut result = request.run(|| this.response.poll(cx));
+        match &mut result {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(response)) => {
                 let body_size = request.run(|| response.response().body().size());
-                let response = request.respond(response, body_size);
-                Ok(response.map_body(|_, body| MeasuredBody { body, request }))
+                if !request.respond(response, body_size) {
+                    result = request.respond_as_noted(result, body_size);
+                }
             }
-            Err(mut error) => {
-                request.follow(&mut error);
-                Err(error)
-            }
+            Poll::Ready(Err(error)) => request.take().follow(error),
+        }
+        let request = request.take();
+        result.map_ok(|response| {
+            // Not by `map_body`, which moves the whole response once more.
+            let (http_request, response) = response.into_parts();
+            let (head, body) = response.into_parts();
+            ServiceResponse::new(http_request, head.set_body(MeasuredBody { body, request }))
         })
     }
 }

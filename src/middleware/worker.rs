@@ -129,11 +129,13 @@ impl<S: MonitorSet> SpareStates<S> {
         clippy::unnecessary_box_returns,
         reason = "it is the memory that is handed out"
     )]
+    #[inline]
     pub(super) fn take(&self, arrived: Instant, target: TargetId) -> Box<RequestState<S>> {
         let spare = self.0.borrow_mut().pop();
         spare.unwrap_or_else(|| Box::new(RequestState::new(arrived, target)))
     }
 
+    #[inline]
     pub(super) fn put_back(&self, state: Box<RequestState<S>>) {
         let mut spare = self.0.borrow_mut();
         if spare.len() < Self::MOST {

@@ -249,7 +249,7 @@ impl RequestEnd<'_> {
     }
 
     /// The bytes of the request body that were read; `None` unless a monitor
-    /// [asked for them](RequestMonitor::counts_request_body).
+    /// [asked for them](crate::RequestMonitor::counts_request_body).
     #[must_use]
     pub fn request_body_bytes(&self) -> Option<u64> {
         self.request_body_bytes
@@ -263,7 +263,7 @@ impl RequestEnd<'_> {
 
     /// A small number for the label of the route, by which a monitor can find its own records without a look-up of
     /// text: counted from 0, the same for the same label as long as the worker lives. Another worker has other
-    /// numbers. See [`RequestMonitor::for_worker`].
+    /// numbers. See [`RequestMonitor::for_worker`](crate::RequestMonitor::for_worker).
     #[must_use]
     pub fn route_id(&self) -> usize {
         self.route.id

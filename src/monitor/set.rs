@@ -20,7 +20,7 @@ use crate::{
         RequestMonitor,
         hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart},
     },
-    panics::{LogOnce, catch, discard},
+    panics::{LogOnce, Panicked, catch, discard},
     registry::{BeforeScrape, MetricsRegistry, Source},
 };
 
@@ -49,6 +49,7 @@ pub trait Monitors: sealed::Sealed + Clone + Send + 'static {
 }
 
 mod sealed {
+    #[allow(unnameable_types, reason = "nobody else is to implement it")]
     pub trait Sealed {}
 
     impl<M: crate::monitor::RequestMonitor> Sealed for M {}
@@ -191,15 +192,18 @@ impl<A: MonitorSet, B: MonitorSet> MonitorSet for (A, B) {
         (self.0.for_worker(), self.1.for_worker())
     }
 
+    #[inline]
     fn start(&self, request: &RequestStart<'_>) -> Self::InFlight {
         (self.0.start(request), self.1.start(request))
     }
 
+    #[inline]
     fn respond(&self, in_flight: &mut Self::InFlight, response: &ResponseStart<'_>) {
         self.0.respond(&mut in_flight.0, response);
         self.1.respond(&mut in_flight.1, response);
     }
 
+    #[inline]
     fn end(&self, in_flight: Self::InFlight, end: &RequestEnd<'_>) {
         self.0.end(in_flight.0, end);
         self.1.end(in_flight.1, end);
@@ -249,17 +253,18 @@ impl<M: RequestMonitor> Contained<M> {
 
     #[inline]
     fn contain<T>(&self, hook: &str, call: impl FnOnce() -> T) -> Option<T> {
-        catch(call)
-            .inspect_err(|panicked| {
-                self.logged.log(
-                    Level::Error,
-                    format_args!(
-                        "{hook} of the monitor {} panicked: {panicked}; requests are served, further panics of this monitor are not logged",
-                        type_name::<M>(),
-                    ),
-                );
-            })
-            .ok()
+        catch(call).map_err(|panicked| self.report(hook, &panicked)).ok()
+    }
+
+    #[cold]
+    fn report(&self, hook: &str, panicked: &Panicked) {
+        self.logged.log(
+            Level::Error,
+            format_args!(
+                "{hook} of the monitor {} panicked: {panicked}; requests are served, further panics of this monitor are not logged",
+                type_name::<M>(),
+            ),
+        );
     }
 }
 
@@ -286,11 +291,13 @@ impl<M: RequestMonitor> MonitorSet for Contained<M> {
         self.copied_by("for_worker", M::for_worker)
     }
 
+    #[inline]
     fn start(&self, request: &RequestStart<'_>) -> Self::InFlight {
         let monitor = self.monitor.as_ref()?;
         self.contain("update_init_metrics", || monitor.update_init_metrics(request))
     }
 
+    #[inline]
     fn respond(&self, in_flight: &mut Self::InFlight, response: &ResponseStart<'_>) {
         if let (Some(monitor), Some(in_flight)) = (&self.monitor, in_flight) {
             self.contain("update_response_metrics", || {
@@ -299,6 +306,7 @@ impl<M: RequestMonitor> MonitorSet for Contained<M> {
         }
     }
 
+    #[inline]
     fn end(&self, in_flight: Self::InFlight, end: &RequestEnd<'_>) {
         if let (Some(monitor), Some(in_flight)) = (&self.monitor, in_flight) {
             self.contain("update_end_metrics", || {

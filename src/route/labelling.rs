@@ -215,6 +215,7 @@ pub(crate) fn normalized(path: &str) -> Option<String> {
 }
 
 /// What of a path was matched; nothing where a middleware replaced the path and left the position within a character.
+#[inline]
 pub(crate) fn consumed<T: ResourcePath>(info: &Path<T>) -> &str {
     let rest = catch(|| info.unprocessed().len()).unwrap_or(0);
     let path = info.as_str();

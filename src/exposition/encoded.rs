@@ -481,7 +481,7 @@ mod tests {
             sections(&part),
             [
                 r#"Section { name: "a_x", help: "Help.", kind: "gauge", unit: None, samples: "a_x 1\n" }"#,
-                r##"Section { name: "a_y_bytes", help: "Help\n# TYPE y gauge.", kind: "gauge", unit: Some("bytes"), samples: "a_y_bytes 2\n" }"##,
+                r#"Section { name: "a_y_bytes", help: "Help\n# TYPE y gauge.", kind: "gauge", unit: Some("bytes"), samples: "a_y_bytes 2\n" }"#,
                 r#"Section { name: "a_shop_z", help: ".", kind: "gauge", unit: None, samples: "a_shop_z 3\n" }"#,
             ],
         );

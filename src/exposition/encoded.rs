@@ -99,6 +99,7 @@ pub(crate) struct Encoded {
 /// Where a family stands in the text.
 #[derive(Debug, Default)]
 struct Place {
+    begin: usize,
     name: Range<usize>,
     help: Range<usize>,
     kind: Range<usize>,
@@ -111,6 +112,8 @@ struct Place {
 /// A family as it was encoded.
 #[derive(Debug)]
 pub(crate) struct Section<'a> {
+    /// Where it is in the text.
+    pub(crate) place: Range<usize>,
     pub(crate) name: &'a str,
     /// As it was given, not escaped.
     pub(crate) help: &'a str,
@@ -135,6 +138,7 @@ impl Encoded {
         let mut lines = Lines {
             begin,
             line: Line::Unmarked,
+            prefix: 0,
             drops_underscore: false,
             encoded: self,
         };
@@ -143,25 +147,28 @@ impl Encoded {
         if lines.line == Line::Unmarked {
             self.find_places(begin);
         }
-        let is_end_of_metrics = |text: &str, place: &Place| is_end_of_metrics(&text[place.name.clone()]);
+        let has_named_family = self.places.len() > first && !self.drop_end_of_metrics();
         if let Err(reason) = result {
             // It may be the last family that failed, or a collector without one.
-            let family = match self.places[first..].last() {
-                Some(last) if !is_end_of_metrics(&self.text, last) => {
-                    let name = self.text[last.name.clone()].to_owned();
-                    self.places.pop();
-                    name
-                }
-                _ => String::new(),
-            };
+            let failed = has_named_family.then(|| self.places.pop()).flatten();
+            let family = failed.map_or("", |place| &self.text[place.name]);
             omitted.push(Omitted::family(family, reason));
         }
-        let text = &self.text;
-        let mut index = 0;
-        self.places.retain(|place| {
-            index += 1;
-            index <= first || !is_end_of_metrics(text, place)
-        });
+    }
+
+    /// Removes the last family, if it is that of [`EndOfMetrics`].
+    fn drop_end_of_metrics(&mut self) -> bool {
+        let is_last = |place: &&mut Place| is_end_of_metrics(&self.text[place.name.clone()]);
+        if let Some(place) = self.places.last_mut().filter(is_last) {
+            self.text.truncate(place.begin);
+            self.places.pop();
+            return true;
+        }
+        false
+    }
+
+    pub(crate) fn into_text(self) -> String {
+        self.text
     }
 
     /// The families, or the names of those that cannot be read and why.
@@ -172,6 +179,7 @@ impl Encoded {
                 return Err((text(&place.name), fault.clone()));
             }
             Ok(Section {
+                place: place.begin..place.samples.end,
                 name: text(&place.name),
                 help: text(&place.help),
                 kind: text(&place.kind),
@@ -213,11 +221,13 @@ impl Encoded {
                         next_family(from)
                     };
                     Place {
+                        begin: at,
                         samples: from..end,
                         ..place
                     }
                 }
                 Err(fault) => Place {
+                    begin: at,
                     name: begin_of_name..end_of_name,
                     samples: end_of_name..next_family(end_of_name),
                     fault: Some(fault),
@@ -281,28 +291,32 @@ impl Line {
     }
 }
 
+/// Without a way out in the middle, so that it looks at many bytes at once.
+#[inline]
+fn has_newline(text: &str) -> bool {
+    text.bytes().fold(false, |found, byte| found | (byte == b'\n'))
+}
+
 /// Takes what a registry encodes, and finds its lines by their marks.
 struct Lines<'a> {
     encoded: &'a mut Encoded,
     /// Where the line begins, behind its keyword.
     begin: usize,
     line: Line,
+    /// How long what stands before the mark is.
+    prefix: usize,
     /// Whether the character that prometheus-client writes behind a prefix is still to come.
     drops_underscore: bool,
 }
 
 impl fmt::Write for Lines<'_> {
     #[inline]
-    fn write_str(&mut self, mut text: &str) -> fmt::Result {
-        if text.len() >= MARK_LENGTH {
-            while let Some((prefix, behind)) = split_at_mark(text) {
-                self.begin_line();
-                self.push(prefix);
-                self.drops_underscore = true;
-                text = behind;
-            }
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.len() < MARK_LENGTH {
+            self.push(text);
+        } else {
+            self.push_with_marks(text);
         }
-        self.push(text);
         Ok(())
     }
 }
@@ -323,26 +337,57 @@ impl Lines<'_> {
         self.encoded.text.push_str(text);
     }
 
-    /// Ends the line so far, and begins the one that has a mark here.
-    fn begin_line(&mut self) {
+    fn push_with_marks(&mut self, mut text: &str) {
+        // Nearly all are like the one before.
+        if text.len() == self.prefix + MARK_LENGTH
+            && text.as_bytes()[self.prefix..].starts_with(token().as_bytes())
+        {
+            self.begin_line(&text[..self.prefix]);
+            return;
+        }
+        while let Some((prefix, behind)) = split_at_mark(text) {
+            self.prefix = prefix.len();
+            self.begin_line(prefix);
+            text = behind;
+        }
+        self.push(text);
+    }
+
+    /// Ends the line so far, and begins the one that has a mark here, behind a prefix.
+    #[inline]
+    fn begin_line(&mut self, prefix: &str) {
         let text = &self.encoded.text;
-        let so_far = &text[self.begin..];
+        let is_sample = matches!(self.line, Line::Sample | Line::Unit | Line::Type) && text.ends_with('\n');
+        let next = if is_sample { Line::Sample } else { self.next_line() };
+        self.end_line(text.len() - next.keyword().len());
+        if next == Line::Help {
+            if self.encoded.drop_end_of_metrics() {
+                self.encoded.text.push_str(next.keyword());
+            }
+            self.encoded.places.push(Place {
+                begin: self.encoded.text.len() - next.keyword().len(),
+                ..Place::default()
+            });
+        }
+        self.begin = self.encoded.text.len();
+        self.line = next;
+        self.encoded.text.push_str(prefix);
+        self.drops_underscore = true;
+    }
+
+    /// What begins behind the keyword that was written last.
+    fn next_line(&self) -> Line {
         let possible: &[_] = match self.line {
             Line::Help => &[Line::Type],
             Line::Type => &[Line::Unit, Line::Help],
             Line::Unmarked | Line::Unit | Line::Sample => &[Line::Help],
         };
+        let so_far = &self.encoded.text[self.begin..];
         let is_next = |line: &Line| {
             let so_far = so_far.strip_suffix(line.keyword());
             so_far.is_some_and(|so_far| so_far.is_empty() || so_far.ends_with('\n'))
         };
-        let next = possible.iter().copied().find(is_next).unwrap_or(Line::Sample);
-        self.end_line(text.len() - next.keyword().len());
-        self.begin = self.encoded.text.len();
-        self.line = next;
-        if next == Line::Help {
-            self.encoded.places.push(Place::default());
-        }
+        possible.iter().copied().find(is_next).unwrap_or(Line::Sample)
     }
 
     /// Reads the line that ends here; what is behind it is the keyword of the next one.
@@ -384,7 +429,7 @@ impl Lines<'_> {
             }
             Line::Sample => {
                 // A name that has a newline in it must not make two lines of one.
-                if text[content.clone()].contains('\n') {
+                if has_newline(&text[content.clone()]) {
                     let line = text[content.clone()].replace('\n', "\0");
                     text.replace_range(content, &line);
                 }
@@ -480,9 +525,9 @@ mod tests {
         assert_eq!(
             sections(&part),
             [
-                r#"Section { name: "a_x", help: "Help.", kind: "gauge", unit: None, samples: "a_x 1\n" }"#,
-                r#"Section { name: "a_y_bytes", help: "Help\n# TYPE y gauge.", kind: "gauge", unit: Some("bytes"), samples: "a_y_bytes 2\n" }"#,
-                r#"Section { name: "a_shop_z", help: ".", kind: "gauge", unit: None, samples: "a_shop_z 3\n" }"#,
+                r#"Section { place: 0..40, name: "a_x", help: "Help.", kind: "gauge", unit: None, samples: "a_x 1\n" }"#,
+                r#"Section { place: 40..136, name: "a_y_bytes", help: "Help\n# TYPE y gauge.", kind: "gauge", unit: Some("bytes"), samples: "a_y_bytes 2\n" }"#,
+                r#"Section { place: 136..187, name: "a_shop_z", help: ".", kind: "gauge", unit: None, samples: "a_shop_z 3\n" }"#,
             ],
         );
     }

@@ -4,7 +4,7 @@
 //! Prometheus refuse what stands beside it, or lose half of it without a word. So every scrape is read, line by line, as
 //! OpenMetrics 1.0 has it: a family whose name is bad is omitted, and of others the series that are bad.
 
-use std::{collections::HashSet, hash::BuildHasher as _};
+use std::{collections::HashSet, hash::BuildHasher as _, ops::Range};
 
 use crate::exposition::{
     encoded::{Encoded, Section, token},
@@ -32,6 +32,8 @@ pub(crate) struct Family<'a> {
     pub(crate) sample_count: usize,
     /// Whether there are exemplars, markers of those, or bounds that are not written as OpenMetrics has them.
     pub(crate) is_rewritten: bool,
+    /// Where it is in the text, if that has all of it and nothing else in one place.
+    pub(crate) place: Option<Range<usize>>,
     seen: SeenSeries,
 }
 
@@ -100,6 +102,7 @@ impl<'a> Families<'a> {
             samples: Vec::new(),
             sample_count: 0,
             is_rewritten: false,
+            place: Some(section.place.clone()),
             seen: SeenSeries::default(),
         };
         let family = known.map_or(&mut new, |index| &mut self.all[index]);
@@ -121,6 +124,9 @@ impl<'a> Families<'a> {
             } else {
                 fault.reason.clone()
             });
+        }
+        if known.is_some() || fault.is_some() {
+            family.place = None;
         }
         if known.is_none() {
             self.taken.take(name, kind, self.all.len());

@@ -16,6 +16,8 @@ use crate::exposition::{
 
 /// What a text format does its own way.
 pub(crate) struct Dialect {
+    /// Whether prometheus-client encodes this one.
+    is_encoded: bool,
     /// What a family is called behind its name, and the name of its type.
     header: fn(Kind) -> (&'static str, &'static str),
     /// What is escaped in help, beside backslashes and newlines.
@@ -28,6 +30,7 @@ pub(crate) struct Dialect {
 
 /// OpenMetrics 1.0.
 pub(crate) const OPENMETRICS: Dialect = Dialect {
+    is_encoded: true,
     header: |kind| ("", kind.name()),
     escapes_quotes: true,
     has_units: true,
@@ -37,6 +40,7 @@ pub(crate) const OPENMETRICS: Dialect = Dialect {
 
 /// Prometheus text 0.0.4: HELP and TYPE on the names of samples.
 pub(crate) const PROMETHEUS: Dialect = Dialect {
+    is_encoded: false,
     header: |kind| {
         let name = match kind {
             Kind::Info => "gauge",
@@ -59,7 +63,6 @@ pub(crate) fn render<'a>(
     size: usize,
 ) -> Rendered<String> {
     let mut rendered = Rendered::<String>::default();
-    rendered.body.reserve(size);
     let (encoded, attached) = attached_by(false, || {
         let mut encoded = Encoded::with_capacity(size);
         for registry in registries {
@@ -68,13 +71,42 @@ pub(crate) fn render<'a>(
         encoded
     });
     let families = read(&encoded, attached.len(), &mut rendered.omitted);
-    write(&mut rendered, &families, &attached, dialect);
+    let is_as_encoded =
+        rendered.omitted.is_empty() && families.iter().all(|family| is_as_encoded(family, dialect));
+    if is_as_encoded {
+        // Most scrapes: then the text, which may be large, is not copied.
+        for family in &families {
+            rendered.samples += family.sample_count;
+            let place = family.place.clone().unwrap_or_default();
+            rendered.families.push((name_of(family), place));
+        }
+        drop(families);
+        rendered.body = encoded.into_text();
+    } else {
+        rendered.body.reserve(size);
+        write(&mut rendered, &families, &attached, dialect);
+    }
     let mut encoded = Encoded::default();
     encoded.add(&omissions(count_omitted(&rendered.omitted)), &mut Vec::new());
     let families = read(&encoded, 0, &mut Vec::new());
     write(&mut rendered, &families, &[], dialect);
     rendered.body.push_str(dialect.end);
     rendered
+}
+
+/// Whether the dialect has the family just as prometheus-client has encoded it.
+fn is_as_encoded(family: &Family<'_>, dialect: &Dialect) -> bool {
+    dialect.is_encoded
+        && family.place.is_some()
+        && !family.is_rewritten
+        && !family.help.contains(['\\', '\n', '"'])
+}
+
+fn name_of(family: &Family<'_>) -> FamilyName {
+    FamilyName {
+        name: family.name.to_owned(),
+        suffix: family.kind.suffix(),
+    }
 }
 
 fn write(
@@ -102,11 +134,7 @@ fn write(
             }
         }
         rendered.samples += family.sample_count;
-        let name = FamilyName {
-            name: name.to_owned(),
-            suffix: family.kind.suffix(),
-        };
-        rendered.families.push((name, begin..text.len()));
+        rendered.families.push((name_of(family), begin..text.len()));
     }
 }
 

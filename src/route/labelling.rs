@@ -125,19 +125,25 @@ impl Labelling {
     /// Decides on a request to `route` whose path has been matched, and so has its parameters captured.
     pub(crate) fn verdict<T: ResourcePath>(&self, route: usize, info: &Path<T>, new: NewPath) -> Verdict {
         let mut path = String::new();
-        if !self.write_kept(route, info, &mut path) {
-            return self.verdict_of_route(route);
+        if self.write_kept(route, info, &mut path) {
+            self.verdict_of_kept(&path, new)
+        } else {
+            self.verdict_of_route(route)
         }
-        if self.rules.excludes(&path) {
+    }
+
+    /// Decides on a request whose label has values in it.
+    pub(crate) fn verdict_of_kept(&self, path: &str, new: NewPath) -> Verdict {
+        if self.rules.excludes(path) {
             return Verdict::Excluded;
         }
-        if let Some(own) = self.table.label(&path) {
+        if let Some(own) = self.table.label(path) {
             return Verdict::Label(own);
         }
         match new {
             NewPath::Show => Verdict::Label(path.into()),
             NewPath::Admit => {
-                let admitted = self.limits.paths.admit(&path, self.rules.max_kept_paths());
+                let admitted = self.limits.paths.admit(path, self.rules.max_kept_paths());
                 admitted.map_or(Verdict::OverLimit, Verdict::Label)
             }
         }

@@ -178,13 +178,12 @@ impl Routes {
     #[inline(never)]
     fn label_with_values(&self, route: usize, info: &Path<Url>) -> Option<Rc<RouteLabel>> {
         let mut text = self.text.borrow_mut();
-        // Labels are not excluded, and stay admitted.
-        if self.labelling.write_kept(route, info, &mut text)
-            && let Some(known) = self.labels.borrow().get(&**text)
-        {
-            return Some(Rc::clone(known));
+        if !self.labelling.write_kept(route, info, &mut text) {
+            return self.label(self.labelling.verdict_of_route(route));
         }
-        self.label(self.labelling.verdict(route, info, NewPath::Admit))
+        // A label of this worker is not excluded, and stays admitted.
+        let known = self.labels.borrow().get(&**text).cloned();
+        known.or_else(|| self.label(self.labelling.verdict_of_kept(&text, NewPath::Admit)))
     }
 
     /// The label of a request that no route served: a default service did, or a middleware answered before it was routed.

@@ -1,7 +1,15 @@
 //! One request from its arrival to the last byte of its response.
 
 use crate::route::TargetId;
-use std::{cell::Cell, mem, pin::Pin, rc::Rc, task::Poll, thread, time::Instant};
+use std::{
+    cell::Cell,
+    mem::{self, ManuallyDrop},
+    pin::Pin,
+    rc::Rc,
+    task::Poll,
+    thread,
+    time::Instant,
+};
 
 use actix_web::{
     HttpMessage as _,
@@ -29,8 +37,8 @@ use crate::{
 ///
 /// A pointer, because the server moves what holds it many times on the way of a request.
 pub(crate) struct ActiveRequest<S: MonitorSet> {
-    /// `None` when the request has ended.
-    pub(super) state: Option<Box<RequestState<S>>>,
+    /// `None` when the request has ended. Not to be dropped once more after `Drop`, which takes it.
+    pub(super) state: ManuallyDrop<Option<Box<RequestState<S>>>>,
 }
 
 impl<S: MonitorSet> ActiveRequest<S> {
@@ -39,7 +47,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     pub(crate) fn begin(worker: &Rc<Worker<S>>, request: &mut ServiceRequest, arrived: Instant) -> Self {
         let method = worker.options.methods.label(request.method());
         if worker.has_predicates && worker.excludes(request, method) {
-            return Self { state: None };
+            return Self::of(None);
         }
         let facts = Facts::new(method, arrived);
         let target = TargetId::of(request.uri());
@@ -50,18 +58,27 @@ impl<S: MonitorSet> ActiveRequest<S> {
         state.target = target;
         state.route_is_shown = false;
         // From here on the request ends once, whatever happens.
-        let mut active = Self { state: Some(state) };
+        let mut active = Self::of(Some(state));
         active.start(request);
         active
+    }
+
+    #[inline]
+    fn of(state: Option<Box<RequestState<S>>>) -> Self {
+        Self {
+            state: ManuallyDrop::new(state),
+        }
     }
 
     /// Tells the monitors that the request arrived.
     #[inline]
     fn start(&mut self, request: &mut ServiceRequest) {
-        let Some(state) = &mut self.state else { return };
+        let Some(state) = &mut *self.state else { return };
         let Some(worker) = &state.worker else { return };
         let start = worker.start(request, state.facts.method, NewPath::Admit);
-        state.in_flight = Some(worker.monitors.start(&start));
+        let before = state.in_flight.replace(worker.monitors.start(&start));
+        // None, so there is nothing to drop.
+        mem::forget(before);
         drop(start);
         if worker.counts_request_body {
             count_request_body(request, &mut state.request_body_bytes);
@@ -82,16 +99,16 @@ impl<S: MonitorSet> ActiveRequest<S> {
     /// Hands the request over.
     #[inline]
     pub(super) fn take(&mut self) -> Self {
-        Self {
-            state: self.state.take(),
-        }
+        Self::of(self.state.take())
     }
 
     /// Learns from the response what is gone a moment later; `false` if the route that served it is not clear, which
     /// [`respond_as_noted`](Self::respond_as_noted) finds out.
     #[inline]
     pub(super) fn respond<B>(&mut self, response: &ServiceResponse<B>, body_size: BodySize) -> bool {
-        let Some(state) = &mut self.state else { return true };
+        let Some(state) = &mut *self.state else {
+            return true;
+        };
         let Some(worker) = &state.worker else { return true };
         if Excluded::marks(response.request(), &response.response().extensions()) {
             self.forget();
@@ -137,7 +154,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
         let Some(route) = route else {
             return self.forget();
         };
-        let Some(state) = &mut self.state else { return };
+        let Some(state) = &mut *self.state else { return };
         let state = &mut **state;
         let Some(worker) = &state.worker else { return };
         state.facts.status = Some(response.status());
@@ -160,7 +177,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     /// Excludes the request.
     #[cold]
     fn forget(&mut self) {
-        let Some(state) = &mut self.state else { return };
+        let Some(state) = &mut *self.state else { return };
         if let (Some(worker), Some(in_flight)) = (&state.worker, state.in_flight.take()) {
             worker.monitors.forget(in_flight);
         }
@@ -171,7 +188,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     /// Learns how much is to come; ends the request where that is nothing.
     #[inline]
     pub(super) fn expect_body(&mut self, size: BodySize) {
-        let Some(state) = &mut self.state else { return };
+        let Some(state) = &mut *self.state else { return };
         state.facts.response_body_size = size;
         // The server sends no byte of a body in answer to HEAD. On HTTP/1 it polls it all the same, and a stream that
         // stays pending would keep the request for ever.
@@ -183,7 +200,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     /// Learns that bytes of the body were handed to the server; ends the request if they were the last.
     #[inline]
     pub(super) fn sent(&mut self, bytes: usize) {
-        let Some(state) = &mut self.state else { return };
+        let Some(state) = &mut *self.state else { return };
         let facts = &mut state.facts;
         facts.response_body_bytes += bytes as u64;
         // Not every server asks for the end of a body whose size it knows.
@@ -198,7 +215,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     /// its time, so that it costs nothing for one that is sent at once.
     #[inline]
     pub(super) fn show_route(&mut self) {
-        if let Some(state) = &mut self.state
+        if let Some(state) = &mut *self.state
             && !state.route_is_shown
             && let (Some(worker), Some(route)) = (&state.worker, &state.route)
         {
@@ -213,10 +230,10 @@ impl<S: MonitorSet> ActiveRequest<S> {
             return;
         };
         let Some(worker) = state.worker.take() else { return };
-        let label = worker.in_flight.leave(state.place);
         if state.route.is_none() {
-            state.route_without_response(&worker, label);
+            state.route_without_response(&worker);
         }
+        worker.in_flight.leave(state.place);
         if let (Some(in_flight), Some(route)) = (state.in_flight.take(), &state.route) {
             let status = state.facts.status;
             let end = RequestEnd {

@@ -98,9 +98,9 @@ impl<S: MonitorSet> RequestState<S> {
 
     /// Labels a request that ended without a response, or excludes it.
     #[cold]
-    pub(super) fn route_without_response(&mut self, worker: &Worker<S>, label: Option<Label>) {
+    pub(super) fn route_without_response(&mut self, worker: &Worker<S>) {
         if self.in_flight.is_some() {
-            self.route = match label {
+            self.route = match worker.in_flight.label_of(self.place) {
                 Some(Label::Unknown(path)) => worker.routes.without_response(&path),
                 Some(Label::Known(verdict)) => worker.routes.label(verdict),
                 None => None,

@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher as _, Hasher as _},
-    mem,
+    iter, mem,
 };
 
 use actix_web::dev::{Path, ResourcePath};
@@ -55,7 +55,6 @@ impl<'a, T: ResourcePath> Consumed<'a, T> {
         self.text.get(end..)
     }
 
-    #[inline]
     fn hash(&self) -> Option<u64> {
         let mut hasher = FixedState::default().build_hasher();
         let after = self.walk(|before, _| {
@@ -113,13 +112,17 @@ impl Shape {
     }
 
     fn hash(&self) -> u64 {
-        let mut hasher = FixedState::default().build_hasher();
-        for (_, before) in &self.params {
-            hasher.write(before.as_bytes());
-        }
-        hasher.write(self.after.as_bytes());
-        hasher.finish()
+        let befores = self.params.iter().map(|(_, before)| before.as_bytes());
+        hash(befores, self.after.as_bytes())
     }
+}
+
+#[inline]
+fn hash<'a>(befores: impl Iterator<Item = &'a [u8]>, after: &[u8]) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    befores.for_each(|before| hasher.write(before));
+    hasher.write(after);
+    hasher.finish()
 }
 
 /// What a path belongs to.
@@ -164,17 +167,40 @@ impl Owners {
     /// routed.
     #[inline]
     pub(crate) fn owner<T: ResourcePath>(&self, consumed: &Consumed<'_, T>) -> Option<Owner> {
-        let slot = self.slots.get(self.slot(consumed.hash()?))?;
-        let found = slot
-            .iter()
-            .find(|(shape, has_rest, _)| *has_rest == consumed.has_rest && shape.fits(consumed));
+        if !consumed.info.is_empty() {
+            return self.owner_with_params(consumed);
+        }
+        self.find(hash(iter::empty(), consumed.text), consumed.has_rest, |shape| {
+            shape.params.is_empty() && shape.after.as_bytes() == consumed.text
+        })
+    }
+
+    #[inline(never)]
+    fn owner_with_params<T: ResourcePath>(&self, consumed: &Consumed<'_, T>) -> Option<Owner> {
+        if consumed.info.segment_count() > 1 {
+            return self.find(consumed.hash()?, consumed.has_rest, |shape| shape.fits(consumed));
+        }
+        let mut param = (&[][..], "");
+        let after = consumed.walk(|before, name| {
+            param = (before, name);
+            true
+        })?;
+        let hash = hash(iter::once(param.0), after);
+        self.find(hash, consumed.has_rest, |shape| {
+            matches!(&shape.params[..], [(name, before)] if (before.as_bytes(), &**name) == param)
+                && shape.after.as_bytes() == after
+        })
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, has_rest: bool, is: impl Fn(&Shape) -> bool) -> Option<Owner> {
+        let slot = self.slots.get(self.slot(hash))?;
+        let found = slot.iter().find(|known| known.1 == has_rest && is(&known.0));
         found.map(|(_, _, owner)| *owner)
     }
 
     /// The owner of what has this shape.
     pub(crate) fn owner_of(&self, shape: &Shape, has_rest: bool) -> Option<Owner> {
-        let slot = self.slots.get(self.slot(shape.hash()))?;
-        let found = slot.iter().find(|known| known.0 == *shape && known.1 == has_rest);
-        found.map(|(_, _, owner)| *owner)
+        self.find(shape.hash(), has_rest, |known| known == shape)
     }
 }

@@ -11,7 +11,7 @@ use actix_web::http::StatusCode;
 
 use crate::{
     exposition::exemplar::Exemplar,
-    series::{Attributes, Block, Series, SeriesKey, measures::nanos, merge_latest},
+    series::{Attributes, Block, Series, SeriesKey, measures::nanos},
 };
 
 /// One worker's hand on the series.
@@ -106,16 +106,31 @@ impl<X: Attributes> WorkerSeries<X> {
         });
     }
 
-    /// Keeps a request that was recorded with this latency as the exemplar of its bucket.
-    pub(crate) fn keep_exemplar(&self, index: BlockIndex, latency: Duration, labels: Vec<(String, String)>) {
+    /// Keeps a request that was recorded with this latency as the exemplar of its bucket; `replace` puts its labels in
+    /// the place of those of the one before.
+    pub(crate) fn keep_exemplar(
+        &self,
+        index: BlockIndex,
+        latency: Duration,
+        replace: impl FnOnce(&mut Vec<(String, String)>),
+    ) {
+        let bucket = self.series.measures.latency.bucket(nanos(latency));
         self.with_block(index, |block| {
-            let exemplar = Exemplar {
-                labels,
-                value: latency.as_secs_f64(),
-                time: SystemTime::now(),
-            };
-            let bucket = self.series.measures.latency.bucket(nanos(latency));
-            merge_latest(&mut block.exemplars.lock(), [(bucket, exemplar)]);
+            let mut exemplars = block.exemplars.lock();
+            let known = exemplars.iter().position(|(known, _)| *known == bucket);
+            let index = known.unwrap_or_else(|| {
+                let exemplar = Exemplar {
+                    labels: Vec::new(),
+                    value: 0.0,
+                    time: SystemTime::UNIX_EPOCH,
+                };
+                exemplars.push((bucket, exemplar));
+                exemplars.len() - 1
+            });
+            let exemplar = &mut exemplars[index].1;
+            replace(&mut exemplar.labels);
+            exemplar.value = latency.as_secs_f64();
+            exemplar.time = SystemTime::now();
         });
     }
 

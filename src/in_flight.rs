@@ -7,7 +7,6 @@ use std::{
 
 use actix_web::http::uri::PathAndQuery;
 use parking_lot::Mutex;
-use slab::Slab;
 
 use crate::{
     limit::{Limits, OTHER},
@@ -24,15 +23,25 @@ const KEPT_PLACES: usize = 1_024;
 #[derive(Debug)]
 pub(crate) struct InFlightTable {
     labelling: Arc<Labelling>,
-    entries: Mutex<Slab<Entry>>,
+    places: Mutex<Places>,
 }
 
-/// A request in progress.
+/// Places for requests, which are written where they lie.
+#[derive(Debug, Default)]
+struct Places {
+    all: Vec<Place>,
+    taken: usize,
+    /// The place that became free last; each free one knows the one that did before it.
+    free: Option<usize>,
+}
+
 #[derive(Debug)]
-struct Entry {
+struct Place {
     method: &'static str,
     arrived: Instant,
-    label: Label,
+    /// `None` while the place is free.
+    label: Option<Label>,
+    next_free: Option<usize>,
 }
 
 /// What is known of the route of a request in progress.
@@ -57,7 +66,7 @@ impl InFlightTable {
     pub(crate) fn new(labelling: Arc<Labelling>) -> Self {
         Self {
             labelling,
-            entries: Mutex::default(),
+            places: Mutex::default(),
         }
     }
 
@@ -69,45 +78,62 @@ impl InFlightTable {
     /// Writes down a request that arrived, and gives back its place.
     #[inline]
     pub(crate) fn arrive(&self, method: &'static str, path: PathAndQuery, arrived: Instant) -> usize {
-        self.entries.lock().insert(Entry {
-            method,
-            arrived,
-            label: Label::Unknown(path),
-        })
+        let mut places = self.places.lock();
+        places.taken += 1;
+        let label = Some(Label::Unknown(path));
+        let Some(free) = places.free else {
+            return places.add(method, label, arrived);
+        };
+        let place = &mut places.all[free];
+        place.method = method;
+        place.arrived = arrived;
+        place.label = label;
+        places.free = place.next_free;
+        free
     }
 
     /// Labels a request by the route that served it, and forgets its path.
     pub(crate) fn label(&self, place: usize, label: &Arc<str>) {
-        if let Some(entry) = self.entries.lock().get_mut(place) {
-            entry.label = Label::Known(Verdict::Label(Arc::clone(label)));
+        if let Some(place) = self.places.lock().all.get_mut(place) {
+            place.label = Some(Label::Known(Verdict::Label(Arc::clone(label))));
         }
     }
 
-    /// Strikes a request out, and gives back what was known of its route.
+    /// What is known of the route of a request.
+    #[cold]
+    pub(crate) fn label_of(&self, place: usize) -> Option<Label> {
+        let places = self.places.lock();
+        places.all.get(place)?.label.clone()
+    }
+
+    /// Strikes a request out.
     #[inline]
-    pub(crate) fn leave(&self, place: usize) -> Option<Label> {
-        let mut entries = self.entries.lock();
-        let entry = entries.try_remove(place)?;
-        if entries.is_empty() && entries.capacity() > KEPT_PLACES {
-            entries.shrink_to_fit();
+    pub(crate) fn leave(&self, number: usize) {
+        let mut places = self.places.lock();
+        let next_free = places.free;
+        let Some(place) = places.all.get_mut(number) else {
+            return;
+        };
+        place.label = None;
+        place.next_free = next_free;
+        places.free = Some(number);
+        places.taken -= 1;
+        if places.taken == 0 && places.all.len() > KEPT_PLACES {
+            *places = Places::default();
         }
-        Some(entry.label)
     }
 
     /// The requests in the places from `first` on; `None` where there are no more places.
     fn read(&self, first: usize) -> Option<Vec<Seen>> {
-        let entries = self.entries.lock();
-        if first >= entries.capacity() {
-            return None;
-        }
-        let places = first..first.saturating_add(READ_AT_ONCE);
-        let seen = places.filter_map(|place| {
-            let entry = entries.get(place)?;
+        let places = self.places.lock();
+        let from_first = places.all.get(first..).filter(|rest| !rest.is_empty())?;
+        let seen = from_first.iter().take(READ_AT_ONCE).zip(first..);
+        let seen = seen.filter_map(|(entry, place)| {
             Some(Seen {
                 place,
                 method: entry.method,
                 arrived: entry.arrived,
-                label: entry.label.clone(),
+                label: entry.label.clone()?,
             })
         });
         Some(seen.collect())
@@ -127,15 +153,28 @@ impl InFlightTable {
         if found.is_empty() {
             return;
         }
-        let mut entries = self.entries.lock();
+        let mut places = self.places.lock();
         for (place, path, verdict) in found {
             // The request may have ended, and its place be that of another.
-            if let Some(entry) = entries.get_mut(place)
-                && matches!(&entry.label, Label::Unknown(known) if *known == path)
+            if let Some(entry) = places.all.get_mut(place)
+                && matches!(&entry.label, Some(Label::Unknown(known)) if *known == path)
             {
-                entry.label = Label::Known(verdict);
+                entry.label = Some(Label::Known(verdict));
             }
         }
+    }
+}
+
+impl Places {
+    #[cold]
+    fn add(&mut self, method: &'static str, label: Option<Label>, arrived: Instant) -> usize {
+        self.all.push(Place {
+            method,
+            arrived,
+            label,
+            next_free: None,
+        });
+        self.all.len() - 1
     }
 }
 

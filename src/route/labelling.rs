@@ -11,12 +11,13 @@ use log::Level;
 
 use crate::{
     limit::Limits,
-    panics::{LogOnce, catch, report},
+    panics::{LogOnce, report},
     route::{
         kept::KeptParams,
         pattern::Pattern,
         rules::Rules,
-        table::{RouteTable, TableRoute, write_named_text},
+        shape::Consumed,
+        table::{RouteTable, TableRoute},
     },
 };
 
@@ -45,7 +46,7 @@ pub(crate) struct Labelling {
     pub(crate) rules: Arc<Rules>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) table: RouteTable,
-    /// By the index of the route; `None` where no values are kept.
+    /// By the index of the route; `None` where no values are kept, and where the route is excluded.
     kept: Vec<Option<KeptParams>>,
 }
 
@@ -68,7 +69,12 @@ impl Labelling {
             );
             RouteTable::default()
         });
-        let kept = |route: &TableRoute| KeptParams::new(&route.pattern, &route.label, &rules);
+        let kept = |route: &TableRoute| {
+            let is_excluded = rules.excludes(&route.label);
+            (!is_excluded)
+                .then(|| KeptParams::new(&route.pattern, &route.label, &rules))
+                .flatten()
+        };
         Self {
             kept: table.routes().iter().map(kept).collect(),
             rules,
@@ -101,34 +107,43 @@ impl Labelling {
         }
     }
 
+    /// Writes the label of a request to `route` with the values that are kept of its path; `false` if none are.
+    pub(crate) fn write_kept<T: ResourcePath>(
+        &self,
+        route: usize,
+        info: &Path<T>,
+        label: &mut String,
+    ) -> bool {
+        let Some(kept) = &self.kept[route] else {
+            return false;
+        };
+        // Another shape where a further pattern of the same resource matched, or a middleware replaced the path.
+        self.table.route(route).shape.fits(&Consumed::of(info))
+            && kept.write_label(label, info.iter().map(|(_, value)| value))
+    }
+
     /// Decides on a request to `route` whose path has been matched, and so has its parameters captured.
     pub(crate) fn verdict<T: ResourcePath>(&self, route: usize, info: &Path<T>, new: NewPath) -> Verdict {
-        let of_route = self.verdict_of_route(route);
-        let Some(kept) = &self.kept[route] else {
-            return of_route;
-        };
-        if of_route == Verdict::Excluded {
-            return of_route;
+        let mut path = String::new();
+        if self.write_kept(route, info, &mut path) {
+            self.verdict_of_kept(&path, new)
+        } else {
+            self.verdict_of_route(route)
         }
-        // Another text where a further pattern of the same resource matched, or a middleware replaced the path.
-        let mut text = String::new();
-        let is_named = write_named_text(&mut text, consumed(info), info.iter(), false);
-        if !is_named || *text != *self.table.route(route).named_text {
-            return of_route;
-        }
-        let Some(path) = kept.label(info.iter().map(|(_, value)| value)) else {
-            return of_route;
-        };
-        if self.rules.excludes(&path) {
+    }
+
+    /// Decides on a request whose label has values in it.
+    pub(crate) fn verdict_of_kept(&self, path: &str, new: NewPath) -> Verdict {
+        if self.rules.excludes(path) {
             return Verdict::Excluded;
         }
-        if let Some(own) = self.table.label(&path) {
+        if let Some(own) = self.table.label(path) {
             return Verdict::Label(own);
         }
         match new {
             NewPath::Show => Verdict::Label(path.into()),
             NewPath::Admit => {
-                let admitted = self.limits.paths.admit(&path, self.rules.max_kept_paths());
+                let admitted = self.limits.paths.admit(path, self.rules.max_kept_paths());
                 admitted.map_or(Verdict::OverLimit, Verdict::Label)
             }
         }
@@ -212,12 +227,4 @@ pub(crate) fn normalized(path: &str) -> Option<String> {
         normal.pop();
     }
     (normal != path).then_some(normal)
-}
-
-/// What of a path was matched; nothing where a middleware replaced the path and left the position within a character.
-#[inline]
-pub(crate) fn consumed<T: ResourcePath>(info: &Path<T>) -> &str {
-    let rest = catch(|| info.unprocessed().len()).unwrap_or(0);
-    let path = info.as_str();
-    path.get(..path.len() - rest).unwrap_or_default()
 }

@@ -5,18 +5,19 @@ mod kept;
 pub(crate) mod labelling;
 pub(crate) mod pattern;
 pub(crate) mod rules;
+mod shape;
 mod table;
 
 use std::{
     cell::{OnceCell, RefCell},
-    iter, mem,
+    mem,
     rc::Rc,
     sync::Arc,
 };
 
 use actix_web::{
     HttpRequest,
-    dev::ServiceRequest,
+    dev::{Path, ServiceRequest, Url},
     http::{Method, StatusCode, Uri, header, uri::PathAndQuery},
 };
 use foldhash::HashMap;
@@ -25,9 +26,9 @@ use crate::{
     limit::OTHER,
     panics::catch,
     route::{
-        labelling::{Labelling, NewPath, Verdict, consumed, decoded, normalized},
+        labelling::{Labelling, NewPath, Verdict, decoded, normalized},
         pattern::Pattern,
-        table::{Owner, write_named_text},
+        shape::{Consumed, Owner, Shape},
     },
 };
 
@@ -90,17 +91,15 @@ pub(crate) struct Routes {
     labels: RefCell<HashMap<Arc<str>, Rc<RouteLabel>>>,
     /// By decoded paths, which no route with kept values matches.
     by_path: RefCell<HashMap<Box<str>, OfPath>>,
-    /// The text that is looked up; kept for its memory.
+    /// A label that is looked up; kept for its memory.
     text: RefCell<String>,
 }
 
 impl Routes {
     pub(crate) fn new(labelling: Arc<Labelling>) -> Self {
         let table = &labelling.table;
-        let mut below_root = String::new();
-        write_named_text(&mut below_root, "", iter::empty(), true);
         let mut routes = Self {
-            root_is_free: table.owner(&below_root) == Some(Owner::NoRoute),
+            root_is_free: table.owners.owner_of(&Shape::default(), true) == Some(Owner::NoRoute),
             by_index: table.routes().iter().map(|_| OnceCell::new()).collect(),
             without_route: None,
             labels: RefCell::default(),
@@ -116,32 +115,20 @@ impl Routes {
 
     /// The label of a request that has been answered, by the route that served it.
     ///
-    /// What was consumed of the path, with the names of parameters in place of their values, says which route that was,
-    /// unless routes or scopes with different labels share that text, or a middleware replaced the path. No earlier
-    /// request can change the answer.
+    /// What was consumed of the path, and the names of its parameters, say which route that was, unless routes or scopes
+    /// with different labels share them, or a middleware replaced the path. No earlier request can change the answer.
     #[inline]
     pub(crate) fn served(&self, request: &HttpRequest, target: TargetId, status: StatusCode) -> Served {
         let info = request.match_info();
         if TargetId::of(info.get_ref().uri()) != target {
             return Served::Unclear;
         }
-        let path = info.as_str();
-        let consumed = consumed(info);
-
+        let consumed = Consumed::of(info);
         // No route was entered: nothing to look up, at any size of the route table.
-        if consumed.is_empty() && info.is_empty() && self.root_is_free {
+        if self.root_is_free && consumed.is_empty() {
             return Served::As(self.served_by_none(request, status));
         }
-
-        let table = &self.labelling.table;
-        let owner = if info.is_empty() && consumed.len() == path.len() {
-            table.owner(consumed)
-        } else {
-            let mut text = self.text.borrow_mut();
-            let is_named = write_named_text(&mut text, consumed, info.iter(), consumed.len() < path.len());
-            is_named.then(|| table.owner(&text)).flatten()
-        };
-        match owner {
+        match self.labelling.table.owners.owner(&consumed) {
             Some(Owner::Route(route)) => Served::As(self.served_by(request, route, status)),
             Some(Owner::NoRoute) => Served::As(self.served_by_none(request, status)),
             Some(Owner::Several) | None => Served::Unclear,
@@ -185,10 +172,18 @@ impl Routes {
             let label = || self.label(self.labelling.verdict_of_route(route));
             return self.by_index[route].get_or_init(label).clone();
         }
-        self.label(
-            self.labelling
-                .verdict(route, request.match_info(), NewPath::Admit),
-        )
+        self.label_with_values(route, request.match_info())
+    }
+
+    #[inline(never)]
+    fn label_with_values(&self, route: usize, info: &Path<Url>) -> Option<Rc<RouteLabel>> {
+        let mut text = self.text.borrow_mut();
+        if !self.labelling.write_kept(route, info, &mut text) {
+            return self.label(self.labelling.verdict_of_route(route));
+        }
+        // A label of this worker is not excluded, and stays admitted.
+        let known = self.labels.borrow().get(&**text).cloned();
+        known.or_else(|| self.label(self.labelling.verdict_of_kept(&text, NewPath::Admit)))
     }
 
     /// The label of a request that no route served: a default service did, or a middleware answered before it was routed.
@@ -274,13 +269,11 @@ impl Routes {
     }
 }
 
-/// The route whose text is what was consumed of the path; it need not have been reached where a guard refused it.
+/// The route whose shape is that of what was consumed of the path; it need not have been reached where a guard refused it.
 fn probably_noted(request: &HttpRequest) -> Option<String> {
-    let info = request.match_info();
-    let mut text = String::new();
-    let is_named = write_named_text(&mut text, consumed(info), info.iter(), false);
     let pattern = request.match_pattern()?;
-    (is_named && Pattern::parse(&pattern).named_text() == text).then_some(pattern)
+    let shape = Shape::of(&Pattern::parse(&pattern));
+    shape.fits(&Consumed::of(request.match_info())).then_some(pattern)
 }
 
 /// Whether a request that no route served was answered by a middleware before it was routed, and not by a default

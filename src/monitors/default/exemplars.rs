@@ -2,6 +2,7 @@
 
 use std::{any::TypeId, fmt, iter, sync::Arc};
 
+use actix_web::http::header::HeaderName;
 use log::Level;
 
 use crate::{
@@ -10,10 +11,36 @@ use crate::{
     panics::{DiscardOnDrop, LogOnce, catch},
 };
 
-/// The labels of one exemplar.
-pub(super) type ExemplarLabels = Vec<(String, String)>;
+/// A text would be made into a name for each request.
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-type FromResponse = dyn Fn(&ResponseStart<'_>) -> Option<ExemplarLabels> + Send + Sync;
+type Pairs = Vec<(String, String)>;
+
+/// The labels of one exemplar.
+pub(super) enum ExemplarLabels {
+    /// 32 hexadecimal digits.
+    TraceId([u8; 32]),
+    Pairs(Pairs),
+}
+
+impl ExemplarLabels {
+    /// Puts them in the place of others, whose memory they use where they are of the same kind.
+    pub(super) fn replace(self, pairs: &mut Pairs) {
+        match self {
+            Self::Pairs(new) => *pairs = new,
+            Self::TraceId(digits) => {
+                if !matches!(&pairs[..], [(name, _)] if name == "trace_id") {
+                    *pairs = vec![("trace_id".to_owned(), String::with_capacity(32))];
+                }
+                let value = &mut pairs[0].1;
+                value.clear();
+                value.extend(digits.map(char::from));
+            }
+        }
+    }
+}
+
+type FromResponse = dyn Fn(&ResponseStart<'_>) -> Option<Pairs> + Send + Sync;
 
 #[derive(Clone)]
 pub(super) enum ExemplarSource {
@@ -92,13 +119,13 @@ impl Exemplars {
         let ExemplarSource::Traceparent = self.source else {
             return None;
         };
-        let mut headers = request.request().headers().get_all("traceparent");
+        let mut headers = request.request().headers().get_all(&TRACEPARENT);
         // One that is sent twice is not to be used.
         let (Some(header), None) = (headers.next(), headers.next()) else {
             return None;
         };
         let trace_id = sampled_trace_id(header.to_str().ok()?)?;
-        Some(vec![("trace_id".to_owned(), trace_id.to_owned())])
+        trace_id.as_bytes().try_into().ok().map(ExemplarLabels::TraceId)
     }
 
     /// The labels that the response head gives.
@@ -118,7 +145,7 @@ impl Exemplars {
             ));
             return None;
         }
-        Some(labels)
+        Some(ExemplarLabels::Pairs(labels))
     }
 
     fn report(&self, what: fmt::Arguments<'_>) {

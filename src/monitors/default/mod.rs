@@ -1,4 +1,4 @@
-//! The three metrics of the original.
+//! The default monitor: the three metrics of the original, and what else its builder can be told to record.
 
 pub(crate) mod builder;
 pub(crate) mod config;

@@ -34,7 +34,7 @@ impl ExemplarLabels {
                 }
                 let value = &mut pairs[0].1;
                 value.clear();
-                value.extend(digits.map(char::from));
+                value.push_str(str::from_utf8(&digits).unwrap_or_default());
             }
         }
     }
@@ -124,8 +124,7 @@ impl Exemplars {
         let (Some(header), None) = (headers.next(), headers.next()) else {
             return None;
         };
-        let trace_id = sampled_trace_id(header.to_str().ok()?)?;
-        trace_id.as_bytes().try_into().ok().map(ExemplarLabels::TraceId)
+        sampled_trace_id(header.as_bytes()).map(ExemplarLabels::TraceId)
     }
 
     /// The labels that the response head gives.
@@ -158,33 +157,33 @@ impl Exemplars {
 
 /// The trace id of a `traceparent` header, W3C Trace Context, if the trace is sampled: only then is there something to
 /// find.
-fn sampled_trace_id(header: &str) -> Option<&str> {
-    let is_hex = |text: &str, length| {
-        text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+fn sampled_trace_id(header: &[u8]) -> Option<[u8; 32]> {
+    // Without early returns, so that the compiler looks at many digits at once.
+    let are_hex = |text: &[u8]| {
+        let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        text.iter().fold(true, |so_far, byte| so_far & is_hex(byte))
     };
-    let is_zero = |text: &str| text.bytes().all(|byte| byte == b'0');
+    let is_zero = |text: &[u8]| text.iter().all(|&byte| byte == b'0');
 
-    let mut parts = header.splitn(5, '-');
-    let (version, trace_id, parent_id) = (parts.next()?, parts.next()?, parts.next()?);
-    let (flags, rest) = (parts.next()?, parts.next());
-    let valid = is_hex(version, 2)
-        && version != "ff"
-        && is_hex(trace_id, 32)
+    let (parts, rest) = header.split_first_chunk::<55>()?;
+    let (version, trace_id, parent_id, flags) = (&parts[..2], &parts[3..35], &parts[36..52], &parts[53..]);
+    let valid = [2, 35, 52].into_iter().all(|dash| parts[dash] == b'-')
+        && [version, trace_id, parent_id, flags].into_iter().all(are_hex)
+        && version != b"ff"
         && !is_zero(trace_id)
-        && is_hex(parent_id, 16)
         && !is_zero(parent_id)
-        && is_hex(flags, 2)
         // Later versions may have more parts.
-        && (rest.is_none() || version != "00");
-    let sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
-    (valid && sampled).then_some(trace_id)
+        && (rest.is_empty() || (version != b"00" && rest[0] == b'-'));
+    // An odd digit.
+    let sampled = matches!(flags[1], b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f');
+    (valid && sampled).then(|| trace_id.try_into().ok()).flatten()
 }
 
 #[cfg(test)]
 mod tests {
     use super::sampled_trace_id;
 
-    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const TRACE: [u8; 32] = *b"4bf92f3577b34da6a3ce929d0e0e4736";
 
     #[test]
     fn the_trace_id_of_a_sampled_trace_is_taken() {
@@ -194,7 +193,7 @@ mod tests {
             "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
             "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-brings",
         ] {
-            assert_eq!(sampled_trace_id(header), Some(TRACE), "{header}");
+            assert_eq!(sampled_trace_id(header.as_bytes()), Some(TRACE), "{header}");
         }
     }
 
@@ -217,7 +216,7 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
             "00-4bf92f3577b34da6a3ce929d0e0e473é-00f067aa0ba902b7-01",
         ] {
-            assert_eq!(sampled_trace_id(header), None, "{header}");
+            assert_eq!(sampled_trace_id(header.as_bytes()), None, "{header}");
         }
     }
 }

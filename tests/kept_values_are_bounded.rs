@@ -24,8 +24,7 @@ async fn app(
     registry: &MetricsRegistry,
     metrics: HrPrometheus,
     routes: impl FnOnce(&mut ServiceConfig),
-) -> impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = actix_web::Error>
-{
+) -> impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
     let app = App::new().app_data(registry.clone()).configure(routes);
     init_service(app.wrap(metrics)).await
 }

@@ -25,16 +25,19 @@ use actix_web::{
 pub enum Kind {
     Static,
     Param,
+    /// As `Param`, with the same few identifiers over and over.
+    Known,
     NotFound,
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Static, Self::Param, Self::NotFound];
+    pub const ALL: [Self; 4] = [Self::Static, Self::Param, Self::Known, Self::NotFound];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Static => "static",
             Self::Param => "param",
+            Self::Known => "known",
             Self::NotFound => "404",
         }
     }
@@ -50,9 +53,13 @@ impl Kind {
         let uri = match self {
             Self::Static => format!("/static{target}"),
             Self::Param => format!("/users{target}/{number}"),
+            Self::Known => format!("/users{target}/{}", number % 10),
             Self::NotFound => format!("/nowhere/{number}"),
         };
-        TestRequest::with_uri(&uri).to_request()
+        let mut request = TestRequest::with_uri(&uri).to_request();
+        // As the server gives a request without a body.
+        request.take_payload();
+        request
     }
 }
 

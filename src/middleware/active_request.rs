@@ -1,14 +1,20 @@
 //! One request from its arrival to the last byte of its response.
 
-use crate::route::TargetId;
-use std::{cell::Cell, mem, pin::Pin, rc::Rc, task::Poll, thread, time::Instant};
+use std::{
+    cell::Cell,
+    mem::{self, ManuallyDrop},
+    pin::Pin,
+    rc::Rc,
+    task::Poll,
+    thread,
+    time::Instant,
+};
 
 use actix_web::{
     HttpMessage as _,
     body::BodySize,
     dev::{Payload, ServiceRequest, ServiceResponse},
     error::PayloadError,
-    http::StatusCode,
     web::Bytes,
 };
 use futures_util::stream::{Stream, StreamExt as _};
@@ -19,25 +25,19 @@ use crate::{
         worker::{RequestState, Worker},
     },
     monitor::{
-        hooks::{Ending, RequestEnd, ResponseStart},
+        hooks::{Ending, Facts, RequestEnd, ResponseStart},
         set::MonitorSet,
     },
-    route::{RouteLabel, Served, arrived_path, labelling::NewPath},
+    route::{RouteLabel, Served, TargetId, arrived_path, labelling::Values},
 };
-
-/// The status of a request that was dropped before there was a response: nginx's "client closed request", which has
-/// no entry in IANA's registry and is never sent.
-fn client_closed_request() -> StatusCode {
-    StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT)
-}
 
 /// The guard of one request. It travels from `call` into the future and from there into the body; wherever it is
 /// dropped, the request ends, once.
 ///
 /// A pointer, because the server moves what holds it many times on the way of a request.
 pub(crate) struct ActiveRequest<S: MonitorSet> {
-    /// `None` when the request has ended.
-    pub(super) state: Option<Box<RequestState<S>>>,
+    /// `None` when the request has ended. Not to be dropped once more after `Drop`, which takes it.
+    pub(super) state: ManuallyDrop<Option<Box<RequestState<S>>>>,
 }
 
 impl<S: MonitorSet> ActiveRequest<S> {
@@ -46,34 +46,41 @@ impl<S: MonitorSet> ActiveRequest<S> {
     pub(crate) fn begin(worker: &Rc<Worker<S>>, request: &mut ServiceRequest, arrived: Instant) -> Self {
         let method = worker.options.methods.label(request.method());
         if worker.has_predicates && worker.excludes(request, method) {
-            return Self { state: None };
+            return Self::of(None);
         }
+        let facts = Facts::new(method, arrived);
         let target = TargetId::of(request.uri());
-        let mut state = worker.spare_states.take(arrived, target);
+        let mut state = worker.spare_states.take(facts, target);
         state.place = worker.in_flight.arrive(method, arrived_path(request), arrived);
         state.worker = Some(Rc::clone(worker));
-        state.arrived = arrived;
-        state.method = method;
+        state.facts = facts;
         state.target = target;
-        state.response_body_size = BodySize::Stream;
-        state.response_body_bytes = 0;
         state.route_is_shown = false;
         // From here on the request ends once, whatever happens.
-        let mut active = Self { state: Some(state) };
+        let mut active = Self::of(Some(state));
         active.start(request);
         active
+    }
+
+    #[inline]
+    fn of(state: Option<Box<RequestState<S>>>) -> Self {
+        Self {
+            state: ManuallyDrop::new(state),
+        }
     }
 
     /// Tells the monitors that the request arrived.
     #[inline]
     fn start(&mut self, request: &mut ServiceRequest) {
-        let Some(state) = &mut self.state else { return };
+        let Some(state) = &mut *self.state else { return };
         let Some(worker) = &state.worker else { return };
-        let start = worker.start(request, state.method, NewPath::Admit);
-        state.in_flight = Some(worker.monitors.start(&start));
+        let start = worker.start(request, state.facts.method, Values::Admit);
+        let before = state.in_flight.replace(worker.monitors.start(&start));
+        // None, so there is nothing to drop.
+        mem::forget(before);
         drop(start);
         if worker.counts_request_body {
-            state.request_body_bytes = count_request_body(request);
+            count_request_body(request, &mut state.request_body_bytes);
         }
     }
 
@@ -91,24 +98,26 @@ impl<S: MonitorSet> ActiveRequest<S> {
     /// Hands the request over.
     #[inline]
     pub(super) fn take(&mut self) -> Self {
-        Self {
-            state: self.state.take(),
-        }
+        Self::of(self.state.take())
     }
 
     /// Learns from the response what is gone a moment later; `false` if the route that served it is not clear, which
-    /// [`respond_as_noted`](Self::respond_as_noted) finds out.
+    /// [`respond_for_certain`](Self::respond_for_certain) finds out.
     #[inline]
     pub(super) fn respond<B>(&mut self, response: &ServiceResponse<B>, body_size: BodySize) -> bool {
-        let Some(state) = &mut self.state else { return true };
+        let Some(state) = &mut *self.state else {
+            return true;
+        };
         let Some(worker) = &state.worker else { return true };
         if Excluded::marks(response.request(), &response.response().extensions()) {
             self.forget();
             return true;
         }
-        let served = worker
-            .routes
-            .served(response.request(), state.target, response.status());
+        let (request, status) = (response.request(), response.status());
+        let mut served = worker.routes.served(request, state.target, status);
+        if matches!(served, Served::Unclear) {
+            served = worker.routes.served_as_noted(request, status);
+        }
         let Served::As(route) = served else {
             return false;
         };
@@ -116,9 +125,9 @@ impl<S: MonitorSet> ActiveRequest<S> {
         true
     }
 
-    /// Learns the same of a response whose route only actix-web can tell, which needs the request to itself.
+    /// Learns the same where that takes the request for itself.
     #[cold]
-    pub(super) fn respond_as_noted<B, E>(
+    pub(super) fn respond_for_certain<B, E>(
         &mut self,
         result: Poll<Result<ServiceResponse<B>, E>>,
         body_size: BodySize,
@@ -128,7 +137,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
             let Some(worker) = worker else { return response };
             let status = response.status();
             let (request, response) = response.into_parts();
-            let (request, route) = worker.routes.served_as_noted(request, status);
+            let (request, route) = worker.routes.served_for_certain(request, status);
             let response = ServiceResponse::new(request, response);
             self.respond_as(route, &response, body_size);
             response
@@ -146,23 +155,22 @@ impl<S: MonitorSet> ActiveRequest<S> {
         let Some(route) = route else {
             return self.forget();
         };
-        let Some(state) = &mut self.state else { return };
+        let Some(state) = &mut *self.state else { return };
+        let state = &mut **state;
         let Some(worker) = &state.worker else { return };
-        let start = ResponseStart {
-            request: response.request(),
-            head: response.response().head(),
-            extensions: response.response().extensions(),
-            body_size,
-            long_lived_types: &worker.options.long_lived_types,
-            method: state.method,
-            route: &route,
-            arrived: state.arrived,
-        };
+        state.facts.status = Some(response.status());
+        state.facts.response_body_size = body_size;
         if let Some(in_flight) = &mut state.in_flight {
+            let start = ResponseStart {
+                request: response.request(),
+                head: response.response().head(),
+                extensions: response.response().extensions(),
+                long_lived_types: &worker.options.long_lived_types,
+                facts: &state.facts,
+                route: &route,
+            };
             worker.monitors.respond(in_flight, &start);
         }
-        drop(start);
-        state.status = Some(response.status());
         state.route = Some(route);
         self.expect_body(body_size);
     }
@@ -170,7 +178,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     /// Excludes the request.
     #[cold]
     fn forget(&mut self) {
-        let Some(state) = &mut self.state else { return };
+        let Some(state) = &mut *self.state else { return };
         if let (Some(worker), Some(in_flight)) = (&state.worker, state.in_flight.take()) {
             worker.monitors.forget(in_flight);
         }
@@ -181,11 +189,11 @@ impl<S: MonitorSet> ActiveRequest<S> {
     /// Learns how much is to come; ends the request where that is nothing.
     #[inline]
     pub(super) fn expect_body(&mut self, size: BodySize) {
-        let Some(state) = &mut self.state else { return };
-        state.response_body_size = size;
+        let Some(state) = &mut *self.state else { return };
+        state.facts.response_body_size = size;
         // The server sends no byte of a body in answer to HEAD. On HTTP/1 it polls it all the same, and a stream that
         // stays pending would keep the request for ever.
-        if size.is_eof() || state.method == "HEAD" {
+        if size.is_eof() || state.facts.method == "HEAD" {
             self.end(Ending::Completed);
         }
     }
@@ -193,10 +201,11 @@ impl<S: MonitorSet> ActiveRequest<S> {
     /// Learns that bytes of the body were handed to the server; ends the request if they were the last.
     #[inline]
     pub(super) fn sent(&mut self, bytes: usize) {
-        let Some(state) = &mut self.state else { return };
-        state.response_body_bytes += bytes as u64;
+        let Some(state) = &mut *self.state else { return };
+        let facts = &mut state.facts;
+        facts.response_body_bytes += bytes as u64;
         // Not every server asks for the end of a body whose size it knows.
-        if state.response_body_size == BodySize::Sized(state.response_body_bytes) {
+        if facts.response_body_size == BodySize::Sized(facts.response_body_bytes) {
             self.end(Ending::Completed);
         } else {
             self.show_route();
@@ -207,7 +216,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     /// its time, so that it costs nothing for one that is sent at once.
     #[inline]
     pub(super) fn show_route(&mut self) {
-        if let Some(state) = &mut self.state
+        if let Some(state) = &mut *self.state
             && !state.route_is_shown
             && let (Some(worker), Some(route)) = (&state.worker, &state.route)
         {
@@ -222,33 +231,25 @@ impl<S: MonitorSet> ActiveRequest<S> {
             return;
         };
         let Some(worker) = state.worker.take() else { return };
-        let label = worker.in_flight.leave(state.place);
         if state.route.is_none() {
-            state.route_without_response(&worker, label);
+            state.route_without_response(&worker);
         }
-        let (route, status) = (state.route.take(), state.status.take());
-        let status_of_error = state.status_of_error.take();
-        let answered = status.or(status_of_error).is_some();
-        let request_body_bytes = state.request_body_bytes.take();
-        if let (Some(in_flight), Some(route)) = (state.in_flight.take(), route) {
-            let status = status.unwrap_or_else(|| match ending {
-                Ending::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
-                _ => status_of_error.unwrap_or_else(client_closed_request),
-            });
+        worker.in_flight.leave(state.place);
+        if let (Some(in_flight), Some(route)) = (state.in_flight.take(), &state.route) {
+            let status = state.facts.status;
             let end = RequestEnd {
-                method: state.method,
-                route: &route,
-                status,
-                latency: state.arrived.elapsed(),
-                response_body_bytes: state.response_body_bytes,
+                facts: &state.facts,
+                route,
+                status: status.unwrap_or_else(|| state.status_without_response(ending)),
+                latency: state.facts.arrived.elapsed(),
                 request_body_bytes: worker
                     .counts_request_body
-                    .then(|| request_body_bytes.map_or(0, |bytes| bytes.get())),
+                    .then(|| state.request_body_bytes.as_ref().map_or(0, |bytes| bytes.get())),
                 ending,
-                answered,
             };
             worker.monitors.end(in_flight, &end);
         }
+        state.route = None;
         worker.spare_states.put_back(state);
     }
 }
@@ -276,20 +277,23 @@ impl<S: MonitorSet> Drop for OnUnwind<'_, S> {
     }
 }
 
-/// Counts the bytes of a request body as they are read; `None` if there is none.
-fn count_request_body(request: &mut ServiceRequest) -> Option<Rc<Cell<u64>>> {
+/// Counts the bytes of a request body as they are read, if there is one.
+#[cold]
+fn count_request_body(request: &mut ServiceRequest, counted: &mut Option<Rc<Cell<u64>>>) {
+    // The memory of the request before, unless something still reads its body.
+    let spare = counted.take().filter(|bytes| Rc::strong_count(bytes) == 1);
     let payload = request.take_payload();
     if matches!(payload, Payload::None) {
-        return None;
+        return;
     }
-    let bytes = Rc::new(Cell::new(0));
-    let read = Rc::clone(&bytes);
-    let counted = payload.inspect(move |chunk: &Result<Bytes, PayloadError>| {
+    let bytes = spare.unwrap_or_default();
+    bytes.set(0);
+    let read = Rc::clone(counted.insert(bytes));
+    let payload = payload.inspect(move |chunk: &Result<Bytes, PayloadError>| {
         if let Ok(chunk) = chunk {
             read.set(read.get() + chunk.len() as u64);
         }
     });
-    let payload: Pin<Box<dyn Stream<Item = _>>> = Box::pin(counted);
+    let payload: Pin<Box<dyn Stream<Item = _>>> = Box::pin(payload);
     request.set_payload(Payload::Stream { payload });
-    Some(bytes)
 }

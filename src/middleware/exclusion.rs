@@ -95,7 +95,7 @@ impl Predicates {
 /// };
 /// use hr_prometheus::{Excluded, HrPrometheus, MetricsRegistry};
 ///
-/// async fn leave_out_not_found<B: MessageBody>(
+/// async fn exclude_not_found<B: MessageBody>(
 ///     request: ServiceRequest,
 ///     next: Next<B>,
 /// ) -> Result<ServiceResponse<B>, Error> {
@@ -113,7 +113,7 @@ impl Predicates {
 ///     App::new()
 ///         .app_data(registry.clone())
 ///         .route("/", web::get().to(async || "hello"))
-///         .wrap(from_fn(leave_out_not_found))
+///         .wrap(from_fn(exclude_not_found))
 ///         .wrap(HrPrometheus::default()),
 /// )
 /// .await;

@@ -1,6 +1,5 @@
 //! The future and the body that carry a request to its end.
 
-use crate::panics::catch;
 use std::{
     cell::Cell,
     pin::Pin,
@@ -18,6 +17,7 @@ use pin_project_lite::pin_project;
 use crate::{
     middleware::active_request::ActiveRequest,
     monitor::{hooks::Ending, set::MonitorSet},
+    panics::catch,
 };
 
 pin_project! {
@@ -53,7 +53,7 @@ where
             Poll::Ready(Ok(response)) => {
                 let body_size = request.run(|| response.response().body().size());
                 if !request.respond(response, body_size) {
-                    result = request.respond_as_noted(result, body_size);
+                    result = request.respond_for_certain(result, body_size);
                 }
             }
             Poll::Ready(Err(error)) => request.take().follow(error),
@@ -72,17 +72,17 @@ impl<S: MonitorSet> ActiveRequest<S> {
     /// Goes along with an error until it becomes a response, which is when actix-web calls the mapper.
     #[cold]
     fn follow(mut self, error: &mut Error) {
-        let Some(state) = &mut self.state else { return };
+        let Some(state) = &mut *self.state else { return };
         // For those who look at the error and send a response of their own. Others may never ask for this status.
         let status = catch(|| error.as_response_error().status_code());
-        state.status_of_error = status.ok();
+        state.facts.status_of_error = status.ok();
         let request = Cell::new(Some(self));
         error.add_response_mapper(move |response| {
             let Some(mut request) = request.take() else {
                 return response;
             };
-            if let Some(state) = &mut request.state {
-                state.status = Some(response.status());
+            if let Some(state) = &mut *request.state {
+                state.facts.status = Some(response.status());
             }
             request.expect_body(response.body().size());
             response.map_body(|_, body| MeasuredBody { body, request }.boxed())

@@ -4,16 +4,18 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     rc::Rc,
     sync::Arc,
-    time::Instant,
 };
 
-use actix_web::{body::BodySize, dev::ServiceRequest, http::StatusCode};
+use actix_web::{dev::ServiceRequest, http::StatusCode};
 
 use crate::{
-    in_flight::{InFlightTable, Label},
+    in_flight::{InFlightTable, RouteOf},
     middleware::Options,
-    monitor::{hooks::RequestStart, set::MonitorSet},
-    route::{RouteLabel, Routes, TargetId, labelling::NewPath},
+    monitor::{
+        hooks::{Ending, Facts, RequestStart},
+        set::MonitorSet,
+    },
+    route::{RouteLabel, Routes, TargetId, labelling::Values},
 };
 
 /// What the requests of one worker share.
@@ -33,7 +35,7 @@ impl<S: MonitorSet> Worker<S> {
         &'a self,
         request: &'a ServiceRequest,
         method: &'static str,
-        new_path: NewPath,
+        values: Values,
     ) -> RequestStart<'a> {
         RequestStart {
             request,
@@ -41,19 +43,19 @@ impl<S: MonitorSet> Worker<S> {
             table: &self.in_flight,
             routes: &self.routes,
             route: OnceCell::new(),
-            new_path,
+            values,
         }
     }
 
-    /// Whether a predicate leaves this request out.
+    /// Whether a predicate excludes this request.
     #[cold]
     pub(crate) fn excludes(&self, request: &ServiceRequest, method: &'static str) -> bool {
-        let start = self.start(request, method, NewPath::Show);
+        let start = self.start(request, method, Values::Show);
         self.options.predicates.exclude(&start)
     }
 }
 
-/// What is known of one request. A worker uses the memory again for the next one.
+/// One request in the hands of its worker, which uses the memory again for the next one.
 pub(crate) struct RequestState<S: MonitorSet> {
     /// `None` while the memory waits for its next request, else a worker would own itself.
     pub(super) worker: Option<Rc<Worker<S>>>,
@@ -61,48 +63,49 @@ pub(crate) struct RequestState<S: MonitorSet> {
     pub(super) place: usize,
     /// `None` when nothing is left to be called for this request.
     pub(super) in_flight: Option<S::InFlight>,
-    pub(super) arrived: Instant,
-    pub(super) method: &'static str,
+    pub(super) facts: Facts,
     pub(super) target: TargetId,
+    /// How much was read of the request's body, where it has one and that is counted.
     pub(super) request_body_bytes: Option<Rc<Cell<u64>>>,
-    pub(super) response_body_size: BodySize,
-    pub(super) response_body_bytes: u64,
     /// The route that served the request, once there was a response.
     pub(super) route: Option<Rc<RouteLabel>>,
     /// Whether the table of requests in progress knows that route.
     pub(super) route_is_shown: bool,
-    /// The status that was passed on, once there was one.
-    pub(super) status: Option<StatusCode>,
-    /// What an error says of its status, in case that no response is made of it here.
-    pub(super) status_of_error: Option<StatusCode>,
 }
 
 impl<S: MonitorSet> RequestState<S> {
-    fn new(arrived: Instant, target: TargetId) -> Self {
+    fn new(facts: Facts, target: TargetId) -> Self {
         Self {
             worker: None,
             place: 0,
             in_flight: None,
-            arrived,
-            method: "",
+            facts,
             target,
             request_body_bytes: None,
-            response_body_size: BodySize::Stream,
-            response_body_bytes: 0,
             route: None,
             route_is_shown: false,
-            status: None,
-            status_of_error: None,
+        }
+    }
+
+    /// The status of a request that ended without a response.
+    #[cold]
+    pub(super) fn status_without_response(&self, ending: Ending) -> StatusCode {
+        match ending {
+            Ending::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => self.facts.status_of_error.unwrap_or_else(client_closed_request),
         }
     }
 
     /// Labels a request that ended without a response, or excludes it.
     #[cold]
-    pub(super) fn route_without_response(&mut self, worker: &Worker<S>, label: Option<Label>) {
+    pub(super) fn route_without_response(&mut self, worker: &Worker<S>) {
         if self.in_flight.is_some() {
-            self.route = match label {
-                Some(Label::Unknown(path)) => worker.routes.without_response(&path),
-                Some(Label::Known(verdict)) => worker.routes.label(verdict),
+            self.route = match worker.in_flight.label_of(self.place) {
+                Some(RouteOf::Unknown(path)) => {
+                    let status = self.facts.status.or(self.facts.status_of_error);
+                    worker.routes.without_response(&path, status)
+                }
+                Some(RouteOf::Known(verdict)) => worker.routes.label(verdict),
                 None => None,
             };
         }
@@ -112,6 +115,12 @@ impl<S: MonitorSet> RequestState<S> {
             worker.monitors.forget(in_flight);
         }
     }
+}
+
+/// The status of a request that was dropped before there was a response: nginx's "client closed request", which has
+/// no entry in IANA's registry and is never sent.
+fn client_closed_request() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT)
 }
 
 /// The memory of requests that have ended, for those to come: in the long run a worker allocates nothing for a request.
@@ -130,9 +139,9 @@ impl<S: MonitorSet> SpareStates<S> {
         reason = "it is the memory that is handed out"
     )]
     #[inline]
-    pub(super) fn take(&self, arrived: Instant, target: TargetId) -> Box<RequestState<S>> {
+    pub(super) fn take(&self, facts: Facts, target: TargetId) -> Box<RequestState<S>> {
         let spare = self.0.borrow_mut().pop();
-        spare.unwrap_or_else(|| Box::new(RequestState::new(arrived, target)))
+        spare.unwrap_or_else(|| Box::new(RequestState::new(facts, target)))
     }
 
     #[inline]

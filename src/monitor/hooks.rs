@@ -1,13 +1,5 @@
 //! What the hooks of a monitor are told.
 
-use crate::{
-    limit::Limits,
-    monitor::long_lived::LongLivedTypes,
-    route::{
-        labelling::{NewPath, decoded},
-        pattern::Pattern,
-    },
-};
 use std::{
     cell::{OnceCell, Ref},
     fmt,
@@ -24,7 +16,13 @@ use actix_web::{
 
 use crate::{
     in_flight::InFlightTable,
-    route::{RouteLabel, Routes, arrived_path},
+    limit::Limits,
+    monitor::long_lived::LongLivedTypes,
+    route::{
+        RouteLabel, Routes, arrived_path,
+        labelling::{Values, decoded},
+        pattern::Pattern,
+    },
 };
 
 /// A request that arrived and has not been routed yet.
@@ -35,7 +33,7 @@ pub struct RequestStart<'a> {
     pub(crate) routes: &'a Routes,
     pub(crate) route: OnceCell<Arc<str>>,
     /// What becomes of a path with kept values that is no label yet.
-    pub(crate) new_path: NewPath,
+    pub(crate) values: Values,
 }
 
 impl RequestStart<'_> {
@@ -62,7 +60,7 @@ impl RequestStart<'_> {
     pub fn route(&self) -> &str {
         self.route.get_or_init(|| {
             let path = arrived_path(self.request);
-            self.routes.text_as_arrived(&path, self.new_path)
+            self.routes.text_as_arrived(&path, self.values)
         })
     }
 }
@@ -83,16 +81,42 @@ impl fmt::Debug for RequestStart<'_> {
     }
 }
 
+/// What is known of one request, whichever monitor asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) method: &'static str,
+    pub(crate) arrived: Instant,
+    pub(crate) response_body_size: BodySize,
+    pub(crate) response_body_bytes: u64,
+    /// The status that was passed on, once there was one.
+    pub(crate) status: Option<StatusCode>,
+    /// What an error says of its status, in case that no response is made of it here.
+    pub(crate) status_of_error: Option<StatusCode>,
+}
+
+impl Facts {
+    /// What is known of a request that arrived.
+    #[inline]
+    pub(crate) fn new(method: &'static str, arrived: Instant) -> Self {
+        Self {
+            method,
+            arrived,
+            response_body_size: BodySize::Stream,
+            response_body_bytes: 0,
+            status: None,
+            status_of_error: None,
+        }
+    }
+}
+
 /// A response whose head is ready, with its request. Neither outlives the hook.
 pub struct ResponseStart<'a> {
     pub(crate) request: &'a HttpRequest,
     pub(crate) head: &'a ResponseHead,
     pub(crate) extensions: Ref<'a, Extensions>,
-    pub(crate) body_size: BodySize,
     pub(crate) long_lived_types: &'a LongLivedTypes,
-    pub(crate) method: &'static str,
+    pub(crate) facts: &'a Facts,
     pub(crate) route: &'a RouteLabel,
-    pub(crate) arrived: Instant,
 }
 
 impl ResponseStart<'_> {
@@ -105,7 +129,7 @@ impl ResponseStart<'_> {
     /// The label of the method, as [`RequestStart::method`].
     #[must_use]
     pub fn method(&self) -> &'static str {
-        self.method
+        self.facts.method
     }
 
     /// The label of the route that served the request; `unmatched` if there was none.
@@ -142,13 +166,13 @@ impl ResponseStart<'_> {
     /// The time since the request arrived; reads the clock.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.arrived.elapsed()
+        self.facts.arrived.elapsed()
     }
 
     /// The size of the body, as far as it is known beforehand.
     #[must_use]
     pub fn body_size(&self) -> BodySize {
-        self.body_size
+        self.facts.response_body_size
     }
 
     /// Whether the response is long-lived: a stream that switches the protocol (status 101), has the content type
@@ -161,7 +185,7 @@ impl ResponseStart<'_> {
     #[inline]
     pub fn is_long_lived(&self) -> bool {
         self.long_lived_types
-            .include(self.head, &self.extensions, self.body_size)
+            .include(self.head, &self.extensions, self.facts.response_body_size)
     }
 
     /// A small number for the label of the route, as [`RequestEnd::route_id`].
@@ -178,7 +202,7 @@ impl ResponseStart<'_> {
 impl fmt::Debug for ResponseStart<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseStart")
-            .field("method", &self.method)
+            .field("method", &self.facts.method)
             .field("route", &self.route.text)
             .field("status", &self.head.status)
             .finish_non_exhaustive()
@@ -188,22 +212,19 @@ impl fmt::Debug for ResponseStart<'_> {
 /// A request that has ended.
 #[derive(Debug)]
 pub struct RequestEnd<'a> {
-    pub(crate) method: &'static str,
+    pub(crate) facts: &'a Facts,
     pub(crate) route: &'a RouteLabel,
     pub(crate) status: StatusCode,
     pub(crate) latency: Duration,
-    pub(crate) response_body_bytes: u64,
     pub(crate) request_body_bytes: Option<u64>,
     pub(crate) ending: Ending,
-    /// Whether there was a response, be it one that was made of an error further out.
-    pub(crate) answered: bool,
 }
 
 impl RequestEnd<'_> {
     /// The label of the method, as [`RequestStart::method`].
     #[must_use]
     pub fn method(&self) -> &'static str {
-        self.method
+        self.facts.method
     }
 
     /// The label of the route that served the request; `unmatched` if there was none. For a request that ended
@@ -226,7 +247,7 @@ impl RequestEnd<'_> {
     #[must_use]
     #[inline]
     pub fn answered(&self) -> bool {
-        self.answered
+        self.facts.status.or(self.facts.status_of_error).is_some()
     }
 
     /// The status that the middleware passed on; 500 after a panic, 499 for a request that was dropped before there
@@ -245,7 +266,7 @@ impl RequestEnd<'_> {
     /// The bytes of the response body that were handed to the server, before any transfer coding; 0 for HEAD.
     #[must_use]
     pub fn response_body_bytes(&self) -> u64 {
-        self.response_body_bytes
+        self.facts.response_body_bytes
     }
 
     /// The bytes of the request body that were read; `None` unless a monitor

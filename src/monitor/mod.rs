@@ -4,10 +4,10 @@ pub(crate) mod hooks;
 pub(crate) mod long_lived;
 pub(crate) mod set;
 
-use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart};
-
 use futures_util::future::LocalBoxFuture;
 use prometheus_client::registry::Registry;
+
+use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart};
 
 /// Records metrics of every request: the families, and what happens to them when a request starts and ends.
 ///

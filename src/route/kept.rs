@@ -41,17 +41,22 @@ impl KeptParams {
         pieces.iter().any(keeps).then_some(Self(pieces))
     }
 
-    /// The label with these values of the parameters, in the order of the path; `None` if none of them can be kept.
-    pub(crate) fn label<'a>(&self, mut values: impl Iterator<Item = &'a str>) -> Option<String> {
-        let mut label = String::new();
+    /// Writes the label with these values of the parameters, in the order of the path; `false` if none of them can be
+    /// kept.
+    pub(crate) fn write_label<'a>(
+        &self,
+        label: &mut String,
+        mut values: impl Iterator<Item = &'a str>,
+    ) -> bool {
+        label.clear();
         let mut keeps = false;
         for piece in &self.0 {
             match piece {
                 KeptPiece::Text(text) => label.push_str(text),
                 KeptPiece::Param { param, is_kept } => {
-                    let value = values.next()?;
-                    if *is_kept && value.chars().nth(LONGEST_VALUE).is_none() {
-                        push_value(&mut label, value);
+                    let Some(value) = values.next() else { return false };
+                    if *is_kept && is_short(value) {
+                        push_value(label, value);
                         keeps = true;
                     } else {
                         let _ = write!(label, "{param}");
@@ -60,15 +65,23 @@ impl KeptParams {
             }
         }
         // What does not begin with `/` could be mistaken for a word of ours.
-        let is_good =
-            keeps && values.next().is_none() && label.len() <= LONGEST_LABEL && label.starts_with('/');
-        is_good.then_some(label)
+        keeps && values.next().is_none() && label.len() <= LONGEST_LABEL && label.starts_with('/')
     }
+}
+
+fn is_short(value: &str) -> bool {
+    value.len() <= LONGEST_VALUE || value.chars().nth(LONGEST_VALUE).is_none()
 }
 
 /// Writes a value as it is decoded, but for what would look like a parameter, and control characters: these as a
 /// client has to write them, percent-encoded.
 fn push_value(label: &mut String, value: &str) {
+    if value
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~ ".contains(&byte))
+    {
+        return label.push_str(value);
+    }
     for c in value.chars() {
         if matches!(c, '{' | '}') || c.is_control() {
             for byte in c.encode_utf8(&mut [0; 4]).bytes() {

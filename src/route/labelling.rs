@@ -16,7 +16,8 @@ use crate::{
         kept::KeptParams,
         pattern::Pattern,
         rules::Rules,
-        table::{RouteTable, TableRoute, write_named_text},
+        shape::Consumed,
+        table::{RouteTable, TableRoute},
     },
 };
 
@@ -31,13 +32,15 @@ pub(crate) enum Verdict {
     OverLimit,
 }
 
-/// What may be done with a path that has kept values and is no label yet.
+/// What becomes of the values of a path that are to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NewPath {
-    /// It becomes one, unless the limit is reached.
+pub(crate) enum Values {
+    /// They are in the label, unless the limit is reached.
     Admit,
-    /// It is shown to somebody who does not record it.
+    /// The same, for somebody who does not record it, whatever the limit.
     Show,
+    /// They are not kept: those of a request that was not found or not let through may be made up.
+    Drop,
 }
 
 /// How the requests of one middleware in one application are labelled, wherever somebody looks.
@@ -45,7 +48,7 @@ pub(crate) struct Labelling {
     pub(crate) rules: Arc<Rules>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) table: RouteTable,
-    /// By the index of the route; `None` where no values are kept.
+    /// By the index of the route; `None` where no values are kept, and where the route is excluded.
     kept: Vec<Option<KeptParams>>,
 }
 
@@ -68,7 +71,12 @@ impl Labelling {
             );
             RouteTable::default()
         });
-        let kept = |route: &TableRoute| KeptParams::new(&route.pattern, &route.label, &rules);
+        let kept = |route: &TableRoute| {
+            let is_excluded = rules.excludes(&route.label);
+            (!is_excluded)
+                .then(|| KeptParams::new(&route.pattern, &route.label, &rules))
+                .flatten()
+        };
         Self {
             kept: table.routes().iter().map(kept).collect(),
             rules,
@@ -101,34 +109,47 @@ impl Labelling {
         }
     }
 
-    /// Decides on a request to `route` whose path has been matched, and so has its parameters captured.
-    pub(crate) fn verdict<T: ResourcePath>(&self, route: usize, info: &Path<T>, new: NewPath) -> Verdict {
-        let of_route = self.verdict_of_route(route);
+    /// Writes the label of a request to `route` with the values that are kept of its path; `false` if none are.
+    pub(crate) fn write_kept<T: ResourcePath>(
+        &self,
+        route: usize,
+        info: &Path<T>,
+        label: &mut String,
+    ) -> bool {
         let Some(kept) = &self.kept[route] else {
-            return of_route;
+            return false;
         };
-        if of_route == Verdict::Excluded {
-            return of_route;
-        }
-        // Another text where a further pattern of the same resource matched, or a middleware replaced the path.
-        let mut text = String::new();
-        let is_named = write_named_text(&mut text, consumed(info), info.iter(), false);
-        if !is_named || *text != *self.table.route(route).named_text {
-            return of_route;
-        }
-        let Some(path) = kept.label(info.iter().map(|(_, value)| value)) else {
-            return of_route;
+        // Another shape where a further pattern of the same resource matched. A middleware that replaced the path can
+        // have left captures that lie behind its end, which panics.
+        let write = || {
+            self.table.route(route).shape.fits(&Consumed::of(info))
+                && kept.write_label(label, info.iter().map(|(_, value)| value))
         };
-        if self.rules.excludes(&path) {
+        catch(write).unwrap_or(false)
+    }
+
+    /// Decides on a request to `route` whose path has been matched, and so has its parameters captured.
+    fn verdict<T: ResourcePath>(&self, route: usize, info: &Path<T>, values: Values) -> Verdict {
+        let mut path = String::new();
+        if values != Values::Drop && self.write_kept(route, info, &mut path) {
+            self.verdict_of_kept(&path, values)
+        } else {
+            self.verdict_of_route(route)
+        }
+    }
+
+    /// Decides on a request whose label has values in it.
+    pub(crate) fn verdict_of_kept(&self, path: &str, values: Values) -> Verdict {
+        if self.rules.excludes(path) {
             return Verdict::Excluded;
         }
-        if let Some(own) = self.table.label(&path) {
+        if let Some(own) = self.table.label(path) {
             return Verdict::Label(own);
         }
-        match new {
-            NewPath::Show => Verdict::Label(path.into()),
-            NewPath::Admit => {
-                let admitted = self.limits.paths.admit(&path, self.rules.max_kept_paths());
+        match values {
+            Values::Show => Verdict::Label(path.into()),
+            Values::Admit | Values::Drop => {
+                let admitted = self.limits.paths.admit(path, self.rules.max_kept_paths());
                 admitted.map_or(Verdict::OverLimit, Verdict::Label)
             }
         }
@@ -145,21 +166,21 @@ impl Labelling {
     }
 
     /// Decides on a request by its decoded path alone, and says whether a route matched it.
-    pub(crate) fn verdict_of_path(&self, path: &str, new: NewPath) -> (Option<usize>, Verdict) {
+    pub(crate) fn verdict_of_path(&self, path: &str, values: Values) -> (Option<usize>, Verdict) {
         let mut info = Path::new(path);
         match self.table.find(&mut info) {
-            Some(route) => (Some(route), self.verdict(route, &info, new)),
+            Some(route) => (Some(route), self.verdict(route, &info, values)),
             None => (None, self.verdict_without_route()),
         }
     }
 
     /// Decides on a request by its path as it arrived. One that no route matches is tried again as a middleware such as
     /// `NormalizePath` would have made it.
-    pub(crate) fn verdict_as_arrived(&self, path: &PathAndQuery, new: NewPath) -> (Option<usize>, Verdict) {
+    pub(crate) fn verdict_as_arrived(&self, path: &PathAndQuery, values: Values) -> (Option<usize>, Verdict) {
         let path = decoded(path);
-        let verdict = self.verdict_of_path(path.path(), new);
+        let verdict = self.verdict_of_path(path.path(), values);
         match normalized(path.path()) {
-            Some(path) if verdict.0.is_none() => self.verdict_of_path(&path, new),
+            Some(path) if verdict.0.is_none() => self.verdict_of_path(&path, values),
             _ => verdict,
         }
     }
@@ -212,12 +233,4 @@ pub(crate) fn normalized(path: &str) -> Option<String> {
         normal.pop();
     }
     (normal != path).then_some(normal)
-}
-
-/// What of a path was matched; nothing where a middleware replaced the path and left the position within a character.
-#[inline]
-pub(crate) fn consumed<T: ResourcePath>(info: &Path<T>) -> &str {
-    let rest = catch(|| info.unprocessed().len()).unwrap_or(0);
-    let path = info.as_str();
-    path.get(..path.len() - rest).unwrap_or_default()
 }

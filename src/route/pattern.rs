@@ -91,16 +91,6 @@ impl Pattern {
         }
         self.pieces.iter().map(Piece::to_string).collect()
     }
-
-    /// What a path that this matches is with the names of parameters in place of their values. The label, but that it
-    /// does not tell a tail from another parameter.
-    pub(crate) fn named_text(&self) -> String {
-        let mut text: String = self.pieces.iter().map(Piece::to_string).collect();
-        if self.params().last().is_some_and(|param| param.is_tail) {
-            text.pop();
-        }
-        text
-    }
 }
 
 impl fmt::Display for Piece {
@@ -142,14 +132,6 @@ mod tests {
         ] {
             assert_eq!(Pattern::parse(pattern).label(), label);
         }
-    }
-
-    #[test]
-    fn a_tail_has_the_named_text_of_a_parameter() {
-        let named = |pattern| Pattern::parse(pattern).named_text();
-        assert_eq!(named("/files/{tail}*"), "/files/{tail}");
-        assert_eq!(named("/files/{tail}"), "/files/{tail}");
-        assert_eq!(named(""), "");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::{
     fmt::Write as _,
+    iter,
     sync::{Arc, OnceLock},
 };
 
@@ -20,11 +21,9 @@ use crate::{
     route::{
         debug_text::{DebugText, ShownNode},
         pattern::Pattern,
+        shape::{Owner, Owners, Shape},
     },
 };
-
-/// Ends the text of what a scope or a mount consumed of a path of which it knows nothing more; in no route.
-const BELOW: char = '\0';
 
 /// The routes of an application.
 #[derive(Debug, Default)]
@@ -33,9 +32,7 @@ pub(crate) struct RouteTable {
     routes: Vec<TableRoute>,
     by_pattern: HashMap<Box<str>, usize>,
     labels: HashSet<Arc<str>>,
-    /// What a request was served by, from the text that was consumed of its path, with the names of parameters in place
-    /// of their values.
-    by_text: HashMap<Box<str>, Owner>,
+    pub(crate) owners: Owners,
 }
 
 /// One route: a resource, or a service that is mounted at a prefix.
@@ -43,19 +40,7 @@ pub(crate) struct RouteTable {
 pub(crate) struct TableRoute {
     pub(crate) pattern: Pattern,
     pub(crate) label: Arc<str>,
-    /// What a path that it matches is with the names of parameters in place of their values.
-    pub(crate) named_text: Box<str>,
-}
-
-/// What a text belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
-    /// Routes with one label: the first of them.
-    Route(usize),
-    /// Scopes alone, so that no route served the request.
-    NoRoute,
-    /// Several that have not one label.
-    Several,
+    pub(crate) shape: Shape,
 }
 
 /// A scope, a resource or a mount.
@@ -81,86 +66,15 @@ impl RouteTable {
         let mut shown = String::new();
         write!(shown, "{map:?}").ok()?;
         let root = DebugText::new(&shown).node()?;
-        let mut table = Self::default();
-        table.add_text(String::new(), true, Owner::NoRoute);
-        table.nodes = table.add_nodes(root.children?, "", "");
-        Some(table)
-    }
-
-    fn add_nodes(&mut self, shown: Vec<ShownNode>, pattern_before: &str, text_before: &str) -> Vec<Node> {
-        shown
-            .into_iter()
-            .filter_map(|node| self.add_node(node, pattern_before, text_before))
-            .collect()
-    }
-
-    fn add_node(&mut self, shown: ShownNode, pattern_before: &str, text_before: &str) -> Option<Node> {
-        let pattern = format!("{pattern_before}{}", shown.patterns.first()?);
-        let named_text = |pattern: &str| format!("{text_before}{}", Pattern::parse(pattern).named_text());
-        let inside = if let Some(children) = shown.children {
-            let text = named_text(shown.patterns.first()?);
-            self.add_text(text.clone(), true, Owner::NoRoute);
-            Inside::Scope(self.add_nodes(children, &pattern, &text))
-        } else {
-            let route = self.add_route(&pattern);
-            for alternative in &shown.patterns {
-                self.add_text(named_text(alternative), shown.is_prefix, Owner::Route(route));
-            }
-            Inside::Route(route)
-        };
-        Some(Node {
-            patterns: shown.patterns,
-            is_prefix: shown.is_prefix,
-            matcher: OnceLock::new(),
-            inside,
+        let mut reading = Reading::default();
+        let shape = Shape::default();
+        reading.add_owner(&shape, true, Owner::NoRoute);
+        let nodes = reading.add_nodes(root.children?, "", &shape);
+        Some(Self {
+            nodes,
+            owners: Owners::new(reading.owners),
+            ..reading.table
         })
-    }
-
-    fn add_route(&mut self, text: &str) -> usize {
-        if let Some(&known) = self.by_pattern.get(text) {
-            return known;
-        }
-        let index = self.routes.len();
-        let pattern = Pattern::parse(text);
-        let label: Arc<str> = pattern.label().into();
-        self.labels.insert(Arc::clone(&label));
-        self.routes.push(TableRoute {
-            label,
-            named_text: pattern.named_text().into(),
-            pattern,
-        });
-        self.by_pattern.insert(text.into(), index);
-        index
-    }
-
-    /// Notes what owns a text that is consumed whole, and, where paths go on below it, what owns that.
-    fn add_text(&mut self, mut text: String, has_below: bool, owner: Owner) {
-        self.note_owner(&text, owner);
-        if has_below {
-            text.push(BELOW);
-            self.note_owner(&text, owner);
-        }
-    }
-
-    fn note_owner(&mut self, text: &str, owner: Owner) {
-        let Some(&known) = self.by_text.get(text) else {
-            self.by_text.insert(text.into(), owner);
-            return;
-        };
-        let is_same = match (known, owner) {
-            (Owner::Route(a), Owner::Route(b)) => self.routes[a].label == self.routes[b].label,
-            _ => known == owner,
-        };
-        if !is_same {
-            self.by_text.insert(text.into(), Owner::Several);
-        }
-    }
-
-    /// What owns the text that was consumed of a path, with names in place of values. `None` for a text that is not of
-    /// this table, such as that of a path which a middleware replaced after it was routed.
-    #[inline]
-    pub(crate) fn owner(&self, text: &str) -> Option<Owner> {
-        self.by_text.get(text).copied()
     }
 
     pub(crate) fn route(&self, index: usize) -> &TableRoute {
@@ -187,13 +101,101 @@ impl RouteTable {
     }
 }
 
-fn find(nodes: &[Node], path: &mut Path<&str>) -> Option<usize> {
-    // The first that matches decides; actix-web does not look sideways.
-    let node = nodes.iter().find(|node| node.matches(path))?;
-    match &node.inside {
-        Inside::Route(route) => Some(*route),
-        Inside::Scope(nodes) => find(nodes, path),
+/// A table that is being read.
+#[derive(Default)]
+struct Reading {
+    table: RouteTable,
+    /// By the shape of what they consume, and whether the path goes on.
+    owners: HashMap<(Shape, bool), Owner>,
+}
+
+impl Reading {
+    fn add_nodes(&mut self, shown: Vec<ShownNode>, pattern_before: &str, shape_before: &Shape) -> Vec<Node> {
+        shown
+            .into_iter()
+            .filter_map(|node| self.add_node(node, pattern_before, shape_before))
+            .collect()
     }
+
+    fn add_node(&mut self, shown: ShownNode, pattern_before: &str, shape_before: &Shape) -> Option<Node> {
+        let pattern = format!("{pattern_before}{}", shown.patterns.first()?);
+        let shape = |pattern: &str| shape_before.and(&Pattern::parse(pattern));
+        let inside = if let Some(children) = shown.children {
+            let shape = shape(shown.patterns.first()?);
+            self.add_owner(&shape, true, Owner::NoRoute);
+            Inside::Scope(self.add_nodes(children, &pattern, &shape))
+        } else {
+            let route = self.add_route(&pattern);
+            for alternative in &shown.patterns {
+                self.add_owner(&shape(alternative), shown.is_prefix, Owner::Route(route));
+            }
+            Inside::Route(route)
+        };
+        Some(Node {
+            patterns: shown.patterns,
+            is_prefix: shown.is_prefix,
+            matcher: OnceLock::new(),
+            inside,
+        })
+    }
+
+    fn add_route(&mut self, text: &str) -> usize {
+        let table = &mut self.table;
+        if let Some(&known) = table.by_pattern.get(text) {
+            return known;
+        }
+        let index = table.routes.len();
+        let pattern = Pattern::parse(text);
+        let label: Arc<str> = pattern.label().into();
+        table.labels.insert(Arc::clone(&label));
+        table.routes.push(TableRoute {
+            label,
+            shape: Shape::of(&pattern),
+            pattern,
+        });
+        table.by_pattern.insert(text.into(), index);
+        index
+    }
+
+    /// Notes what owns paths that are consumed whole, and, where paths go on below it, what owns those.
+    fn add_owner(&mut self, shape: &Shape, has_below: bool, owner: Owner) {
+        self.note_owner(shape.clone(), false, owner);
+        if has_below {
+            self.note_owner(shape.clone(), true, owner);
+        }
+    }
+
+    fn note_owner(&mut self, shape: Shape, has_rest: bool, owner: Owner) {
+        let routes = &self.table.routes;
+        let known = self.owners.entry((shape, has_rest)).or_insert(owner);
+        *known = match (*known, owner) {
+            (Owner::Route(a), Owner::Route(b)) if routes[a].label == routes[b].label => *known,
+            (Owner::Route(_) | Owner::Routes, Owner::Route(_)) => Owner::Routes,
+            (Owner::NoRoute, Owner::NoRoute) => Owner::NoRoute,
+            _ => Owner::Shared,
+        };
+    }
+}
+
+fn find(nodes: &[Node], path: &mut Path<&str>) -> Option<usize> {
+    // The first that matches decides, as in actix-web, where a scope is entered for good; but guards tell scopes with the
+    // same prefix apart.
+    let mut nodes = nodes.iter();
+    let before = path.clone();
+    let first = nodes.find(|node| node.matches(path))?;
+    let twins = nodes.filter(|node| node.is_prefix && node.patterns == first.patterns);
+    iter::once(first).chain(twins).find_map(|node| {
+        let mut inside = before.clone();
+        node.matches(&mut inside);
+        let found = match &node.inside {
+            Inside::Route(route) => Some(*route),
+            Inside::Scope(nodes) => find(nodes, &mut inside),
+        };
+        if found.is_some() {
+            *path = inside;
+        }
+        found
+    })
 }
 
 impl Node {
@@ -229,44 +231,13 @@ fn matcher(patterns: &[String], is_prefix: bool) -> Option<Arc<ResourceDef>> {
         .clone()
 }
 
-/// Writes `text`: what was consumed of a path, with the names of parameters in place of their values. `false` if a value
-/// is not part of the path, which a middleware can bring about.
-pub(crate) fn write_named_text<'a>(
-    text: &mut String,
-    consumed: &str,
-    captures: impl Iterator<Item = (&'a str, &'a str)>,
-    has_rest: bool,
-) -> bool {
-    text.clear();
-    let mut end = 0;
-    for (name, value) in captures {
-        let start = value.as_ptr().addr().wrapping_sub(consumed.as_ptr().addr());
-        let Some(before) = consumed.get(end..start) else {
-            return false;
-        };
-        text.push_str(before);
-        text.push('{');
-        text.push_str(name);
-        text.push('}');
-        end = start + value.len();
-    }
-    let Some(after) = consumed.get(end..) else {
-        return false;
-    };
-    text.push_str(after);
-    if has_rest {
-        text.push(BELOW);
-    }
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
 
     use actix_web::dev::{Path, ResourceDef, ResourceMap};
 
-    use super::{Owner, RouteTable, write_named_text};
+    use super::{Owner, Pattern, RouteTable, Shape};
 
     fn map(prefix: &str, nodes: Vec<(ResourceDef, Option<ResourceMap>)>) -> ResourceMap {
         let mut map = ResourceMap::new(ResourceDef::root_prefix(prefix));
@@ -304,10 +275,9 @@ mod tests {
         .expect("a table in the form that is known")
     }
 
-    fn owner(table: &RouteTable, text: &str, has_rest: bool) -> Option<String> {
-        let mut key = String::new();
-        assert!(write_named_text(&mut key, text, std::iter::empty(), has_rest));
-        Some(match table.owner(&key)? {
+    fn owner(table: &RouteTable, pattern: &str, has_rest: bool) -> Option<String> {
+        let shape = Shape::of(&Pattern::parse(pattern));
+        Some(match table.owners.owner_of(&shape, has_rest)? {
             Owner::Route(route) => table.route(route).label.to_string(),
             owner => format!("{owner:?}"),
         })
@@ -336,14 +306,14 @@ mod tests {
     }
 
     #[test]
-    fn a_text_belongs_to_routes_of_one_label_or_to_scopes_or_is_shared() {
+    fn a_shape_belongs_to_routes_of_one_label_or_to_scopes_or_is_shared() {
         let table = table();
         let whole = |text| owner(&table, text, false);
         let part = |text| owner(&table, text, true);
         assert_eq!(whole("/users/{id}").as_deref(), Some("/users/{id}"));
         assert_eq!(whole("/a").as_deref(), Some("/a"));
         // A further pattern of `/a`, and a route.
-        assert_eq!(whole("/b/{x}").as_deref(), Some("Several"));
+        assert_eq!(whole("/b/{x}").as_deref(), Some("Routes"));
         assert_eq!(
             whole("/api/{version}/files/{tail}").as_deref(),
             Some("/api/{version}/files/{tail}*")
@@ -351,8 +321,8 @@ mod tests {
         assert_eq!(whole("/static").as_deref(), Some("/static"));
         assert_eq!(part("/static").as_deref(), Some("/static"));
         // A route, and a scope around a route without a path.
-        assert_eq!(whole("/users").as_deref(), Some("Several"));
-        assert_eq!(whole("/api/{version}").as_deref(), Some("Several"));
+        assert_eq!(whole("/users").as_deref(), Some("Shared"));
+        assert_eq!(whole("/api/{version}").as_deref(), Some("Shared"));
         assert_eq!(part("/users").as_deref(), Some("NoRoute"));
         assert_eq!(part("").as_deref(), Some("NoRoute"));
         assert_eq!(whole("/nowhere"), None);

@@ -182,14 +182,6 @@ impl<X: Attributes> Series<X> {
     }
 }
 
-/// Keeps the exemplar of a bucket that a worker had last, whatever its clock says: it may have been set back.
-pub(crate) fn replace(exemplars: &mut OfSeries, bucket: usize, exemplar: Exemplar) {
-    match exemplars.iter_mut().find(|(known, _)| *known == bucket) {
-        Some((_, known)) => *known = exemplar,
-        None => exemplars.push((bucket, exemplar)),
-    }
-}
-
 /// Keeps of each bucket the latest.
 pub(crate) fn merge_latest(latest: &mut OfSeries, exemplars: impl IntoIterator<Item = (usize, Exemplar)>) {
     for (bucket, exemplar) in exemplars {
@@ -257,9 +249,14 @@ impl<X: Attributes> Snapshot<X> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::{
+        sync::Arc,
+        time::{Duration, SystemTime},
+    };
 
-    use super::{merge_latest, replace};
+    use actix_web::http::StatusCode;
+
+    use super::{Series, measures::Measures, merge_latest, worker::WorkerSeries};
     use crate::exposition::exemplar::{Exemplar, OfSeries};
 
     /// An exemplar of so many seconds after the beginning.
@@ -280,11 +277,22 @@ mod tests {
 
     #[test]
     fn of_one_worker_the_newest_exemplar_stays_though_the_clock_was_set_back() {
-        let mut exemplars = OfSeries::new();
-        for (bucket, seconds) in [(0, 9), (1, 7), (0, 3)] {
-            replace(&mut exemplars, bucket, at(seconds));
-        }
-        assert_eq!(times(&exemplars), [(0, at(3).time), (1, at(7).time)]);
+        let series = Series::new(Measures::latency(&[]).and_exemplars(true));
+        let worker = WorkerSeries::new(&series);
+        let key = ("GET", &Arc::from("/"), StatusCode::OK, &());
+        let latency = Duration::from_secs(1);
+        let index = worker.record(0, key, latency);
+        worker.keep_exemplar(index, latency, |labels| {
+            labels.push(("id".into(), "older".into()))
+        });
+        let future = SystemTime::now() + Duration::from_secs(3600);
+        series.blocks.lock()[0].exemplars.lock()[0].1.time = future;
+
+        worker.keep_exemplar(index, latency, |labels| labels[0].1 = "newer".into());
+        let snapshot = series.snapshot();
+        let exemplar = &snapshot.exemplars[0][0].1;
+        assert_eq!(exemplar.labels, [("id".to_owned(), "newer".to_owned())]);
+        assert!(exemplar.time < future);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use actix_web::http::StatusCode;
 
 use crate::{
     exposition::exemplar::Exemplar,
-    series::{Attributes, Block, Series, SeriesKey, measures::nanos, replace},
+    series::{Attributes, Block, Series, SeriesKey, measures::nanos},
 };
 
 /// One worker's hand on the series.
@@ -49,35 +49,48 @@ impl<X: Attributes> WorkerSeries<X> {
         (method, route, status, attributes): (&'static str, &Arc<str>, StatusCode, &X),
         latency: Duration,
     ) -> BlockIndex {
-        let mut rows = self.rows.borrow_mut();
+        let rows = self.rows.borrow();
         let blocks = rows.get(row).map_or(&[][..], Vec::as_slice);
-        let found = blocks.iter().position(|block| {
-            // The text too: rows are those of one worker, and a monitor may be lent to another.
+        for (in_row, block) in blocks.iter().enumerate() {
+            // The text too: rows are those of one worker, and another may use the monitor.
             let key = &block.key;
-            key.status == status
+            if key.status == status
                 && ptr::eq(key.method, method)
                 && Arc::ptr_eq(&key.route, route)
                 && key.attributes.same_in_row(attributes)
-        });
-        let in_row = found.unwrap_or_else(|| {
-            let key = SeriesKey {
+            {
+                self.observe_latency(block, latency);
+                return BlockIndex {
+                    row: row as u32,
+                    in_row: in_row as u32,
+                };
+            }
+        }
+        drop(rows);
+        let in_row = self.add_to_row(
+            row,
+            SeriesKey {
                 method,
                 route: Arc::clone(route),
                 status,
                 attributes: attributes.clone(),
-            };
-            self.add_to_row(&mut rows, row, key)
-        });
-        let block = &rows[row][in_row];
+            },
+        );
+        let index = BlockIndex {
+            row: row as u32,
+            in_row: in_row as u32,
+        };
+        self.with_block(index, |block| self.observe_latency(block, latency));
+        index
+    }
+
+    #[inline]
+    fn observe_latency(&self, block: &Block<X>, latency: Duration) {
         let measures = &self.series.measures;
         if measures.native.is_some() {
             block.observe_natively(&measures.latency, nanos(latency));
         } else {
             measures.latency.observe(&block.numbers, nanos(latency));
-        }
-        BlockIndex {
-            row: row as u32,
-            in_row: in_row as u32,
         }
     }
 
@@ -93,16 +106,31 @@ impl<X: Attributes> WorkerSeries<X> {
         });
     }
 
-    /// Keeps a request that was recorded with this latency as the exemplar of its bucket.
-    pub(crate) fn keep_exemplar(&self, index: BlockIndex, latency: Duration, labels: Vec<(String, String)>) {
+    /// Keeps a request that was recorded with this latency as the exemplar of its bucket; `replace` puts its labels in
+    /// the place of those of the one before.
+    pub(crate) fn keep_exemplar(
+        &self,
+        index: BlockIndex,
+        latency: Duration,
+        replace: impl FnOnce(&mut Vec<(String, String)>),
+    ) {
+        let bucket = self.series.measures.latency.bucket(nanos(latency));
         self.with_block(index, |block| {
-            let exemplar = Exemplar {
-                labels,
-                value: latency.as_secs_f64(),
-                time: SystemTime::now(),
-            };
-            let bucket = self.series.measures.latency.bucket(nanos(latency));
-            replace(&mut block.exemplars.lock(), bucket, exemplar);
+            let mut exemplars = block.exemplars.lock();
+            let known = exemplars.iter().position(|(known, _)| *known == bucket);
+            let index = known.unwrap_or_else(|| {
+                let exemplar = Exemplar {
+                    labels: Vec::new(),
+                    value: 0.0,
+                    time: SystemTime::UNIX_EPOCH,
+                };
+                exemplars.push((bucket, exemplar));
+                exemplars.len() - 1
+            });
+            let exemplar = &mut exemplars[index].1;
+            replace(&mut exemplar.labels);
+            exemplar.value = latency.as_secs_f64();
+            exemplar.time = SystemTime::now();
         });
     }
 
@@ -116,7 +144,8 @@ impl<X: Attributes> WorkerSeries<X> {
 
     /// Begins a series, and gives back its index in its row.
     #[cold]
-    fn add_to_row(&self, rows: &mut Vec<Vec<Arc<Block<X>>>>, row: usize, key: SeriesKey<X>) -> usize {
+    fn add_to_row(&self, row: usize, key: SeriesKey<X>) -> usize {
+        let mut rows = self.rows.borrow_mut();
         if rows.len() <= row {
             rows.resize_with(row + 1, Vec::new);
         }

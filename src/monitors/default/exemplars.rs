@@ -2,6 +2,7 @@
 
 use std::{any::TypeId, fmt, iter, sync::Arc};
 
+use actix_web::http::header::HeaderName;
 use log::Level;
 
 use crate::{
@@ -10,10 +11,36 @@ use crate::{
     panics::{DiscardOnDrop, LogOnce, catch},
 };
 
-/// The labels of one exemplar.
-pub(super) type ExemplarLabels = Vec<(String, String)>;
+/// A text would be made into a name for each request.
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-type FromResponse = dyn Fn(&ResponseStart<'_>) -> Option<ExemplarLabels> + Send + Sync;
+type Pairs = Vec<(String, String)>;
+
+/// The labels of one exemplar.
+pub(super) enum ExemplarLabels {
+    /// 32 hexadecimal digits.
+    TraceId([u8; 32]),
+    Pairs(Pairs),
+}
+
+impl ExemplarLabels {
+    /// Puts them in the place of others, whose memory they use where they are of the same kind.
+    pub(super) fn replace(self, pairs: &mut Pairs) {
+        match self {
+            Self::Pairs(new) => *pairs = new,
+            Self::TraceId(digits) => {
+                if !matches!(&pairs[..], [(name, _)] if name == "trace_id") {
+                    *pairs = vec![("trace_id".to_owned(), String::with_capacity(32))];
+                }
+                let value = &mut pairs[0].1;
+                value.clear();
+                value.push_str(str::from_utf8(&digits).unwrap_or_default());
+            }
+        }
+    }
+}
+
+type FromResponse = dyn Fn(&ResponseStart<'_>) -> Option<Pairs> + Send + Sync;
 
 #[derive(Clone)]
 pub(super) enum ExemplarSource {
@@ -92,13 +119,12 @@ impl Exemplars {
         let ExemplarSource::Traceparent = self.source else {
             return None;
         };
-        let mut headers = request.request().headers().get_all("traceparent");
+        let mut headers = request.request().headers().get_all(&TRACEPARENT);
         // One that is sent twice is not to be used.
         let (Some(header), None) = (headers.next(), headers.next()) else {
             return None;
         };
-        let trace_id = sampled_trace_id(header.to_str().ok()?)?;
-        Some(vec![("trace_id".to_owned(), trace_id.to_owned())])
+        sampled_trace_id(header.as_bytes()).map(ExemplarLabels::TraceId)
     }
 
     /// The labels that the response head gives.
@@ -118,7 +144,7 @@ impl Exemplars {
             ));
             return None;
         }
-        Some(labels)
+        Some(ExemplarLabels::Pairs(labels))
     }
 
     fn report(&self, what: fmt::Arguments<'_>) {
@@ -131,33 +157,33 @@ impl Exemplars {
 
 /// The trace id of a `traceparent` header, W3C Trace Context, if the trace is sampled: only then is there something to
 /// find.
-fn sampled_trace_id(header: &str) -> Option<&str> {
-    let is_hex = |text: &str, length| {
-        text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+fn sampled_trace_id(header: &[u8]) -> Option<[u8; 32]> {
+    // Without early returns, so that the compiler looks at many digits at once.
+    let are_hex = |text: &[u8]| {
+        let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        text.iter().fold(true, |so_far, byte| so_far & is_hex(byte))
     };
-    let is_zero = |text: &str| text.bytes().all(|byte| byte == b'0');
+    let is_zero = |text: &[u8]| text.iter().all(|&byte| byte == b'0');
 
-    let mut parts = header.splitn(5, '-');
-    let (version, trace_id, parent_id) = (parts.next()?, parts.next()?, parts.next()?);
-    let (flags, rest) = (parts.next()?, parts.next());
-    let valid = is_hex(version, 2)
-        && version != "ff"
-        && is_hex(trace_id, 32)
+    let (parts, rest) = header.split_first_chunk::<55>()?;
+    let (version, trace_id, parent_id, flags) = (&parts[..2], &parts[3..35], &parts[36..52], &parts[53..]);
+    let valid = [2, 35, 52].into_iter().all(|dash| parts[dash] == b'-')
+        && [version, trace_id, parent_id, flags].into_iter().all(are_hex)
+        && version != b"ff"
         && !is_zero(trace_id)
-        && is_hex(parent_id, 16)
         && !is_zero(parent_id)
-        && is_hex(flags, 2)
         // Later versions may have more parts.
-        && (rest.is_none() || version != "00");
-    let sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
-    (valid && sampled).then_some(trace_id)
+        && (rest.is_empty() || (version != b"00" && rest[0] == b'-'));
+    // An odd digit.
+    let sampled = matches!(flags[1], b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f');
+    (valid && sampled).then(|| trace_id.try_into().ok()).flatten()
 }
 
 #[cfg(test)]
 mod tests {
     use super::sampled_trace_id;
 
-    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const TRACE: [u8; 32] = *b"4bf92f3577b34da6a3ce929d0e0e4736";
 
     #[test]
     fn the_trace_id_of_a_sampled_trace_is_taken() {
@@ -167,7 +193,7 @@ mod tests {
             "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
             "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-brings",
         ] {
-            assert_eq!(sampled_trace_id(header), Some(TRACE), "{header}");
+            assert_eq!(sampled_trace_id(header.as_bytes()), Some(TRACE), "{header}");
         }
     }
 
@@ -190,7 +216,7 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
             "00-4bf92f3577b34da6a3ce929d0e0e473é-00f067aa0ba902b7-01",
         ] {
-            assert_eq!(sampled_trace_id(header), None, "{header}");
+            assert_eq!(sampled_trace_id(header.as_bytes()), None, "{header}");
         }
     }
 }

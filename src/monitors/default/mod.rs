@@ -1,4 +1,4 @@
-//! The three metrics of the original.
+//! The default monitor: the three metrics of the original, and what else its builder can be told to record.
 
 pub(crate) mod builder;
 pub(crate) mod config;
@@ -82,7 +82,7 @@ use crate::{
 /// [`HrPrometheus`]: crate::HrPrometheus
 pub struct DefaultMonitor<L = NoLabels> {
     storage: Arc<DefaultStorage>,
-    /// Made when the first request ends. A clone gets its own, so that each has one writer.
+    /// Made for the first request. A clone gets its own, so that each has one writer.
     worker: OnceCell<WorkerStorage<L>>,
     /// The table of the worker whose requests the gauge shows. A clone is for another worker.
     table: RefCell<Weak<InFlightTable>>,
@@ -112,7 +112,12 @@ impl DefaultStorage {
 struct WorkerStorage<L> {
     series: WorkerSeries<CustomLabels>,
     labels: WorkerLabels<L>,
+    /// The memory of requests that have ended, for those to come.
+    spare: RefCell<Vec<Box<Noted<L>>>>,
 }
+
+/// How many boxes a worker keeps, after a burst.
+const MOST_SPARE: usize = 128;
 
 impl<L: RequestLabels> DefaultMonitor<L> {
     fn new(config: &Config, registry: &mut Registry) -> Self {
@@ -151,6 +156,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         self.worker.get_or_init(|| WorkerStorage {
             series: WorkerSeries::new(&self.storage.series),
             labels: WorkerLabels::new(&self.storage.label_sets),
+            spare: RefCell::default(),
         })
     }
 
@@ -181,11 +187,19 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             return DefaultInFlight(None);
         }
         let labels = self.storage.label_sets.contain(|| L::at_arrival(request));
-        DefaultInFlight(Some(Box::new(Noted {
-            labels: labels.map_or_else(DiscardOnDrop::none, DiscardOnDrop::new),
-            exemplar,
-            ..Noted::default()
-        })))
+        let mut noted = self.take_spare();
+        noted.labels = labels.map_or_else(DiscardOnDrop::none, DiscardOnDrop::new);
+        noted.exemplar = exemplar;
+        DefaultInFlight(Some(noted))
+    }
+
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "it is the memory that is handed out"
+    )]
+    fn take_spare(&self) -> Box<Noted<L>> {
+        let spare = self.worker().spare.borrow_mut().pop();
+        spare.unwrap_or_default()
     }
 
     /// Reads what is only known at the response head, and records a long-lived response.
@@ -196,7 +210,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         if noted.is_none() && exemplar.is_none() && !times_head && !response.is_long_lived() {
             return;
         }
-        let noted = noted.get_or_insert_default();
+        let noted = noted.get_or_insert_with(|| self.take_spare());
         noted.exemplar = noted.exemplar.take().or(exemplar);
         if let Some(labels) = noted.labels.as_mut() {
             let read = self.storage.label_sets.contain(|| labels.at_response(response));
@@ -216,20 +230,32 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         }
     }
 
-    fn end(&self, noted: Noted<L>, end: &RequestEnd<'_>) {
-        let block = noted.recorded.unwrap_or_else(|| {
+    fn end(&self, mut noted: Box<Noted<L>>, end: &RequestEnd<'_>) {
+        let Noted {
+            labels,
+            time_to_head,
+            exemplar,
+            recorded,
+        } = mem::take(&mut *noted);
+        let mut spare = self.worker().spare.borrow_mut();
+        if spare.len() < MOST_SPARE {
+            spare.push(noted);
+        }
+        drop(spare);
+        let block = recorded.unwrap_or_else(|| {
             let (method, route) = (end.method(), end.route_label());
-            self.record(noted.labels, method, route, end.status(), end.latency())
+            self.record(labels, method, route, end.status(), end.latency())
         });
-        self.keep_exemplar(block, end.latency(), noted.exemplar);
+        self.keep_exemplar(block, end.latency(), exemplar);
         if !self.latency_only {
-            self.observe_further(block, noted.time_to_head, end);
+            self.observe_further(block, time_to_head, end);
         }
     }
 
     fn keep_exemplar(&self, block: BlockIndex, latency: Duration, exemplar: Option<ExemplarLabels>) {
         if let Some(labels) = exemplar {
-            self.worker().series.keep_exemplar(block, latency, labels);
+            let replace = |pairs: &mut _| labels.replace(pairs);
+            self.worker().series.keep_exemplar(block, latency, replace);
         }
     }
 
@@ -328,7 +354,7 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
     #[inline]
     fn update_end_metrics(&self, in_flight: DefaultInFlight<L>, end: &RequestEnd<'_>) {
         if let Some(noted) = in_flight.0 {
-            return self.end(*noted, end);
+            return self.end(noted, end);
         }
         let (method, route) = (end.method(), end.route_label());
         let block = self.record(DiscardOnDrop::none(), method, route, end.status(), end.latency());

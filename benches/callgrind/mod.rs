@@ -1,0 +1,119 @@
+//! Counts the instructions of a request, and compares them with ceilings.
+//!
+//! A benchmark runs itself under callgrind, which counts instructions: the same on a busy machine as on an idle one. A run
+//! serves n requests, another one 2n; the difference over n is what one costs. What is printed is that of the application
+//! with the middleware less that of the application without it. A clock is read by a system call there, which counts as
+//! nothing.
+
+use std::{
+    collections::HashMap,
+    env,
+    process::{Command, ExitCode},
+};
+
+use actix_http::Request;
+use actix_web::{
+    App, Error,
+    body::MessageBody,
+    dev::{Service, ServiceResponse},
+    rt::System,
+    test,
+};
+use hr_prometheus::{HrPrometheus, MetricsRegistry, Monitors};
+
+use crate::harness::{self, Kind};
+
+const REQUESTS: usize = 2_000;
+
+/// What is measured, with how many routes and of which kind, and the most instructions that one request may cost.
+pub type Ceiling = (&'static str, usize, Kind, u64);
+
+/// Measures each of `ceilings`; `serve` serves requests of one subject, in an application with so many routes.
+pub fn run(ceilings: &[Ceiling], serve: impl AsyncFnOnce(&str, usize, Vec<Request>)) -> ExitCode {
+    let arguments: Vec<_> = env::args().collect();
+    if let [_, _, subject, routes, kind, served] = &arguments[..] {
+        let (routes, served) = (routes.parse().unwrap(), served.parse().unwrap());
+        let kind = Kind::of(kind).unwrap();
+        // Always as many, so that making them is no part of the difference.
+        let mut requests: Vec<_> = (0..2 * REQUESTS)
+            .map(|number| kind.request(routes, number))
+            .collect();
+        let unserved = requests.split_off(served);
+        System::new().block_on(async {
+            if subject == "none" {
+                let app = App::new().configure(|app| harness::configure(app, routes));
+                serve_counted(&test::init_service(app).await, requests);
+            } else {
+                serve(subject, routes, requests).await;
+            }
+        });
+        std::mem::forget(unserved);
+        return ExitCode::SUCCESS;
+    }
+
+    println!("instructions per request, over the same application without the middleware");
+    println!("| measured | routes | kind | reached | ceiling |\n| --- | --- | --- | --- | --- |");
+    let mut good = true;
+    let mut without = HashMap::new();
+    for &(subject, routes, kind, ceiling) in ceilings {
+        let without = without.entry((routes, kind.name()));
+        let without = *without.or_insert_with(|| per_request("none", routes, kind));
+        let reached = per_request(subject, routes, kind) - without;
+        println!(
+            "| {subject} | {routes} | {} | {reached} | {ceiling} |",
+            kind.name()
+        );
+        good &= reached <= ceiling;
+    }
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        eprintln!("above the ceiling: make it cheaper, or say beside the ceiling why it must cost more");
+        ExitCode::FAILURE
+    }
+}
+
+fn per_request(subject: &str, routes: usize, kind: Kind) -> u64 {
+    let count = |served: usize| {
+        let output = Command::new("valgrind")
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg("--toggle-collect=*serve_counted*")
+            .arg(env::current_exe().expect("this program"))
+            .args([
+                "serve",
+                subject,
+                &routes.to_string(),
+                kind.name(),
+                &served.to_string(),
+            ])
+            .output()
+            .expect("valgrind, from the package of that name");
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{log}");
+        let collected = log.lines().find_map(|line| line.split_once("Collected : "));
+        let collected = collected.unwrap_or_else(|| panic!("no count in\n{log}"));
+        collected.1.trim().parse::<u64>().expect("a number")
+    };
+    (count(2 * REQUESTS) - count(REQUESTS)) / REQUESTS as u64
+}
+
+/// Serves requests in the application with this middleware.
+pub async fn serve_with<M: Monitors>(metrics: HrPrometheus<M>, routes: usize, requests: Vec<Request>) {
+    let app = App::new()
+        .configure(|app| harness::configure(app, routes))
+        .app_data(MetricsRegistry::new())
+        .wrap(metrics);
+    serve_counted(&test::init_service(app).await, requests);
+}
+
+/// All that callgrind counts.
+#[inline(never)]
+fn serve_counted<S, B>(app: &S, requests: Vec<Request>)
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody,
+{
+    for request in requests {
+        harness::drive(app, request);
+    }
+}

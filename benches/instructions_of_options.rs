@@ -1,0 +1,93 @@
+//! Instructions per request with each option, against a ceiling: `cargo bench --bench instructions_of_options`.
+//!
+//! A program of its own: with one monitor in a program, as most applications have it, the compiler inlines more, so the
+//! default set-up costs more here than in `instructions`.
+
+#[allow(unreachable_pub, reason = "two programs use it")]
+mod callgrind;
+mod harness;
+
+use std::process::ExitCode;
+
+use actix_http::Request;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use callgrind::{Ceiling, serve_with};
+use harness::Kind;
+use hr_prometheus::{
+    DefaultMonitor, HrPrometheus, OtelMonitor, RequestLabels, RequestStart,
+    prometheus_client::encoding::EncodeLabelSet,
+};
+
+/// 3 % above what has been reached.
+const CEILINGS: [Ceiling; 9] = [
+    ("default", 10, Kind::Static, 1),
+    ("kept values", 10, Kind::Known, 1),
+    ("OpenTelemetry", 10, Kind::Static, 1),
+    ("OpenTelemetry beside default", 10, Kind::Static, 1),
+    ("custom labels", 10, Kind::Static, 1),
+    ("exemplars", 10, Kind::Static, 1),
+    ("body sizes", 10, Kind::Static, 1),
+    ("time to head", 10, Kind::Static, 1),
+    ("excluded by a predicate", 10, Kind::Static, 1),
+];
+
+/// A custom label that most requests share.
+#[derive(EncodeLabelSet, Hash, PartialEq, Eq)]
+struct BySecure {
+    secure: &'static str,
+}
+
+impl RequestLabels for BySecure {
+    fn at_arrival(start: &RequestStart<'_>) -> Self {
+        let secure = start.request().app_config().secure();
+        Self {
+            secure: if secure { "yes" } else { "no" },
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    callgrind::run(&CEILINGS, serve)
+}
+
+async fn serve(subject: &str, routes: usize, mut requests: Vec<Request>) {
+    let builder = DefaultMonitor::builder;
+    match subject {
+        "default" => serve_with(HrPrometheus::default(), routes, requests).await,
+        "kept values" => serve_with(HrPrometheus::default().keep_all_params(), routes, requests).await,
+        "OpenTelemetry" => serve_with(HrPrometheus::with_monitor::<OtelMonitor>(), routes, requests).await,
+        "OpenTelemetry beside default" => {
+            let metrics = HrPrometheus::with_monitor::<(DefaultMonitor, OtelMonitor)>();
+            serve_with(metrics, routes, requests).await;
+        }
+        "custom labels" => {
+            let metrics = HrPrometheus::with_monitor::<DefaultMonitor<BySecure>>();
+            serve_with(metrics, routes, requests).await;
+        }
+        "exemplars" => {
+            for request in &mut requests {
+                let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+                let name = HeaderName::from_static("traceparent");
+                request
+                    .headers_mut()
+                    .insert(name, HeaderValue::from_static(trace));
+            }
+            let monitor = builder().exemplars_from_traceparent();
+            serve_with(HrPrometheus::with_builder(monitor), routes, requests).await;
+        }
+        "body sizes" => {
+            let monitor = builder().request_body_bytes([100.0, 10_000.0]).unwrap();
+            let monitor = monitor.response_body_bytes([100.0, 10_000.0]).unwrap();
+            serve_with(HrPrometheus::with_builder(monitor), routes, requests).await;
+        }
+        "time to head" => {
+            let monitor = builder().time_to_head([0.1, 1.0]).unwrap();
+            serve_with(HrPrometheus::with_builder(monitor), routes, requests).await;
+        }
+        "excluded by a predicate" => {
+            let metrics = HrPrometheus::default().exclude(|start| start.method() == "GET");
+            serve_with(metrics, routes, requests).await;
+        }
+        subject => panic!("no subject {subject}"),
+    }
+}

@@ -1,0 +1,208 @@
+//! What was consumed of a path, and what such a path belongs to.
+
+use std::{
+    hash::{BuildHasher as _, Hasher as _},
+    iter, mem,
+};
+
+use actix_web::dev::{Path, ResourcePath};
+use foldhash::{HashMap, fast::FixedState};
+
+use crate::{
+    panics::catch,
+    route::pattern::{Pattern, Piece},
+};
+
+/// What of a path was matched.
+#[derive(Clone, Copy)]
+pub(crate) struct Consumed<'a, T> {
+    info: &'a Path<T>,
+    text: &'a [u8],
+    /// Whether the path goes on.
+    pub(crate) has_rest: bool,
+}
+
+impl<'a, T: ResourcePath> Consumed<'a, T> {
+    #[inline]
+    pub(crate) fn of(info: &'a Path<T>) -> Self {
+        let path = info.as_str().as_bytes();
+        // Panics where a middleware replaced the path and left the position within a character.
+        let rest = catch(|| info.unprocessed().len()).unwrap_or(0);
+        Self {
+            info,
+            text: path.get(..path.len() - rest).unwrap_or_default(),
+            has_rest: rest > 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.info.is_empty()
+    }
+
+    /// Calls `each` with the parameters, each with the text before it, until one is refused, and gives back the text
+    /// after the last. `None` if one was refused, or a value is not part of the path, which a middleware can bring about.
+    #[inline]
+    fn walk(&self, mut each: impl FnMut(&'a [u8], &'a str) -> bool) -> Option<&'a [u8]> {
+        let mut end = 0;
+        for (name, value) in self.info.iter() {
+            let start = value.as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
+            if !each(self.text.get(end..start)?, name) {
+                return None;
+            }
+            end = start + value.len();
+        }
+        self.text.get(end..)
+    }
+
+    fn hash(&self) -> Option<u64> {
+        let mut hasher = FixedState::default().build_hasher();
+        let after = self.walk(|before, _| {
+            hasher.write(before);
+            true
+        })?;
+        hasher.write(after);
+        Some(hasher.finish())
+    }
+}
+
+/// The texts that a route, a scope or a mount consumes, with the names of the parameters between them. It does not tell
+/// a tail from another parameter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    /// The name of each parameter, and the text before it.
+    params: Vec<(String, String)>,
+    /// The text after the last.
+    after: String,
+}
+
+impl Shape {
+    pub(crate) fn of(pattern: &Pattern) -> Self {
+        Self::default().and(pattern)
+    }
+
+    /// The shape of `pattern` within a scope of this one.
+    #[must_use]
+    pub(crate) fn and(&self, pattern: &Pattern) -> Self {
+        let mut shape = self.clone();
+        for piece in pattern.pieces() {
+            match piece {
+                Piece::Text(text) => shape.after.push_str(text),
+                Piece::Param(param) => {
+                    let before = mem::take(&mut shape.after);
+                    shape.params.push((param.name.clone(), before));
+                }
+            }
+        }
+        shape
+    }
+
+    /// Whether a path was consumed by something of this shape.
+    #[inline]
+    pub(crate) fn fits<T: ResourcePath>(&self, consumed: &Consumed<'_, T>) -> bool {
+        if self.params.len() != consumed.info.segment_count() {
+            return false;
+        }
+        let mut params = self.params.iter();
+        let after = consumed.walk(|before, name| {
+            let known = params.next();
+            known.is_some_and(|(known, text)| text.as_bytes() == before && known == name)
+        });
+        after == Some(self.after.as_bytes())
+    }
+
+    fn hash(&self) -> u64 {
+        let befores = self.params.iter().map(|(_, before)| before.as_bytes());
+        hash(befores, self.after.as_bytes())
+    }
+}
+
+#[inline]
+fn hash<'a>(befores: impl Iterator<Item = &'a [u8]>, after: &[u8]) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    befores.for_each(|before| hasher.write(before));
+    hasher.write(after);
+    hasher.finish()
+}
+
+/// What a path belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Routes with one label: the first of them.
+    Route(usize),
+    /// Scopes alone, so that no route served the request.
+    NoRoute,
+    /// Routes with several labels.
+    Routes,
+    /// Routes and scopes, so that no route need have served the request.
+    Shared,
+}
+
+/// The owners of all shapes, for paths that end with them and for those that go on.
+///
+/// Not a map: a path is found as it lies, without writing down its shape.
+#[derive(Debug, Default)]
+pub(crate) struct Owners {
+    /// By their hashes; as many as a power of two.
+    slots: Vec<Vec<(Shape, bool, Owner)>>,
+}
+
+impl Owners {
+    pub(crate) fn new(all: HashMap<(Shape, bool), Owner>) -> Self {
+        let mut owners = Self {
+            slots: vec![Vec::new(); (2 * all.len()).next_power_of_two()],
+        };
+        for ((shape, has_rest), owner) in all {
+            let slot = owners.slot(shape.hash());
+            owners.slots[slot].push((shape, has_rest, owner));
+        }
+        owners
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the lower bits are as good")]
+    #[inline]
+    fn slot(&self, hash: u64) -> usize {
+        hash as usize & self.slots.len().wrapping_sub(1)
+    }
+
+    /// `None` for a path that nothing of the table has consumed, such as one which a middleware replaced after it was
+    /// routed.
+    #[inline]
+    pub(crate) fn owner<T: ResourcePath>(&self, consumed: &Consumed<'_, T>) -> Option<Owner> {
+        if !consumed.info.is_empty() {
+            return self.owner_with_params(consumed);
+        }
+        self.find(hash(iter::empty(), consumed.text), consumed.has_rest, |shape| {
+            shape.params.is_empty() && shape.after.as_bytes() == consumed.text
+        })
+    }
+
+    #[inline(never)]
+    fn owner_with_params<T: ResourcePath>(&self, consumed: &Consumed<'_, T>) -> Option<Owner> {
+        if consumed.info.segment_count() > 1 {
+            return self.find(consumed.hash()?, consumed.has_rest, |shape| shape.fits(consumed));
+        }
+        let mut param = (&[][..], "");
+        let after = consumed.walk(|before, name| {
+            param = (before, name);
+            true
+        })?;
+        let hash = hash(iter::once(param.0), after);
+        self.find(hash, consumed.has_rest, |shape| {
+            matches!(&shape.params[..], [(name, before)] if (before.as_bytes(), &**name) == param)
+                && shape.after.as_bytes() == after
+        })
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, has_rest: bool, is: impl Fn(&Shape) -> bool) -> Option<Owner> {
+        let slot = self.slots.get(self.slot(hash))?;
+        let found = slot.iter().find(|known| known.1 == has_rest && is(&known.0));
+        found.map(|(_, _, owner)| *owner)
+    }
+
+    /// The owner of what has this shape.
+    pub(crate) fn owner_of(&self, shape: &Shape, has_rest: bool) -> Option<Owner> {
+        self.find(shape.hash(), has_rest, |known| known == shape)
+    }
+}

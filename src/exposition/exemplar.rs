@@ -11,9 +11,9 @@ use std::{
 };
 
 use crate::exposition::{
-    encoded::token,
     family::is_label_name,
     line::{escape, read_labels, unescape},
+    mark::token,
 };
 
 /// How many characters the names and values of the labels of one exemplar have at the most: OpenMetrics 1.0,

@@ -1,6 +1,10 @@
 //! Metric families: the names, types and suffixes that every format obeys, and what is wrong with a family.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 /// What is wrong, as the end of a sentence that begins with the family, and what to do about it.
 pub(crate) type Reason = Cow<'static, str>;
@@ -70,6 +74,28 @@ impl Kind {
         }
     }
 }
+
+/// A metric family that is valid: all that are registered under its name.
+#[derive(Debug)]
+pub(crate) struct Family<'a> {
+    pub(crate) name: &'a str,
+    /// As the first one has it, not escaped.
+    pub(crate) help: &'a str,
+    pub(crate) kind: Kind,
+    pub(crate) unit: Option<&'a str>,
+    /// Whole lines.
+    pub(crate) samples: Vec<&'a str>,
+    /// How many lines these are.
+    pub(crate) sample_count: usize,
+    /// Whether there are exemplars, markers of those, or bounds that are not written as OpenMetrics has them.
+    pub(crate) is_rewritten: bool,
+    /// Where it is in the text, if that has all of it and nothing else in one place.
+    pub(crate) place: Option<Range<usize>>,
+    pub(crate) seen: SeenSeries,
+}
+
+/// The hashes of the label sets so far. Two of a million would be the same once in 37 million scrapes.
+pub(crate) type SeenSeries = HashSet<u64, foldhash::fast::RandomState>;
 
 /// The names that the families of a scrape take.
 #[derive(Debug, Default)]

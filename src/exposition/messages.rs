@@ -7,9 +7,9 @@ use prometheus_client::{
 
 use crate::exposition::{
     encoded::Encoded,
-    family::Kind,
+    family::{Family, Kind},
     line::{read_line, unescape},
-    reader::{Family, read},
+    reader::read,
     rendered::Omitted,
 };
 

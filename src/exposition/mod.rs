@@ -6,6 +6,7 @@ pub(crate) mod exemplar;
 pub(crate) mod family;
 pub(crate) mod format;
 pub(crate) mod line;
+pub(crate) mod mark;
 #[cfg(feature = "protobuf")]
 pub(crate) mod messages;
 pub(crate) mod number;
@@ -13,4 +14,5 @@ pub(crate) mod number;
 pub(crate) mod protobuf;
 pub(crate) mod reader;
 pub(crate) mod rendered;
+pub(crate) mod series;
 pub(crate) mod text;

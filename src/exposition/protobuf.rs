@@ -12,12 +12,13 @@ use prometheus_client::{
 use prost::Message as _;
 
 use crate::exposition::{
-    encoded::{Encoded, contain, is_end_of_metrics, token, unmark},
+    encoded::{Encoded, contain},
     exemplar::{Attachment, are_labels, attached_by},
     family::{
         BOUNDS_BELOW_ZERO, BOUNDS_DO_NOT_RISE, BUCKETS_DIFFER_FROM_COUNT, COUNTS_FALL, INFO_WITH_UNIT, Kind,
         NO_METRIC_NAME, REGISTERED_TWICE, Reason, TakenNames, check_counted, check_label, is_metric_name,
     },
+    mark::{is_end_of_metrics, token, unmark},
     messages::from_text,
     rendered::{FamilyName, Omitted, OmittedCounts, Rendered, count_omitted},
 };

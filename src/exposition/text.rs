@@ -5,19 +5,18 @@ use std::fmt::Write as _;
 use prometheus_client::registry::Registry;
 
 use crate::exposition::{
-    encoded::{Encoded, token},
+    encoded::Encoded,
     exemplar::{Attachment, attached_by, is_valid, write_exemplar},
-    family::Kind,
+    family::{Family, Kind},
     line::{Sample, escape, read_line},
+    mark::token,
     number::bound,
-    reader::{Family, read},
+    reader::read,
     rendered::{FamilyName, OmittedCounts, Rendered, count_omitted},
 };
 
 /// What a text format does its own way.
 pub(crate) struct Dialect {
-    /// Whether prometheus-client encodes this one.
-    is_encoded: bool,
     /// What a family is called behind its name, and the name of its type.
     header: fn(Kind) -> (&'static str, &'static str),
     /// What is escaped in help, beside backslashes and newlines.
@@ -30,7 +29,6 @@ pub(crate) struct Dialect {
 
 /// OpenMetrics 1.0.
 pub(crate) const OPENMETRICS: Dialect = Dialect {
-    is_encoded: true,
     header: |kind| ("", kind.name()),
     escapes_quotes: true,
     has_units: true,
@@ -40,7 +38,6 @@ pub(crate) const OPENMETRICS: Dialect = Dialect {
 
 /// Prometheus text 0.0.4: HELP and TYPE on the names of samples.
 pub(crate) const PROMETHEUS: Dialect = Dialect {
-    is_encoded: false,
     header: |kind| {
         let name = match kind {
             Kind::Info => "gauge",
@@ -96,7 +93,9 @@ pub(crate) fn render<'a>(
 
 /// Whether the dialect has the family just as prometheus-client has encoded it.
 fn is_as_encoded(family: &Family<'_>, dialect: &Dialect) -> bool {
-    dialect.is_encoded
+    let header = (dialect.header)(family.kind);
+    header == ("", family.kind.name())
+        && dialect.has_units
         && family.place.is_some()
         && !family.is_rewritten
         && !family.help.contains(['\\', '\n', '"'])

@@ -5,7 +5,7 @@ use std::{cell::RefCell, iter, mem, ptr, sync::Arc};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 
-use crate::{error::Error, exposition::encoded::new_part, panics::discard};
+use crate::{error::Error, exposition::mark::new_part, panics::discard};
 
 /// What is registered, each registration in a part of its own: no lock is held meanwhile, and a panic leaves nothing
 /// behind.

@@ -283,7 +283,7 @@ mod tests {
         let latency = Duration::from_secs(1);
         let index = worker.record(0, key, latency);
         worker.keep_exemplar(index, latency, |labels| {
-            labels.push(("id".into(), "older".into()))
+            labels.push(("id".into(), "older".into()));
         });
         let future = SystemTime::now() + Duration::from_secs(3600);
         series.blocks.lock()[0].exemplars.lock()[0].1.time = future;

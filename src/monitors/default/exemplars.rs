@@ -140,7 +140,7 @@ impl Exemplars {
         if !are_labels(pairs) {
             self.report(format_args!(
                 "its labels have more than 128 characters, the limit of OpenMetrics 1.0, \
-                 or a name that is not valid or comes twice"
+                 a name that is not valid or comes twice, or a NUL in a value"
             ));
             return None;
         }

@@ -135,11 +135,7 @@ async fn a_label_with_many_long_values_is_bounded_as_a_whole() {
 
 /// The allocations of requests for these paths, whose requests are not among them.
 fn allocations(
-    app: &impl Service<
-        actix_http::Request,
-        Response = ServiceResponse<impl MessageBody>,
-        Error = actix_web::Error,
-    >,
+    app: &impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = Error>,
     paths: impl IntoIterator<Item = String>,
 ) -> u64 {
     let requests: Vec<_> = paths

@@ -201,8 +201,8 @@ impl Table {
         if self.excluded.iter().any(|excluded| excluded == label) {
             return false;
         }
-        // Values need not be kept of what was not found or refused: a client makes them up.
-        let is_success = answered.status.is_some_and(|status| status < 400);
+        // Values need not be kept of what was not found or not let through: a client makes them up.
+        let is_success = answered.denied.is_none() && answered.status.is_some_and(|status| status < 400);
         *recorded == self.with_kept(label, values)
             || (!is_success && recorded == label)
             || self.kept.iter().any(|(route, name)| {

@@ -132,34 +132,3 @@ async fn a_handler_that_keeps_its_requests_is_no_cause_of_panics() {
     assert!(PANICS.load(Ordering::Relaxed) <= 1);
     KEPT.with_borrow_mut(Vec::clear);
 }
-
-/// Refuses every request before it is routed.
-async fn refuse(
-    request: ServiceRequest,
-    _next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    Ok(request.into_response(HttpResponse::Unauthorized()))
-}
-
-#[actix_web::test]
-async fn scopes_with_one_prefix_are_all_looked_at() {
-    let registry = MetricsRegistry::new();
-    let version = |header: &'static str| web::scope("/v").guard(guard::Header("x", header));
-    let app = App::new()
-        .app_data(registry.clone())
-        .service(version("1").route("/a", web::get().to(HttpResponse::Ok)))
-        .service(version("2").route("/b/{id}", web::get().to(HttpResponse::Ok)))
-        .wrap(from_fn(refuse))
-        .wrap(HrPrometheus::default());
-    let app = init_service(app).await;
-    for path in ["/v/b/7", "/v/a", "/v/c"] {
-        call_service(&app, TestRequest::with_uri(path).to_request()).await;
-    }
-    for path in ["/v/b/{id}", "/v/a", "unmatched"] {
-        assert_eq!(
-            registry.value("request_count_total", &[("path", path)]),
-            Some(1.0),
-            "{path}"
-        );
-    }
-}

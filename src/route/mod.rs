@@ -57,7 +57,7 @@ pub(crate) struct TargetId(usize, usize);
 impl TargetId {
     #[inline]
     pub(crate) fn of(uri: &Uri) -> Self {
-        // Clones of a URI share its text.
+        // Clones of a URI share its text, which the request in progress keeps alive until its route is known.
         let text = uri.path_and_query().map_or("", PathAndQuery::as_str);
         Self(text.as_ptr().addr(), text.len())
     }

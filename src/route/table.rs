@@ -7,7 +7,6 @@
 
 use std::{
     fmt::Write as _,
-    iter,
     sync::{Arc, OnceLock},
 };
 
@@ -178,24 +177,12 @@ impl Reading {
 }
 
 fn find(nodes: &[Node], path: &mut Path<&str>) -> Option<usize> {
-    // The first that matches decides, as in actix-web, where a scope is entered for good; but guards tell scopes with the
-    // same prefix apart.
-    let mut nodes = nodes.iter();
-    let before = path.clone();
-    let first = nodes.find(|node| node.matches(path))?;
-    let twins = nodes.filter(|node| node.is_prefix && node.patterns == first.patterns);
-    iter::once(first).chain(twins).find_map(|node| {
-        let mut inside = before.clone();
-        node.matches(&mut inside);
-        let found = match &node.inside {
-            Inside::Route(route) => Some(*route),
-            Inside::Scope(nodes) => find(nodes, &mut inside),
-        };
-        if found.is_some() {
-            *path = inside;
-        }
-        found
-    })
+    // The first that matches decides, as in actix-web, which enters a scope for good.
+    let node = nodes.iter().find(|node| node.matches(path))?;
+    match &node.inside {
+        Inside::Route(route) => Some(*route),
+        Inside::Scope(nodes) => find(nodes, path),
+    }
 }
 
 impl Node {

@@ -77,7 +77,8 @@ use crate::{
 ///   matches, ignoring guards. With any other status the request is `unmatched`.
 /// - Without a response (an `Err` of an inner middleware, a panic, a client that left), and in the gauge until there is
 ///   one, `path` is the first route that matches the path as it arrived, ignoring guards; if none does, the path is
-///   tried again as `NormalizePath` would have made it.
+///   tried again as `NormalizePath` would have made it. Of scopes with the same prefix, told apart by guards, only the
+///   first is looked at.
 ///
 /// [`HrPrometheus`]: crate::HrPrometheus
 pub struct DefaultMonitor<L = NoLabels> {

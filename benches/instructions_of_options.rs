@@ -10,7 +10,6 @@ mod harness;
 use std::process::ExitCode;
 
 use actix_http::Request;
-use actix_web::http::header::{HeaderName, HeaderValue};
 use callgrind::{Ceiling, serve_with};
 use harness::Kind;
 use hr_prometheus::{
@@ -50,7 +49,7 @@ fn main() -> ExitCode {
     callgrind::run(&CEILINGS, serve)
 }
 
-async fn serve(subject: &str, routes: usize, mut requests: Vec<Request>) {
+async fn serve(subject: &str, routes: usize, requests: Vec<Request>) {
     let builder = DefaultMonitor::builder;
     match subject {
         "default" => serve_with(HrPrometheus::default(), routes, requests).await,
@@ -65,13 +64,6 @@ async fn serve(subject: &str, routes: usize, mut requests: Vec<Request>) {
             serve_with(metrics, routes, requests).await;
         }
         "exemplars" => {
-            for request in &mut requests {
-                let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-                let name = HeaderName::from_static("traceparent");
-                request
-                    .headers_mut()
-                    .insert(name, HeaderValue::from_static(trace));
-            }
             let monitor = builder().exemplars_from_traceparent();
             serve_with(HrPrometheus::with_builder(monitor), routes, requests).await;
         }

@@ -56,7 +56,9 @@ impl Kind {
             Self::Known => format!("/users{target}/{}", number % 10),
             Self::NotFound => format!("/nowhere/{number}"),
         };
-        let mut request = TestRequest::with_uri(&uri).to_request();
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let request = TestRequest::with_uri(&uri).insert_header(("traceparent", trace));
+        let mut request = request.to_request();
         // As the server gives a request without a body.
         request.take_payload();
         request

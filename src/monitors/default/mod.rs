@@ -100,7 +100,6 @@ struct WorkerStorage<L> {
     series: WorkerSeries<CustomLabels>,
     labels: WorkerLabels<L>,
     /// The memory of requests that have ended, for those to come.
-    #[expect(clippy::vec_box, reason = "it is the boxes that are handed out")]
     spare: RefCell<Vec<Box<Noted<L>>>>,
 }
 
@@ -178,6 +177,10 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         DefaultInFlight(Some(noted))
     }
 
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "it is the memory that is handed out"
+    )]
     fn take_spare(&self) -> Box<Noted<L>> {
         let spare = self.worker().spare.borrow_mut().pop();
         spare.unwrap_or_default()

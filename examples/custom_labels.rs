@@ -1,4 +1,4 @@
-//! Labels of one's own on the metrics of the default monitor, without a monitor of one's own.
+//! Custom labels on the metrics of the default monitor, without a custom monitor.
 //!
 //! ```console
 //! $ cargo run --example custom_labels      # PORT chooses another port than 8080

@@ -1,4 +1,4 @@
-//! A monitor of one's own beside the default one: it counts requests by tenant, from a header.
+//! A custom monitor beside the default one: it counts requests by tenant, from a header.
 //!
 //! ```console
 //! $ cargo run --example custom_monitor      # PORT chooses another port than 8080

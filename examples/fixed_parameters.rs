@@ -23,7 +23,7 @@
 //! ```
 //!
 //! What a client can write into a kept parameter becomes a label, so the route takes the four directions only. The
-//! library has a limit besides: beyond 1,000 different paths, or what `max_kept_paths` says, they become `_OTHER`.
+//! library has a limit too: over 1,000 different paths, or what `max_kept_paths` says, further ones become `_OTHER`.
 use std::{env, io};
 
 use actix_web::{App, HttpServer, Responder, web};

@@ -24,7 +24,7 @@
 //!
 //! - Where no route matched, `endpoint` is `unmatched`: not what the client asked for.
 //! - Methods that are not known are `_OTHER`.
-//! - A regular expression in a route is left out: `/orders/{id}`, not `/orders/{id:\d+}`.
+//! - A label has no regular expressions: `/orders/{id}`, not `/orders/{id:\d+}`.
 //!
 //! What the service has registered with the crate `prometheus` comes along: `PrometheusCrate` brings it into the
 //! scrape. It can move to `prometheus_client` piece by piece, or never. What is not kept of it:

@@ -24,7 +24,7 @@ use prometheus_client::{metrics::info::Info, registry::Registry};
 ///
 /// The two variables are those of the crate [vergen], which sets them in a build script. Without one, set them for
 /// the build: `VERGEN_GIT_SHA=$(git rev-parse --short HEAD) cargo build`. Or say values here, as a `&str` or an
-/// `Option<&str>`, and labels of one's own. What is unknown, `None` or empty, is left out:
+/// `Option<&str>`, and custom labels. Values that are unknown, `None` or empty are omitted:
 ///
 /// ```
 /// use hr_prometheus::{MetricsRegistry, build_info};

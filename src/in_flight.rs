@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 
 use crate::{
     limit::{Limits, OTHER},
-    route::labelling::{Labelling, NewPath, Verdict},
+    route::labelling::{Labelling, Values, Verdict},
 };
 
 /// How many places of a table a scrape reads before it lets the worker have it; labelling them needs no lock.
 const READ_AT_ONCE: usize = 256;
 
-/// An empty table with more places than this gives its memory back.
+/// A table with more places than this gives the memory of free ones back.
 const KEPT_PLACES: usize = 1_024;
 
 /// The requests in progress of one worker. Nobody else locks it but a scrape.
@@ -40,13 +40,13 @@ struct Place {
     method: &'static str,
     arrived: Instant,
     /// `None` while the place is free.
-    label: Option<Label>,
+    label: Option<RouteOf>,
     next_free: Option<usize>,
 }
 
 /// What is known of the route of a request in progress.
 #[derive(Clone, Debug)]
-pub(crate) enum Label {
+pub(crate) enum RouteOf {
     /// Nothing yet: the path as it arrived.
     Unknown(PathAndQuery),
     /// From the response, or from a scrape that looked before.
@@ -58,7 +58,7 @@ struct Seen {
     place: usize,
     method: &'static str,
     arrived: Instant,
-    label: Label,
+    label: RouteOf,
 }
 
 impl InFlightTable {
@@ -80,7 +80,7 @@ impl InFlightTable {
     pub(crate) fn arrive(&self, method: &'static str, path: PathAndQuery, arrived: Instant) -> usize {
         let mut places = self.places.lock();
         places.taken += 1;
-        let label = Some(Label::Unknown(path));
+        let label = Some(RouteOf::Unknown(path));
         let Some(free) = places.free else {
             return places.add(method, label, arrived);
         };
@@ -95,13 +95,13 @@ impl InFlightTable {
     /// Labels a request by the route that served it, and forgets its path.
     pub(crate) fn label(&self, place: usize, label: &Arc<str>) {
         if let Some(place) = self.places.lock().all.get_mut(place) {
-            place.label = Some(Label::Known(Verdict::Label(Arc::clone(label))));
+            place.label = Some(RouteOf::Known(Verdict::Label(Arc::clone(label))));
         }
     }
 
     /// What is known of the route of a request.
     #[cold]
-    pub(crate) fn label_of(&self, place: usize) -> Option<Label> {
+    pub(crate) fn label_of(&self, place: usize) -> Option<RouteOf> {
         let places = self.places.lock();
         places.all.get(place)?.label.clone()
     }
@@ -118,8 +118,11 @@ impl InFlightTable {
         place.next_free = next_free;
         places.free = Some(number);
         places.taken -= 1;
-        if places.taken == 0 && places.all.len() > KEPT_PLACES {
-            *places = Places::default();
+        // On the way down from a burst at one number after the other of halves.
+        let is_empty =
+            places.taken * 4 <= places.all.len() && (places.taken == 0 || places.taken.is_power_of_two());
+        if is_empty && places.all.len() > KEPT_PLACES {
+            places.shrink();
         }
     }
 
@@ -140,14 +143,18 @@ impl InFlightTable {
     }
 
     /// Decides on the labels of these requests, and notes the decisions.
-    fn label_seen(&self, requests: &mut [Seen]) {
+    fn label_seen(&self, requests: &mut [Seen], values: Values) {
         let mut found = Vec::new();
         for seen in requests {
-            if let Label::Unknown(path) = &seen.label {
-                let (_, verdict) = self.labelling.verdict_as_arrived(path, NewPath::Admit);
+            if let RouteOf::Unknown(path) = &seen.label {
+                let (route, verdict) = self.labelling.verdict_as_arrived(path, values);
+                let is_final = values == Values::Admit
+                    || !route.is_some_and(|route| self.labelling.keeps_values_of(route));
                 let path = path.clone();
-                seen.label = Label::Known(verdict.clone());
-                found.push((seen.place, path, verdict));
+                seen.label = RouteOf::Known(verdict.clone());
+                if is_final {
+                    found.push((seen.place, path, verdict));
+                }
             }
         }
         if found.is_empty() {
@@ -157,17 +164,31 @@ impl InFlightTable {
         for (place, path, verdict) in found {
             // The request may have ended, and its place be that of another.
             if let Some(entry) = places.all.get_mut(place)
-                && matches!(&entry.label, Some(Label::Unknown(known)) if *known == path)
+                && matches!(&entry.label, Some(RouteOf::Unknown(known)) if *known == path)
             {
-                entry.label = Some(Label::Known(verdict));
+                entry.label = Some(RouteOf::Known(verdict));
             }
         }
     }
 }
 
 impl Places {
+    /// Gives back the memory of the free places at the end.
     #[cold]
-    fn add(&mut self, method: &'static str, label: Option<Label>, arrived: Instant) -> usize {
+    fn shrink(&mut self) {
+        let last_taken = self.all.iter().rposition(|place| place.label.is_some());
+        self.all.truncate(last_taken.map_or(0, |last| last + 1));
+        self.all.shrink_to_fit();
+        self.free = None;
+        for (number, place) in self.all.iter_mut().enumerate() {
+            if place.label.is_none() {
+                place.next_free = self.free.replace(number);
+            }
+        }
+    }
+
+    #[cold]
+    fn add(&mut self, method: &'static str, label: Option<RouteOf>, arrived: Instant) -> usize {
         self.all.push(Place {
             method,
             arrived,
@@ -198,12 +219,13 @@ impl InFlight {
         for table in self.tables() {
             let mut first = 0;
             while let Some(mut requests) = table.read(first) {
-                table.label_seen(&mut requests);
+                table.label_seen(&mut requests, Values::Admit);
                 for seen in requests {
                     match seen.label {
-                        Label::Known(Verdict::Label(label)) => each(seen.method, label, seen.arrived),
-                        Label::Known(Verdict::OverLimit) => each(seen.method, OTHER.into(), seen.arrived),
-                        Label::Known(Verdict::Excluded) | Label::Unknown(_) => {}
+                        RouteOf::Known(Verdict::Label(label)) => each(seen.method, label, seen.arrived),
+                        RouteOf::Known(Verdict::OverLimit) => each(seen.method, OTHER.into(), seen.arrived),
+                        // None is unknown any more.
+                        RouteOf::Known(Verdict::Excluded) | RouteOf::Unknown(_) => {}
                     }
                 }
                 first += READ_AT_ONCE;
@@ -217,10 +239,10 @@ impl InFlight {
             let mut first = 0;
             while let Some(mut requests) = table.read(first) {
                 if table.labelling.rules.excludes_any() {
-                    table.label_seen(&mut requests);
+                    table.label_seen(&mut requests, Values::Show);
                 }
                 for seen in requests {
-                    if !matches!(seen.label, Label::Known(Verdict::Excluded)) {
+                    if !matches!(seen.label, RouteOf::Known(Verdict::Excluded)) {
                         each(seen.method);
                     }
                 }

@@ -33,22 +33,22 @@ pub(crate) const DEFAULT_LIMIT: usize = 1_000;
 pub(crate) struct Limit {
     /// What is limited, as the label `limit` has it.
     name: &'static str,
-    /// The same, as the log has it.
-    values: &'static str,
+    /// What the log says of a limit that is exceeded.
+    hint: &'static str,
     /// Whether something is limited, so that a scrape shows how often the limit was exceeded.
     is_enforced: AtomicBool,
-    admitted: Mutex<HashSet<Arc<str>>>,
+    admitted: Admitted,
     exceeded: AtomicU64,
     logged: LogOnce,
 }
 
 impl Limit {
-    fn new(name: &'static str, values: &'static str) -> Self {
+    fn new(name: &'static str, hint: &'static str) -> Self {
         Self {
             name,
-            values,
+            hint,
             is_enforced: AtomicBool::new(false),
-            admitted: Mutex::default(),
+            admitted: Admitted::default(),
             exceeded: AtomicU64::new(0),
             logged: LogOnce::default(),
         }
@@ -59,9 +59,29 @@ impl Limit {
         self.is_enforced.store(true, Relaxed);
     }
 
+    /// As [`Admitted::admit`].
+    pub(crate) fn admit(&self, value: &str, limit: usize) -> Option<Arc<str>> {
+        self.admitted.admit(value, limit)
+    }
+
+    /// Counts one request over the limit; the first is logged.
+    pub(crate) fn count_exceeded(&self) {
+        self.exceeded.fetch_add(1, Relaxed);
+        self.logged.log(
+            Level::Warn,
+            format_args!("{}; from now on they are counted as {OTHER}", self.hint),
+        );
+    }
+}
+
+/// Distinct values, up to a limit.
+#[derive(Debug, Default)]
+pub(crate) struct Admitted(Mutex<HashSet<Arc<str>>>);
+
+impl Admitted {
     /// Gives back `value` as it is kept for the life of the registry, or `None` if it would be one more than `limit`.
     pub(crate) fn admit(&self, value: &str, limit: usize) -> Option<Arc<str>> {
-        let mut admitted = self.admitted.lock();
+        let mut admitted = self.0.lock();
         if let Some(known) = admitted.get(value) {
             return Some(Arc::clone(known));
         }
@@ -72,18 +92,6 @@ impl Limit {
         admitted.insert(Arc::clone(&value));
         Some(value)
     }
-
-    /// Counts one request over the limit; the first is logged.
-    pub(crate) fn count_exceeded(&self) {
-        self.exceeded.fetch_add(1, Relaxed);
-        self.logged.log(
-            Level::Warn,
-            format_args!(
-                "the limit on distinct {} is reached, or a value has more than {LONGEST_VALUE} characters: further requests are counted as {OTHER}; raise the limit, or keep fewer values that clients choose",
-                self.values,
-            ),
-        );
-    }
 }
 
 /// The limits of one registry.
@@ -93,16 +101,22 @@ pub(crate) struct Limits {
     pub(crate) paths: Limit,
     /// On sets of custom labels.
     pub(crate) label_sets: Limit,
-    /// On pairs of a path with kept values and a set of custom labels, which multiply; counted as label sets.
-    pub(crate) pairs: Limit,
+    /// The pairs of a path with kept values and a set of custom labels, which multiply: limited as label sets are.
+    pub(crate) pairs: Admitted,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            paths: Limit::new("path", "paths"),
-            label_sets: Limit::new("label_set", "label sets"),
-            pairs: Limit::new("label_set", "label sets"),
+            paths: Limit::new(
+                "path",
+                "the limit on distinct paths is reached: raise `max_kept_paths`, or keep parameters with fewer values",
+            ),
+            label_sets: Limit::new(
+                "label_set",
+                "the limit on distinct label sets is reached, or a value has more than 128 characters: raise `max_label_sets`, or use labels with fewer values",
+            ),
+            pairs: Admitted::default(),
         }
     }
 }

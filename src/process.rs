@@ -40,7 +40,7 @@ use prometheus_client::{
 /// # }
 /// ```
 ///
-/// What the system does not tell is left out of the scrape, and is no error: a limit where there is none; the limit
+/// Values that the system does not tell are omitted from the scrape, without an error: a limit where there is none; the limit
 /// of memory and the threads on Windows; most on OpenBSD; and everything on systems other than Linux, macOS, Windows,
 /// FreeBSD and OpenBSD. On Linux it is read from `/proc`, where the open file descriptors are listed to count them,
 /// so a scrape takes the longer the more connections there are.

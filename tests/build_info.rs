@@ -40,7 +40,7 @@ fn what_is_given_takes_the_place_of_what_was_found() {
 }
 
 #[test]
-fn what_is_not_known_is_left_out() {
+fn values_that_are_not_known_are_omitted() {
     let registry = MetricsRegistry::new();
     registry.register_with(build_info!(
         version = "2.0.0",
@@ -53,7 +53,7 @@ fn what_is_not_known_is_left_out() {
 }
 
 #[test]
-fn labels_of_ones_own_are_added_even_under_the_name_of_a_keyword() {
+fn custom_labels_are_added_even_under_the_name_of_a_keyword() {
     let registry = MetricsRegistry::new();
     let branch = String::from("main");
     registry.register_with(build_info!(

@@ -367,7 +367,7 @@ async fn all_statuses_without_a_class_are_one_series() {
 }
 
 #[actix_web::test]
-async fn labels_that_are_left_out_are_summed_over() {
+async fn series_are_aggregated_over_the_labels_that_are_not_chosen() {
     let count = |labels: Vec<(&'static str, Label)>| async move {
         let registry = recorded(builder().count_labels(labels).unwrap(), mixed()).await;
         samples(&registry, "request_count_total")
@@ -772,7 +772,7 @@ impl RequestLabels for Query {
 }
 
 #[actix_web::test]
-async fn labels_of_ones_own_obey_every_option() {
+async fn custom_labels_obey_every_option() {
     for (option, change, _) in OPTIONS {
         let monitor = change(builder()).unwrap().labels::<Query>();
         let registry = recorded(monitor, mixed()).await;
@@ -798,7 +798,7 @@ async fn labels_of_ones_own_obey_every_option() {
 }
 
 #[actix_web::test]
-async fn with_every_option_on_a_client_makes_no_series_beyond_the_cap() {
+async fn with_every_option_on_a_client_makes_no_series_over_the_limit() {
     let monitor = OPTIONS.iter().filter(|(name, ..)| !name.starts_with("without_"));
     let monitor = monitor.fold(builder(), |monitor, (_, change, _)| change(monitor).unwrap());
     let monitor = monitor.labels::<Query>().max_label_sets(10);

@@ -119,11 +119,12 @@ async fn what_a_header_guard_refused_and_a_default_service_served_is_unmatched()
 
 #[actix_web::test]
 async fn a_default_service_with_a_status_of_its_own_is_unmatched() {
-    for status in [200, 201, 204, 404, 405, 410] {
+    for status in [200, 201, 204, 304, 404, 405, 410] {
         let routes = match status {
             200 => default_with::<200>,
             201 => default_with::<201>,
             204 => default_with::<204>,
+            304 => default_with::<304>,
             404 => default_with::<404>,
             405 => default_with::<405>,
             _ => default_with::<410>,

@@ -199,7 +199,7 @@ async fn unless_asked_for_there_are_none() {
 }
 
 #[actix_web::test]
-async fn an_exemplar_that_is_too_long_is_left_out_and_its_request_counted() {
+async fn an_exemplar_that_is_too_long_is_omitted_and_its_request_counted() {
     capture_log();
     let registry = MetricsRegistry::new();
     let monitor = DefaultMonitor::builder().exemplars_from(|response| {

@@ -238,7 +238,7 @@ async fn a_mount_keeps_the_parameters_before_it() {
 }
 
 #[test]
-fn ten_thousand_values_are_as_many_labels_as_the_cap_allows_and_one_more() {
+fn ten_thousand_values_are_as_many_labels_as_the_limit_allows_and_one_more() {
     capture_log();
     let registry = MetricsRegistry::new();
     let data = registry.clone();
@@ -284,7 +284,7 @@ fn ten_thousand_values_are_as_many_labels_as_the_cap_allows_and_one_more() {
 }
 
 #[actix_web::test]
-async fn beyond_the_cap_a_worker_remembers_nothing() {
+async fn over_the_limit_a_worker_remembers_nothing() {
     let registry = MetricsRegistry::new();
     let metrics = HrPrometheus::default().keep_all_params().max_kept_paths(10);
     let app = app(&registry, metrics, shapes).await;
@@ -340,7 +340,7 @@ async fn requests_in_progress_are_as_bounded_as_those_that_have_ended() {
 }
 
 #[actix_web::test]
-async fn the_routes_of_the_application_are_no_part_of_the_cap_nor_under_it() {
+async fn the_routes_of_the_application_do_not_count_towards_the_limit() {
     let registry = MetricsRegistry::new();
     let metrics = HrPrometheus::default().keep_all_params().max_kept_paths(1);
     let routes = |config: &mut ServiceConfig| {
@@ -515,7 +515,7 @@ fn what_cannot_be_kept_is_an_error_that_names_the_fix() {
 }
 
 #[test]
-fn the_cap_is_exposed_with_the_families_that_are_registered_beforehand() {
+fn the_limit_is_exposed_with_the_families_that_are_registered_beforehand() {
     let beyond =
         |registry: &MetricsRegistry| registry.value("hr_prometheus_cardinality_limit_exceeded_total", &[]);
     let registries = [(); 4].map(|()| MetricsRegistry::new());

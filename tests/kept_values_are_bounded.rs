@@ -3,9 +3,11 @@
 mod support;
 
 use actix_web::{
-    App, HttpResponse, Resource,
+    App, Error, HttpResponse, Resource,
     body::MessageBody,
-    dev::{Service, ServiceResponse},
+    dev::{Service, ServiceRequest, ServiceResponse},
+    error::ErrorNotFound,
+    middleware::{Next, from_fn},
     test::{TestRequest, init_service},
     web::{self, ServiceConfig},
 };
@@ -22,8 +24,7 @@ async fn app(
     registry: &MetricsRegistry,
     metrics: HrPrometheus,
     routes: impl FnOnce(&mut ServiceConfig),
-) -> impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = actix_web::Error>
-{
+) -> impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
     let app = App::new().app_data(registry.clone()).configure(routes);
     init_service(app.wrap(metrics)).await
 }
@@ -134,11 +135,7 @@ async fn a_label_with_many_long_values_is_bounded_as_a_whole() {
 
 /// The allocations of requests for these paths, whose requests are not among them.
 fn allocations(
-    app: &impl Service<
-        actix_http::Request,
-        Response = ServiceResponse<impl MessageBody>,
-        Error = actix_web::Error,
-    >,
+    app: &impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = Error>,
     paths: impl IntoIterator<Item = String>,
 ) -> u64 {
     let requests: Vec<_> = paths
@@ -221,5 +218,48 @@ async fn kept_paths_and_label_sets_do_not_multiply() {
         registry.value("request_count_total", &[]),
         Some(f64::from(EACH * EACH))
     );
+    assert_balanced(&registry);
+}
+
+/// Refuses values that are made up, as an authentication does, or with an `Err`.
+async fn refuse_invented(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if request.path().contains("unknown") {
+        return Err(ErrorNotFound("no such tenant"));
+    }
+    if request.path().contains("invented") {
+        let response = HttpResponse::Unauthorized().finish();
+        return Ok(request.into_response(response).map_into_right_body());
+    }
+    Ok(next.call(request).await?.map_into_left_body())
+}
+
+#[actix_web::test]
+async fn values_that_a_middleware_refuses_are_not_kept() {
+    let registry = MetricsRegistry::new();
+    let app = App::new()
+        .app_data(registry.clone())
+        .route("/resource/{name}/{n}", web::get().to(HttpResponse::Ok))
+        .wrap(from_fn(refuse_invented))
+        .wrap(HrPrometheus::default().keep_all_params().max_kept_paths(10));
+    let app = init_service(app).await;
+    for number in 0..50 {
+        for name in ["invented", "unknown"] {
+            let uri = format!("/resource/{name}{number}/1");
+            if let Err(error) = app.call(TestRequest::with_uri(&uri).to_request()).await {
+                drop(error.error_response());
+            }
+        }
+    }
+    drop(
+        app.call(TestRequest::with_uri("/resource/foo/1").to_request())
+            .await,
+    );
+    let count = |path, status| registry.value("request_count_total", &[("path", path), ("status", status)]);
+    assert_eq!(count("/resource/{name}/{n}", "401"), Some(50.0));
+    assert_eq!(count("/resource/{name}/{n}", "404"), Some(50.0));
+    assert_eq!(count("/resource/foo/1", "200"), Some(1.0));
     assert_balanced(&registry);
 }

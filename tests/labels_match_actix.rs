@@ -12,7 +12,8 @@
 //!   that answers in front of the same route leaves the same.
 //! - [`Doubt::BeforeGuards`]: an inner middleware answers before routing, or with an `Err`, of which no request is left;
 //!   and the first route that the path matches is not the one that would have served, because guards choose.
-//! - [`Doubt::Rewritten`]: an `Err` for a path that `NormalizePath` changed, and that matches a route as it arrived too.
+//! - [`Doubt::Rewritten`]: an `Err`, of which only the path as it arrived is left. `NormalizePath` may have changed it, so
+//!   it is looked up as it arrived and, if no route matches that, as `NormalizePath` would have made it.
 
 mod support {
     pub mod route_tables;
@@ -162,19 +163,6 @@ fn named(info: &Path<Url>, length: usize) -> String {
     text + &path[end..length]
 }
 
-impl Answered {
-    /// Whether the router has consumed as much of the path as a service with this label would have.
-    fn seems_served_by(&self, label: &str) -> bool {
-        self.consumed_all
-            || label
-                == if self.consumed.is_empty() {
-                    "/"
-                } else {
-                    &self.consumed
-                }
-    }
-}
-
 impl Table {
     fn metrics(&self) -> HrPrometheus<(DefaultMonitor, Notes)> {
         let mut metrics = HrPrometheus::with_monitor::<(DefaultMonitor, Notes)>()
@@ -213,8 +201,8 @@ impl Table {
         if self.excluded.iter().any(|excluded| excluded == label) {
             return false;
         }
-        // Values need not be kept of what was not found or refused: a client makes them up.
-        let is_success = answered.status.is_some_and(|status| status < 400);
+        // Values need not be kept of what was not found or not let through: a client makes them up.
+        let is_success = answered.denied.is_none() && answered.status.is_some_and(|status| status < 400);
         *recorded == self.with_kept(label, values)
             || (!is_success && recorded == label)
             || self.kept.iter().any(|(route, name)| {
@@ -239,8 +227,10 @@ impl Table {
         let mut doubts = Vec::new();
         match (&answered.denied, answered.ran) {
             (Some(denied), _) => {
-                if let (None, Some(first)) = (answered.status, &denied.first_as_arrived) {
-                    doubts.push((Doubt::Rewritten, &**first));
+                if answered.status.is_none() {
+                    let looked_up = [&denied.first_as_arrived, &denied.first_normalized];
+                    let looked_up = looked_up.into_iter().flatten();
+                    doubts.extend(looked_up.map(|first| (Doubt::Rewritten, &**first)));
                 }
                 let first = denied.first.as_deref();
                 doubts.push((Doubt::BeforeGuards, first.unwrap_or(self.unmatched)));

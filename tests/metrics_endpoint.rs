@@ -81,7 +81,7 @@ async fn a_scrape_without_any_metric_is_an_open_metrics_text_without_families() 
 }
 
 #[actix_web::test]
-async fn metrics_of_ones_own_are_served_without_the_middleware() {
+async fn custom_metrics_are_served_without_the_middleware() {
     let registry = MetricsRegistry::new();
     registry.register_with(|registry| {
         let orders = Counter::<u64>::default();

@@ -304,7 +304,7 @@ async fn all_options_together_do_what_each_does() {
 }
 
 #[actix_web::test]
-async fn a_marked_request_is_left_out_beside_every_option() {
+async fn a_marked_request_is_excluded_beside_every_option() {
     for choice in ALL {
         let registry = MetricsRegistry::new();
         let marked = async || {
@@ -334,7 +334,7 @@ async fn a_marked_request_is_left_out_beside_every_option() {
 }
 
 #[actix_web::test]
-async fn what_is_left_out_takes_no_place_of_the_cap() {
+async fn excluded_paths_do_not_count_towards_the_limit() {
     let registry = MetricsRegistry::new();
     let metrics = HrPrometheus::default()
         .keep_all_params()

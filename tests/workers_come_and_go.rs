@@ -6,6 +6,7 @@ use std::{
     collections::BTreeMap,
     future::pending,
     panic::{AssertUnwindSafe, resume_unwind},
+    sync::{Mutex, PoisonError},
     thread,
 };
 
@@ -24,6 +25,9 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_scope};
 
 use support::assert_balanced;
+
+/// Held by each test: what matches the routes is shared by the whole process, and so is the memory that it works with.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Threads that start and stop workers.
 const THREADS: u64 = 8;
@@ -162,6 +166,7 @@ fn assert_agrees(scrape: &str) {
 
 #[test]
 fn no_count_is_lost_while_workers_start_serve_and_stop_at_random() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let registry = MetricsRegistry::new();
     let threads: Vec<_> = (1..=THREADS)
         .map(|seed| {
@@ -222,6 +227,7 @@ where
 
 #[test]
 fn a_thousand_workers_lose_no_count_and_leave_nothing_behind() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let registry = MetricsRegistry::new();
     let left = left_by_a_thousand(async || start(registry.clone()).await);
 

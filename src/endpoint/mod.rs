@@ -27,7 +27,7 @@ use crate::{
 /// How many bytes of a scrape are handed to the server at once.
 const CHUNK_SIZE: usize = 32 * 1024;
 
-/// Serves the metrics under `/metrics`, as OpenMetrics or in the format that the client likes better.
+/// A [`Scope`] that serves the metrics at `/metrics` in the format negotiated from `Accept`.
 ///
 /// An ordinary [`Scope`]: wrap authentication around it, nest it in another scope, or put it into an application on
 /// another port. Answers GET and HEAD, other methods with 405. It needs no middleware; without one the scrape has
@@ -65,7 +65,7 @@ pub fn metrics_scope() -> Scope {
 ///
 /// # Formats
 ///
-/// The one that `Accept` likes best, as RFC 9110 weighs it:
+/// Negotiated from `Accept` as specified by RFC 9110:
 ///
 /// | asked for | answered |
 /// | --- | --- |

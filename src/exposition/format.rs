@@ -40,7 +40,7 @@ pub(crate) const DEFAULT: MediaType = MediaType {
     content_type: "application/openmetrics-text; version=1.0.0; charset=utf-8",
 };
 
-/// In the order of preference among those that a client likes equally.
+/// In the order of preference among those of equal quality.
 pub(crate) const MEDIA_TYPES: &[MediaType] = &[
     #[cfg(feature = "protobuf")]
     MediaType {

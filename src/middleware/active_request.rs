@@ -1,6 +1,5 @@
 //! One request from its arrival to the last byte of its response.
 
-use crate::route::TargetId;
 use std::{
     cell::Cell,
     mem::{self, ManuallyDrop},
@@ -29,7 +28,7 @@ use crate::{
         hooks::{Ending, Facts, RequestEnd, ResponseStart},
         set::MonitorSet,
     },
-    route::{RouteLabel, Served, arrived_path, labelling::NewPath},
+    route::{RouteLabel, Served, TargetId, arrived_path, labelling::Values},
 };
 
 /// The guard of one request. It travels from `call` into the future and from there into the body; wherever it is
@@ -75,7 +74,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     fn start(&mut self, request: &mut ServiceRequest) {
         let Some(state) = &mut *self.state else { return };
         let Some(worker) = &state.worker else { return };
-        let start = worker.start(request, state.facts.method, NewPath::Admit);
+        let start = worker.start(request, state.facts.method, Values::Admit);
         let before = state.in_flight.replace(worker.monitors.start(&start));
         // None, so there is nothing to drop.
         mem::forget(before);
@@ -103,7 +102,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
     }
 
     /// Learns from the response what is gone a moment later; `false` if the route that served it is not clear, which
-    /// [`respond_as_noted`](Self::respond_as_noted) finds out.
+    /// [`respond_for_certain`](Self::respond_for_certain) finds out.
     #[inline]
     pub(super) fn respond<B>(&mut self, response: &ServiceResponse<B>, body_size: BodySize) -> bool {
         let Some(state) = &mut *self.state else {
@@ -114,9 +113,11 @@ impl<S: MonitorSet> ActiveRequest<S> {
             self.forget();
             return true;
         }
-        let served = worker
-            .routes
-            .served(response.request(), state.target, response.status());
+        let (request, status) = (response.request(), response.status());
+        let mut served = worker.routes.served(request, state.target, status);
+        if matches!(served, Served::Unclear) {
+            served = worker.routes.served_as_noted(request, status);
+        }
         let Served::As(route) = served else {
             return false;
         };
@@ -124,9 +125,9 @@ impl<S: MonitorSet> ActiveRequest<S> {
         true
     }
 
-    /// Learns the same of a response whose route only actix-web can tell, which needs the request to itself.
+    /// Learns the same where that takes the request for itself.
     #[cold]
-    pub(super) fn respond_as_noted<B, E>(
+    pub(super) fn respond_for_certain<B, E>(
         &mut self,
         result: Poll<Result<ServiceResponse<B>, E>>,
         body_size: BodySize,
@@ -136,7 +137,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
             let Some(worker) = worker else { return response };
             let status = response.status();
             let (request, response) = response.into_parts();
-            let (request, route) = worker.routes.served_as_noted(request, status);
+            let (request, route) = worker.routes.served_for_certain(request, status);
             let response = ServiceResponse::new(request, response);
             self.respond_as(route, &response, body_size);
             response

@@ -7,7 +7,7 @@ use log::Level;
 
 use crate::{
     monitor::hooks::RequestStart,
-    panics::{LogOnce, catch},
+    panics::{LogOnce, catch, discard},
 };
 
 type Predicate = dyn Fn(&RequestStart<'_>) -> bool + Send + Sync;
@@ -17,6 +17,12 @@ type Predicate = dyn Fn(&RequestStart<'_>) -> bool + Send + Sync;
 pub(crate) struct Predicates {
     all: Vec<Arc<Predicate>>,
     panic_logged: Arc<LogOnce>,
+}
+
+impl Drop for Predicates {
+    fn drop(&mut self) {
+        self.all.drain(..).for_each(discard);
+    }
 }
 
 impl Predicates {
@@ -89,7 +95,7 @@ impl Predicates {
 /// };
 /// use hr_prometheus::{Excluded, HrPrometheus, MetricsRegistry};
 ///
-/// async fn leave_out_not_found<B: MessageBody>(
+/// async fn exclude_not_found<B: MessageBody>(
 ///     request: ServiceRequest,
 ///     next: Next<B>,
 /// ) -> Result<ServiceResponse<B>, Error> {
@@ -107,7 +113,7 @@ impl Predicates {
 ///     App::new()
 ///         .app_data(registry.clone())
 ///         .route("/", web::get().to(async || "hello"))
-///         .wrap(from_fn(leave_out_not_found))
+///         .wrap(from_fn(exclude_not_found))
 ///         .wrap(HrPrometheus::default()),
 /// )
 /// .await;
@@ -124,6 +130,7 @@ impl Predicates {
 ///
 /// [`HrPrometheus::exclude`]: crate::HrPrometheus::exclude
 /// [`HrPrometheus::exclude_routes`]: crate::HrPrometheus::exclude_routes
+/// [`RequestMonitor::forget`]: crate::RequestMonitor::forget
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Excluded;
 

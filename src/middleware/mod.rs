@@ -6,7 +6,7 @@ pub(crate) mod response;
 pub(crate) mod service;
 pub(crate) mod worker;
 
-use crate::{middleware::exclusion::Predicates, monitor::long_lived::LongLivedTypes, route::rules::Rules};
+use crate::panics::DiscardOnDrop;
 use std::{
     any::{TypeId, type_name},
     borrow::Cow,
@@ -19,12 +19,15 @@ use prometheus_client::registry::Registry;
 use crate::{
     error::Error,
     method::Methods,
+    middleware::exclusion::Predicates,
     monitor::{
         hooks::RequestStart,
-        set::{Monitors, obtain},
+        long_lived::LongLivedTypes,
+        set::{MonitorSet as _, Monitors, obtain},
     },
     monitors::default::{DefaultMonitor, builder::DefaultMonitorBuilder, labels::RequestLabels},
     registry::MetricsRegistry,
+    route::rules::Rules,
 };
 
 /// The middleware: records metrics of every request into the registry of the application.
@@ -181,9 +184,14 @@ impl HrPrometheus {
         F: Fn(&mut Registry) -> M + Send + Sync + 'static,
         M: Monitors,
     {
+        // What it captures may panic when it is dropped.
+        let register = DiscardOnDrop::new(register);
         HrPrometheus {
             registry: None,
             source: Arc::new(move |registry, name, errors| {
+                let Some(register) = register.as_ref() else {
+                    return M::Set::off();
+                };
                 let register = |registry: &mut Registry| register(registry).contained();
                 obtain::<M, _>(registry, (TypeId::of::<F>(), name.to_owned()), register, errors)
             }),
@@ -191,9 +199,7 @@ impl HrPrometheus {
             options: Arc::default(),
         }
     }
-}
 
-impl HrPrometheus {
     /// Measures with the [`DefaultMonitor`] that `builder` chooses.
     ///
     /// The monitor is made once for each registry and all builders that are equal: workers and clones share it, and two

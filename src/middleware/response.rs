@@ -1,6 +1,5 @@
 //! The future and the body that carry a request to its end.
 
-use crate::panics::catch;
 use std::{
     cell::Cell,
     pin::Pin,
@@ -18,6 +17,7 @@ use pin_project_lite::pin_project;
 use crate::{
     middleware::active_request::ActiveRequest,
     monitor::{hooks::Ending, set::MonitorSet},
+    panics::catch,
 };
 
 pin_project! {
@@ -53,7 +53,7 @@ where
             Poll::Ready(Ok(response)) => {
                 let body_size = request.run(|| response.response().body().size());
                 if !request.respond(response, body_size) {
-                    result = request.respond_as_noted(result, body_size);
+                    result = request.respond_for_certain(result, body_size);
                 }
             }
             Poll::Ready(Err(error)) => request.take().follow(error),

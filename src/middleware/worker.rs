@@ -9,13 +9,13 @@ use std::{
 use actix_web::{dev::ServiceRequest, http::StatusCode};
 
 use crate::{
-    in_flight::{InFlightTable, Label},
+    in_flight::{InFlightTable, RouteOf},
     middleware::Options,
     monitor::{
         hooks::{Ending, Facts, RequestStart},
         set::MonitorSet,
     },
-    route::{RouteLabel, Routes, TargetId, labelling::NewPath},
+    route::{RouteLabel, Routes, TargetId, labelling::Values},
 };
 
 /// What the requests of one worker share.
@@ -35,7 +35,7 @@ impl<S: MonitorSet> Worker<S> {
         &'a self,
         request: &'a ServiceRequest,
         method: &'static str,
-        new_path: NewPath,
+        values: Values,
     ) -> RequestStart<'a> {
         RequestStart {
             request,
@@ -43,14 +43,14 @@ impl<S: MonitorSet> Worker<S> {
             table: &self.in_flight,
             routes: &self.routes,
             route: OnceCell::new(),
-            new_path,
+            values,
         }
     }
 
-    /// Whether a predicate leaves this request out.
+    /// Whether a predicate excludes this request.
     #[cold]
     pub(crate) fn excludes(&self, request: &ServiceRequest, method: &'static str) -> bool {
-        let start = self.start(request, method, NewPath::Show);
+        let start = self.start(request, method, Values::Show);
         self.options.predicates.exclude(&start)
     }
 }
@@ -101,8 +101,11 @@ impl<S: MonitorSet> RequestState<S> {
     pub(super) fn route_without_response(&mut self, worker: &Worker<S>) {
         if self.in_flight.is_some() {
             self.route = match worker.in_flight.label_of(self.place) {
-                Some(Label::Unknown(path)) => worker.routes.without_response(&path),
-                Some(Label::Known(verdict)) => worker.routes.label(verdict),
+                Some(RouteOf::Unknown(path)) => {
+                    let status = self.facts.status.or(self.facts.status_of_error);
+                    worker.routes.without_response(&path, status)
+                }
+                Some(RouteOf::Known(verdict)) => worker.routes.label(verdict),
                 None => None,
             };
         }

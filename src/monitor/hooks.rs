@@ -1,13 +1,5 @@
 //! What the hooks of a monitor are told.
 
-use crate::{
-    limit::Limits,
-    monitor::long_lived::LongLivedTypes,
-    route::{
-        labelling::{NewPath, decoded},
-        pattern::Pattern,
-    },
-};
 use std::{
     cell::{OnceCell, Ref},
     fmt,
@@ -24,7 +16,13 @@ use actix_web::{
 
 use crate::{
     in_flight::InFlightTable,
-    route::{RouteLabel, Routes, arrived_path},
+    limit::Limits,
+    monitor::long_lived::LongLivedTypes,
+    route::{
+        RouteLabel, Routes, arrived_path,
+        labelling::{Values, decoded},
+        pattern::Pattern,
+    },
 };
 
 /// A request that arrived and has not been routed yet.
@@ -35,7 +33,7 @@ pub struct RequestStart<'a> {
     pub(crate) routes: &'a Routes,
     pub(crate) route: OnceCell<Arc<str>>,
     /// What becomes of a path with kept values that is no label yet.
-    pub(crate) new_path: NewPath,
+    pub(crate) values: Values,
 }
 
 impl RequestStart<'_> {
@@ -62,7 +60,7 @@ impl RequestStart<'_> {
     pub fn route(&self) -> &str {
         self.route.get_or_init(|| {
             let path = arrived_path(self.request);
-            self.routes.text_as_arrived(&path, self.new_path)
+            self.routes.text_as_arrived(&path, self.values)
         })
     }
 }
@@ -272,7 +270,7 @@ impl RequestEnd<'_> {
     }
 
     /// The bytes of the request body that were read; `None` unless a monitor
-    /// [asked for them](RequestMonitor::counts_request_body).
+    /// [asked for them](crate::RequestMonitor::counts_request_body).
     #[must_use]
     pub fn request_body_bytes(&self) -> Option<u64> {
         self.request_body_bytes
@@ -286,7 +284,7 @@ impl RequestEnd<'_> {
 
     /// A small number for the label of the route, by which a monitor can find its own records without a look-up of
     /// text: counted from 0, the same for the same label as long as the worker lives. Another worker has other
-    /// numbers. See [`RequestMonitor::for_worker`].
+    /// numbers. See [`RequestMonitor::for_worker`](crate::RequestMonitor::for_worker).
     #[must_use]
     pub fn route_id(&self) -> usize {
         self.route.id

@@ -4,10 +4,10 @@ pub(crate) mod hooks;
 pub(crate) mod long_lived;
 pub(crate) mod set;
 
-use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart};
-
 use futures_util::future::LocalBoxFuture;
 use prometheus_client::registry::Registry;
+
+use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart};
 
 /// Records metrics of every request: the families, and what happens to them when a request starts and ends.
 ///
@@ -22,7 +22,7 @@ use prometheus_client::registry::Registry;
 /// | [`update_init_metrics`](Self::update_init_metrics) | it arrived, before it is routed | once |
 /// | [`update_response_metrics`](Self::update_response_metrics) | the response head is ready | at most once |
 /// | [`update_end_metrics`](Self::update_end_metrics) | it ended, in whichever way | exactly once, unless |
-/// | [`forget`](Self::forget) | it turned out to be excluded: it is marked [`Excluded`], or its route is one of [`exclude_routes`] | then once, instead of the end |
+/// | [`forget`](Self::forget) | it turned out to be excluded: it is marked [`Excluded`](crate::Excluded), or its route is one of [`exclude_routes`] | then once, instead of the end |
 ///
 /// None of them is called for a request that [`exclude`] excludes.
 ///
@@ -199,7 +199,7 @@ pub trait RequestMonitor: Clone + Send + 'static {
     fn update_end_metrics(&self, in_flight: Self::InFlight, end: &RequestEnd<'_>);
 
     /// Called instead of `update_end_metrics` for a request that was excluded after it had begun, to undo what the start
-    /// did. See [`Excluded`] and [`HrPrometheus::exclude_routes`](crate::HrPrometheus::exclude_routes).
+    /// did. See [`Excluded`](crate::Excluded) and [`HrPrometheus::exclude_routes`](crate::HrPrometheus::exclude_routes).
     #[expect(
         unused_variables,
         reason = "the name is documentation; the body is for implementors"
@@ -215,7 +215,7 @@ pub trait RequestMonitor: Clone + Send + 'static {
     /// Called before each scrape, on the worker that scrapes: the place to bring gauges up to date.
     ///
     /// Called on a clone of the registered value, not on a worker's. The scrape waits for it, so it should not wait
-    /// for anything slow. [`MetricsRegistry::encode`] does not call it.
+    /// for anything slow. [`MetricsRegistry::encode`](crate::MetricsRegistry::encode) does not call it.
     #[expect(
         unused_variables,
         reason = "the name is documentation; the body is for implementors"

@@ -49,6 +49,7 @@ pub trait Monitors: sealed::Sealed + Clone + Send + 'static {
 }
 
 mod sealed {
+    #[allow(unnameable_types, reason = "nobody else is to implement it")]
     pub trait Sealed {}
 
     impl<M: crate::monitor::RequestMonitor> Sealed for M {}

@@ -40,9 +40,10 @@ static GLOBAL: Lazy<MetricsRegistry> = Lazy::new(MetricsRegistry::new);
 
 /// A handle on one [`prometheus_client::registry::Registry`]; clones share it.
 ///
-/// The middleware and `/metrics` use the registry in the application's data (`.app_data(registry.clone())` or
-/// `.app_data(web::Data::new(registry))`), else [`MetricsRegistry::global`]. Make one for custom metrics, for tests,
-/// and for a prefix or labels on everything:
+/// The middleware and `/metrics` use the registry in the application's data (`.app_data(registry.clone())`, also as
+/// `web::Data` or `Arc`), else [`MetricsRegistry::global`]. Make one **outside** the closure of `HttpServer::new`: that
+/// runs once per worker, and a registry made in it has the numbers of one worker, so that each scrape shows a part.
+/// A registry is for custom metrics, for tests, and for a prefix or labels on everything:
 ///
 /// ```
 /// use hr_prometheus::{MetricsRegistry, prometheus_client::{metrics::counter::Counter, registry::Registry}};

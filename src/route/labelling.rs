@@ -11,7 +11,7 @@ use log::Level;
 
 use crate::{
     limit::Limits,
-    panics::{LogOnce, report},
+    panics::{LogOnce, catch, report},
     route::{
         kept::KeptParams,
         pattern::Pattern,
@@ -32,13 +32,15 @@ pub(crate) enum Verdict {
     OverLimit,
 }
 
-/// What may be done with a path that has kept values and is no label yet.
+/// What becomes of the values of a path that are to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NewPath {
-    /// It becomes one, unless the limit is reached.
+pub(crate) enum Values {
+    /// They are in the label, unless the limit is reached.
     Admit,
-    /// It is shown to somebody who does not record it.
+    /// The same, for somebody who does not record it, whatever the limit.
     Show,
+    /// They are not kept: those of a request that was not found or not let through may be made up.
+    Drop,
 }
 
 /// How the requests of one middleware in one application are labelled, wherever somebody looks.
@@ -117,32 +119,36 @@ impl Labelling {
         let Some(kept) = &self.kept[route] else {
             return false;
         };
-        // Another shape where a further pattern of the same resource matched, or a middleware replaced the path.
-        self.table.route(route).shape.fits(&Consumed::of(info))
-            && kept.write_label(label, info.iter().map(|(_, value)| value))
+        // Another shape where a further pattern of the same resource matched. A middleware that replaced the path can
+        // have left captures that lie behind its end, which panics.
+        let write = || {
+            self.table.route(route).shape.fits(&Consumed::of(info))
+                && kept.write_label(label, info.iter().map(|(_, value)| value))
+        };
+        catch(write).unwrap_or(false)
     }
 
     /// Decides on a request to `route` whose path has been matched, and so has its parameters captured.
-    pub(crate) fn verdict<T: ResourcePath>(&self, route: usize, info: &Path<T>, new: NewPath) -> Verdict {
+    fn verdict<T: ResourcePath>(&self, route: usize, info: &Path<T>, values: Values) -> Verdict {
         let mut path = String::new();
-        if self.write_kept(route, info, &mut path) {
-            self.verdict_of_kept(&path, new)
+        if values != Values::Drop && self.write_kept(route, info, &mut path) {
+            self.verdict_of_kept(&path, values)
         } else {
             self.verdict_of_route(route)
         }
     }
 
     /// Decides on a request whose label has values in it.
-    pub(crate) fn verdict_of_kept(&self, path: &str, new: NewPath) -> Verdict {
+    pub(crate) fn verdict_of_kept(&self, path: &str, values: Values) -> Verdict {
         if self.rules.excludes(path) {
             return Verdict::Excluded;
         }
         if let Some(own) = self.table.label(path) {
             return Verdict::Label(own);
         }
-        match new {
-            NewPath::Show => Verdict::Label(path.into()),
-            NewPath::Admit => {
+        match values {
+            Values::Show => Verdict::Label(path.into()),
+            Values::Admit | Values::Drop => {
                 let admitted = self.limits.paths.admit(path, self.rules.max_kept_paths());
                 admitted.map_or(Verdict::OverLimit, Verdict::Label)
             }
@@ -160,21 +166,21 @@ impl Labelling {
     }
 
     /// Decides on a request by its decoded path alone, and says whether a route matched it.
-    pub(crate) fn verdict_of_path(&self, path: &str, new: NewPath) -> (Option<usize>, Verdict) {
+    pub(crate) fn verdict_of_path(&self, path: &str, values: Values) -> (Option<usize>, Verdict) {
         let mut info = Path::new(path);
         match self.table.find(&mut info) {
-            Some(route) => (Some(route), self.verdict(route, &info, new)),
+            Some(route) => (Some(route), self.verdict(route, &info, values)),
             None => (None, self.verdict_without_route()),
         }
     }
 
     /// Decides on a request by its path as it arrived. One that no route matches is tried again as a middleware such as
     /// `NormalizePath` would have made it.
-    pub(crate) fn verdict_as_arrived(&self, path: &PathAndQuery, new: NewPath) -> (Option<usize>, Verdict) {
+    pub(crate) fn verdict_as_arrived(&self, path: &PathAndQuery, values: Values) -> (Option<usize>, Verdict) {
         let path = decoded(path);
-        let verdict = self.verdict_of_path(path.path(), new);
+        let verdict = self.verdict_of_path(path.path(), values);
         match normalized(path.path()) {
-            Some(path) if verdict.0.is_none() => self.verdict_of_path(&path, new),
+            Some(path) if verdict.0.is_none() => self.verdict_of_path(&path, values),
             _ => verdict,
         }
     }

@@ -20,13 +20,13 @@ use actix_web::{
     dev::{Path, ServiceRequest, Url},
     http::{Method, StatusCode, Uri, header, uri::PathAndQuery},
 };
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use crate::{
     limit::OTHER,
     panics::catch,
     route::{
-        labelling::{Labelling, NewPath, Verdict, decoded, normalized},
+        labelling::{Labelling, Values, Verdict, decoded, normalized},
         pattern::Pattern,
         shape::{Consumed, Owner, Shape},
     },
@@ -57,7 +57,7 @@ pub(crate) struct TargetId(usize, usize);
 impl TargetId {
     #[inline]
     pub(crate) fn of(uri: &Uri) -> Self {
-        // Clones of a URI share its text.
+        // Clones of a URI share its text, which the request in progress keeps alive until its route is known.
         let text = uri.path_and_query().map_or("", PathAndQuery::as_str);
         Self(text.as_ptr().addr(), text.len())
     }
@@ -67,7 +67,7 @@ impl TargetId {
 pub(crate) enum Served {
     /// Its label; `None` if it is excluded.
     As(Option<Rc<RouteLabel>>),
-    /// Nothing certain: [`Routes::served_as_noted`] finds out.
+    /// Nothing certain.
     Unclear,
 }
 
@@ -91,6 +91,8 @@ pub(crate) struct Routes {
     labels: RefCell<HashMap<Arc<str>, Rc<RouteLabel>>>,
     /// By decoded paths, which no route with kept values matches.
     by_path: RefCell<HashMap<Box<str>, OfPath>>,
+    /// The patterns of routes whose requests outlive their handlers.
+    shared_requests: RefCell<HashSet<Box<str>>>,
     /// A label that is looked up; kept for its memory.
     text: RefCell<String>,
 }
@@ -104,6 +106,7 @@ impl Routes {
             without_route: None,
             labels: RefCell::default(),
             by_path: RefCell::default(),
+            shared_requests: RefCell::default(),
             text: RefCell::default(),
             labelling,
         };
@@ -131,22 +134,43 @@ impl Routes {
         match self.labelling.table.owners.owner(&consumed) {
             Some(Owner::Route(route)) => Served::As(self.served_by(request, route, status)),
             Some(Owner::NoRoute) => Served::As(self.served_by_none(request, status)),
-            Some(Owner::Several) | None => Served::Unclear,
+            Some(Owner::Routes | Owner::Shared) | None => Served::Unclear,
         }
     }
 
-    /// The label of a request that has been answered, by the route that actix-web noted.
+    /// The label of a request that has been answered, by the route that actix-web noted, if a look can tell.
     ///
-    /// `match_pattern` gives that route, if one was reached; else it looks for any that matches the URI, so meanwhile the
-    /// request has a URI that none matches.
+    /// `match_pattern` gives the route that was reached. If none was, it looks for one that matches the URI, and finds
+    /// one that a guard refused.
     #[cold]
-    pub(crate) fn served_as_noted(
+    pub(crate) fn served_as_noted(&self, request: &HttpRequest, status: StatusCode) -> Served {
+        let Some(pattern) = request.match_pattern() else {
+            return Served::As(self.served_by_none(request, status));
+        };
+        let table = &self.labelling.table;
+        let owner = catch(|| table.owners.owner(&Consumed::of(request.match_info())));
+        let is_reached = match owner {
+            Ok(Some(Owner::Routes)) => true,
+            Ok(Some(Owner::Route(route))) => table.route_of_pattern(&pattern) == Some(route),
+            _ => false,
+        };
+        if is_reached {
+            return Served::As(self.served_by_pattern(request, &pattern, status));
+        }
+        if cfg!(panic = "abort") || self.shared_requests.borrow().contains(&*pattern) {
+            return Served::As(self.served_probably(request, &pattern, status));
+        }
+        Served::Unclear
+    }
+
+    /// The same, if a look cannot tell: with a URI that no route matches, `match_pattern` gives what was reached alone.
+    #[cold]
+    pub(crate) fn served_for_certain(
         &self,
         request: HttpRequest,
         status: StatusCode,
     ) -> (HttpRequest, Option<Rc<RouteLabel>>) {
         let mut request = ServiceRequest::from_request(request);
-        // Fails where the application holds a clone of the request.
         let noted = catch(|| {
             let uri = mem::replace(&mut request.head_mut().uri, Uri::from_static("*"));
             let noted = request.match_pattern();
@@ -154,15 +178,46 @@ impl Routes {
             noted
         });
         let (request, _) = request.into_parts();
-        let noted = noted.unwrap_or_else(|_| probably_noted(&request));
-        let label = noted.map_or_else(
-            || self.served_by_none(&request, status),
-            |pattern| match self.labelling.table.route_of_pattern(&pattern) {
-                Some(route) => self.served_by(&request, route, status),
-                None => self.label(self.labelling.verdict_of_pattern(&pattern)),
-            },
-        );
+        let label = match (noted, request.match_pattern()) {
+            (Ok(Some(pattern)), _) => self.served_by_pattern(&request, &pattern, status),
+            (Ok(None), _) | (Err(_), None) => self.served_by_none(&request, status),
+            // The application holds a clone of the request, as it will of others: that panicked, and is not to be
+            // repeated for each.
+            (Err(_), Some(pattern)) => {
+                let label = self.served_probably(&request, &pattern, status);
+                self.shared_requests.borrow_mut().insert(pattern.into());
+                label
+            }
+        };
         (request, label)
+    }
+
+    /// The label of a request that the route with this pattern served, unless a guard refused it: then it was not found,
+    /// or the route does not consume what was consumed.
+    fn served_probably(
+        &self,
+        request: &HttpRequest,
+        pattern: &str,
+        status: StatusCode,
+    ) -> Option<Rc<RouteLabel>> {
+        let shape = Shape::of(&Pattern::parse(pattern));
+        let fits = catch(|| shape.fits(&Consumed::of(request.match_info())));
+        if status == StatusCode::NOT_FOUND || !fits.unwrap_or(false) {
+            return self.served_by_none(request, status);
+        }
+        self.served_by_pattern(request, pattern, status)
+    }
+
+    fn served_by_pattern(
+        &self,
+        request: &HttpRequest,
+        pattern: &str,
+        status: StatusCode,
+    ) -> Option<Rc<RouteLabel>> {
+        match self.labelling.table.route_of_pattern(pattern) {
+            Some(route) => self.served_by(request, route, status),
+            None => self.label(self.labelling.verdict_of_pattern(pattern)),
+        }
     }
 
     #[inline]
@@ -183,7 +238,7 @@ impl Routes {
         }
         // A label of this worker is not excluded, and stays admitted.
         let known = self.labels.borrow().get(&**text).cloned();
-        known.or_else(|| self.label(self.labelling.verdict_of_kept(&text, NewPath::Admit)))
+        known.or_else(|| self.label(self.labelling.verdict_of_kept(&text, Values::Admit)))
     }
 
     /// The label of a request that no route served: a default service did, or a middleware answered before it was routed.
@@ -193,23 +248,34 @@ impl Routes {
         if !is_of_gatekeeper(request, status) {
             return self.without_route.clone();
         }
-        self.label_of_path(request.match_info().as_str()).label
+        self.label_of_path(request.match_info().as_str(), Values::Drop)
+            .label
     }
 
-    /// The label of a request that ended before there was a response; `None` if it is excluded.
+    /// The label of a request that ended before there was a response, with the status that it has then; `None` if it is
+    /// excluded.
     #[cold]
-    pub(crate) fn without_response(&self, path: &PathAndQuery) -> Option<Rc<RouteLabel>> {
+    pub(crate) fn without_response(
+        &self,
+        path: &PathAndQuery,
+        status: Option<StatusCode>,
+    ) -> Option<Rc<RouteLabel>> {
+        let values = if status.is_some_and(is_refused) {
+            Values::Drop
+        } else {
+            Values::Admit
+        };
         let path = decoded(path);
-        let of_path = self.label_of_path(path.path());
+        let of_path = self.label_of_path(path.path(), values);
         match normalized(path.path()) {
-            Some(path) if !of_path.is_matched => self.label_of_path(&path).label,
+            Some(path) if !of_path.is_matched => self.label_of_path(&path, values).label,
             _ => of_path.label,
         }
     }
 
     /// The text of the label of a request that has not been routed.
-    pub(crate) fn text_as_arrived(&self, path: &PathAndQuery, new: NewPath) -> Arc<str> {
-        match self.labelling.verdict_as_arrived(path, new) {
+    pub(crate) fn text_as_arrived(&self, path: &PathAndQuery, values: Values) -> Arc<str> {
+        match self.labelling.verdict_as_arrived(path, values) {
             (_, Verdict::Label(text)) => text,
             (_, Verdict::OverLimit) => OTHER.into(),
             (Some(route), Verdict::Excluded) => Arc::clone(&self.labelling.table.route(route).label),
@@ -218,11 +284,11 @@ impl Routes {
     }
 
     #[cold]
-    fn label_of_path(&self, path: &str) -> OfPath {
+    fn label_of_path(&self, path: &str, values: Values) -> OfPath {
         if let Some(known) = self.by_path.borrow().get(path) {
             return known.clone();
         }
-        let (route, verdict) = self.labelling.verdict_of_path(path, NewPath::Admit);
+        let (route, verdict) = self.labelling.verdict_of_path(path, values);
         let of_path = OfPath {
             is_matched: route.is_some(),
             label: self.label(verdict),
@@ -269,25 +335,21 @@ impl Routes {
     }
 }
 
-/// The route whose shape is that of what was consumed of the path; it need not have been reached where a guard refused it.
-fn probably_noted(request: &HttpRequest) -> Option<String> {
-    let pattern = request.match_pattern()?;
-    let shape = Shape::of(&Pattern::parse(&pattern));
-    shape.fits(&Consumed::of(request.match_info())).then_some(pattern)
-}
-
 /// Whether a request that no route served was answered by a middleware before it was routed, and not by a default
 /// service: with a redirect, by an authentication or a rate limit, or as a CORS preflight.
 #[inline]
 fn is_of_gatekeeper(request: &HttpRequest, status: StatusCode) -> bool {
-    match status {
-        StatusCode::UNAUTHORIZED
-        | StatusCode::FORBIDDEN
-        | StatusCode::PROXY_AUTHENTICATION_REQUIRED
-        | StatusCode::TOO_MANY_REQUESTS => true,
-        _ if status.is_success() => is_preflight(request),
-        _ => status.is_redirection(),
+    match status.as_u16() {
+        301 | 302 | 303 | 307 | 308 => true,
+        200..=299 => is_preflight(request),
+        404 => false,
+        _ => is_refused(status),
     }
+}
+
+/// Whether a request was not found or not let through, so that its values say nothing.
+fn is_refused(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 401 | 403 | 404 | 407 | 429)
 }
 
 fn is_preflight(request: &HttpRequest) -> bool {

@@ -132,8 +132,10 @@ pub(crate) enum Owner {
     Route(usize),
     /// Scopes alone, so that no route served the request.
     NoRoute,
-    /// Several that have not one label.
-    Several,
+    /// Routes with several labels.
+    Routes,
+    /// Routes and scopes, so that no route need have served the request.
+    Shared,
 }
 
 /// The owners of all shapes, for paths that end with them and for those that go on.

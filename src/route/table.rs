@@ -167,18 +167,17 @@ impl Reading {
     fn note_owner(&mut self, shape: Shape, has_rest: bool, owner: Owner) {
         let routes = &self.table.routes;
         let known = self.owners.entry((shape, has_rest)).or_insert(owner);
-        let is_same = match (*known, owner) {
-            (Owner::Route(a), Owner::Route(b)) => routes[a].label == routes[b].label,
-            (known, owner) => known == owner,
+        *known = match (*known, owner) {
+            (Owner::Route(a), Owner::Route(b)) if routes[a].label == routes[b].label => *known,
+            (Owner::Route(_) | Owner::Routes, Owner::Route(_)) => Owner::Routes,
+            (Owner::NoRoute, Owner::NoRoute) => Owner::NoRoute,
+            _ => Owner::Shared,
         };
-        if !is_same {
-            *known = Owner::Several;
-        }
     }
 }
 
 fn find(nodes: &[Node], path: &mut Path<&str>) -> Option<usize> {
-    // The first that matches decides; actix-web does not look sideways.
+    // The first that matches decides, as in actix-web, which enters a scope for good.
     let node = nodes.iter().find(|node| node.matches(path))?;
     match &node.inside {
         Inside::Route(route) => Some(*route),
@@ -301,7 +300,7 @@ mod tests {
         assert_eq!(whole("/users/{id}").as_deref(), Some("/users/{id}"));
         assert_eq!(whole("/a").as_deref(), Some("/a"));
         // A further pattern of `/a`, and a route.
-        assert_eq!(whole("/b/{x}").as_deref(), Some("Several"));
+        assert_eq!(whole("/b/{x}").as_deref(), Some("Routes"));
         assert_eq!(
             whole("/api/{version}/files/{tail}").as_deref(),
             Some("/api/{version}/files/{tail}*")
@@ -309,8 +308,8 @@ mod tests {
         assert_eq!(whole("/static").as_deref(), Some("/static"));
         assert_eq!(part("/static").as_deref(), Some("/static"));
         // A route, and a scope around a route without a path.
-        assert_eq!(whole("/users").as_deref(), Some("Several"));
-        assert_eq!(whole("/api/{version}").as_deref(), Some("Several"));
+        assert_eq!(whole("/users").as_deref(), Some("Shared"));
+        assert_eq!(whole("/api/{version}").as_deref(), Some("Shared"));
         assert_eq!(part("/users").as_deref(), Some("NoRoute"));
         assert_eq!(part("").as_deref(), Some("NoRoute"));
         assert_eq!(whole("/nowhere"), None);

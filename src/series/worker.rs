@@ -52,7 +52,7 @@ impl<X: Attributes> WorkerSeries<X> {
         let rows = self.rows.borrow();
         let blocks = rows.get(row).map_or(&[][..], Vec::as_slice);
         for (in_row, block) in blocks.iter().enumerate() {
-            // The text too: rows are those of one worker, and a monitor may be lent to another.
+            // The text too: rows are those of one worker, and another may use the monitor.
             let key = &block.key;
             if key.status == status
                 && ptr::eq(key.method, method)

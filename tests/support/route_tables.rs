@@ -76,6 +76,8 @@ pub struct Denied {
     pub first: Option<String>,
     /// The same for the path that the client sent, which `NormalizePath` may have changed.
     pub first_as_arrived: Option<String>,
+    /// The same for the path as `NormalizePath` would have made it, where it was not asked to.
+    pub first_normalized: Option<String>,
 }
 
 /// Who served the last request, and whether a middleware answered first; forgets it.
@@ -496,7 +498,20 @@ fn note_denied(request: &ServiceRequest) {
     DENIED.set(Some(Denied {
         first: first(request.match_info().as_str()),
         first_as_arrived: first(Url::new(arrived).path()),
+        first_normalized: first(&normalized(request.match_info().as_str())),
     }));
+}
+
+/// Merges slashes and trims the last one.
+fn normalized(path: &str) -> String {
+    let mut normal = path.to_owned();
+    while normal.contains("//") {
+        normal = normal.replace("//", "/");
+    }
+    match normal.strip_suffix('/') {
+        Some(trimmed) if !trimmed.is_empty() => trimmed.to_owned(),
+        _ => normal,
+    }
 }
 
 pub async fn deny_in_app(

@@ -320,6 +320,7 @@ pub(super) struct WorkerLabels<L> {
 struct Row {
     number: usize,
     labels: CustomLabels,
+    is_over_limit: bool,
 }
 
 impl<L: RequestLabels> WorkerLabels<L> {
@@ -342,15 +343,24 @@ impl<L: RequestLabels> WorkerLabels<L> {
         labels.as_ref()?;
         let key = (labels, route.id);
         if let Some(row) = self.known.borrow().get(&key) {
+            if row.is_over_limit {
+                self.sets.limit().count_exceeded();
+            }
             return Some(row.clone());
         }
         let (labels, pairs) = self.sets.pairs(key.0)?;
         let fit = |(_, value): &(String, String)| value.chars().nth(LONGEST_VALUE).is_none();
         let max = if pairs.iter().all(fit) { self.sets.max } else { 0 };
-        let Some(text) = self.sets.admit(&text_of(&pairs), route, max) else {
-            return Some(self.row_of(self.sets.over_limit(pairs), route.id));
+        let admitted = self.sets.admit(&text_of(&pairs), route, max);
+        let is_over_limit = admitted.is_none();
+        let labels_of_series = match admitted {
+            Some(text) => CustomLabels::new(text, pairs),
+            None => self.sets.over_limit(pairs),
         };
-        let row = self.row_of(CustomLabels::new(text, pairs), route.id);
+        let row = Row {
+            is_over_limit,
+            ..self.row_of(labels_of_series, route.id)
+        };
         let mut known = self.known.borrow_mut();
         // Any number of labels may be encoded to the same text.
         if known.len() < self.rows.borrow().len() + MAX_ALIASES {
@@ -363,7 +373,11 @@ impl<L: RequestLabels> WorkerLabels<L> {
         let mut rows = self.rows.borrow_mut();
         let next = rows.len();
         let number = *rows.entry((labels.clone(), route)).or_insert(next);
-        Row { number, labels }
+        Row {
+            number,
+            labels,
+            is_over_limit: false,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The three metrics of the original.
+//! The default monitor: the three metrics of the original, and what else its builder can be told to record.
 
 pub(crate) mod builder;
 pub(crate) mod config;
@@ -45,10 +45,9 @@ use crate::{
 /// | `request_latency` | histogram, in seconds | `method`, `path` | from arrival to the last byte of the body handed to the server |
 /// | `requests_in_progress` | gauge | `method`, `path` | arrived and not yet ended |
 ///
-/// - `path` is the matched route, not what the client sent: `/users/{id}`, without the regular expressions of
-///   parameters, `/` for a mount at the root, `unmatched` if no route matched. It is exact wherever there was a
-///   response. Without one, and in the gauge until there is one, it is the route that the path matches. The middleware
-///   can [keep values](crate::HrPrometheus::keep_params) of parameters, up to a limit, and change the label for
+/// - `path` is the route that served the request, not what the client sent: `/users/{id}`, without the regular
+///   expressions of parameters; `/` for a service mounted at the root; see [below](#which-route). The middleware can
+///   [keep values](crate::HrPrometheus::keep_params) of parameters, up to a limit, and change the label for
 ///   [unmatched](crate::HrPrometheus::unmatched) requests.
 /// - `method` is a method of RFC 9110, `PATCH`, `QUERY` or one of
 ///   [`extra_methods`](crate::HrPrometheus::extra_methods); anything else is `_OTHER`.
@@ -58,13 +57,27 @@ use crate::{
 ///   has it until it is closed.
 /// - The gauge shows all requests that the middleware sees. A custom monitor that calls this one for some requests
 ///   only counts and times those, but cannot exclude the others from the gauge.
-/// - If `/metrics` is served by another application than the one that is measured, the gauge labels a request without
-///   a response by the routes of the requests that have ended, or else as `unmatched`.
 /// - In every scrape the sum over `request_count_total` is the sum over `request_latency_count`.
 ///
 /// The buckets have the upper bounds 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5 and 10
 /// seconds. Buckets, names, labels and families are configurable: see [`builder`](Self::builder). `L` adds
 /// [custom labels](RequestLabels); the default, [`NoLabels`], adds none.
+///
+/// # Which route
+///
+/// The one whose handler ran, or whose resource answered 405 or was wrapped by the middleware that answered; for a
+/// resource with several patterns, the first pattern. A request that no route served is `unmatched`, whatever the
+/// default service answered. It makes no difference what was sent before.
+///
+/// Some requests leave nothing that says who answered:
+///
+/// - An inner middleware that answers before routing leaves the same as a default service. With a redirect, 401, 403,
+///   407, 429, or success for a CORS preflight, it is taken for such a middleware, and `path` is the first route that
+///   matches, ignoring guards. With any other status the request is `unmatched`.
+/// - Without a response (an `Err` of an inner middleware, a panic, a client that left), and in the gauge until there is
+///   one, `path` is the first route that matches the path as it arrived, ignoring guards; if none does, the path is
+///   tried again as `NormalizePath` would have made it. Of scopes with the same prefix, told apart by guards, only the
+///   first is looked at.
 ///
 /// [`HrPrometheus`]: crate::HrPrometheus
 pub struct DefaultMonitor<L = NoLabels> {

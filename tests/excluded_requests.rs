@@ -181,7 +181,7 @@ fn an_excluded_route_leaves_no_trace_however_its_requests_end() {
 }
 
 #[test]
-fn requests_without_a_route_are_left_out_by_the_text_that_stands_for_them() {
+fn unmatched_requests_are_excluded_by_their_label() {
     for text in ["unmatched", "none"] {
         let registry = MetricsRegistry::new();
         let hooks = Hooks::default();
@@ -200,7 +200,7 @@ fn requests_without_a_route_are_left_out_by_the_text_that_stands_for_them() {
 }
 
 #[actix_web::test]
-async fn a_request_without_a_route_that_is_left_out_is_not_in_the_gauge() {
+async fn an_unmatched_request_that_is_excluded_is_not_in_the_gauge() {
     let registry = MetricsRegistry::new();
     let metrics = HrPrometheus::default().exclude_routes(["unmatched"]).unwrap();
     let app = App::new().app_data(registry.clone());
@@ -430,7 +430,7 @@ fn a_text_that_cannot_stand_for_requests_without_a_route_is_an_error() {
 }
 
 #[actix_web::test]
-async fn what_a_handler_marks_is_left_out_also_where_options_are_used() {
+async fn a_marked_request_is_excluded_also_where_options_are_used() {
     let registry = MetricsRegistry::new();
     let mark = async || {
         let mut response = HttpResponse::Ok().finish();

@@ -107,7 +107,7 @@ impl RequestLabels for Stages {
 }
 
 #[actix_web::test]
-async fn a_value_of_more_than_128_characters_is_beyond_the_cap() {
+async fn a_value_of_more_than_128_characters_is_over_the_limit() {
     let registry = MetricsRegistry::new();
     let (longest, longer) = ("x".repeat(128), "x".repeat(129));
     record_at_most::<Query>(&registry, None, [&longest, &longer]).await;
@@ -358,7 +358,7 @@ async fn what_was_admitted_stays_admitted_in_every_worker() {
 }
 
 #[actix_web::test]
-async fn without_labels_of_ones_own_no_cap_is_shown() {
+async fn without_custom_labels_no_limit_is_shown() {
     let registry = MetricsRegistry::new();
     let app = App::new()
         .app_data(registry.clone())
@@ -369,7 +369,7 @@ async fn without_labels_of_ones_own_no_cap_is_shown() {
 }
 
 #[actix_web::test]
-async fn names_that_would_break_the_scrape_are_left_out() {
+async fn names_that_would_break_the_scrape_are_omitted() {
     #[derive(Hash, PartialEq, Eq)]
     struct Bad;
 

@@ -174,7 +174,9 @@ async fn custom_labels_that_are_known_allocate_nothing_more() {
 
 #[actix_web::test]
 async fn exemplars_allocate_nothing_more() {
-    let monitor = DefaultMonitor::builder().exemplars_from_traceparent();
+    // One bucket, so that none has its first exemplar while they are counted.
+    let monitor = DefaultMonitor::builder().latency_buckets([1_000.0]).unwrap();
+    let monitor = monitor.exemplars_from_traceparent();
     assert_adds_nothing_with(HrPrometheus::with_builder(monitor), |number| {
         let header = format!("00-{:032x}-00f067aa0ba902b7-01", number + 1);
         TestRequest::with_uri("/static").insert_header(("traceparent", header))

@@ -3,6 +3,7 @@
 mod support;
 
 use std::{
+    cell::RefCell,
     convert::Infallible,
     future::ready,
     sync::{Arc, Mutex},
@@ -16,7 +17,7 @@ use actix_web::{
     dev::ServiceResponse,
     http::header::{ACCEPT_ENCODING, CONTENT_ENCODING},
     middleware::Compress,
-    test::{TestRequest, call_service, init_service},
+    test::{TestRequest, call_and_read_body, call_service, init_service},
     web::{self, Bytes},
 };
 use futures_util::stream::{self, StreamExt as _};
@@ -419,6 +420,50 @@ fn the_bytes_of_a_request_body_are_not_counted_unasked() {
 
     assert_eq!(answer, "first second third ignored");
     assert_eq!(bytes, [None, None]);
+}
+
+#[actix_web::test]
+async fn a_body_that_is_read_after_its_request_is_not_counted_for_the_next() {
+    thread_local! {
+        static KEPT: RefCell<Option<web::Payload>> = const { RefCell::new(None) };
+    }
+
+    let uploads = Uploads {
+        asks: true,
+        bytes: Arc::default(),
+    };
+    let monitor = uploads.clone();
+    let app = init_service(
+        App::new()
+            .app_data(MetricsRegistry::new())
+            .route(
+                "/keep",
+                web::post().to(async |body: web::Payload| {
+                    KEPT.set(Some(body));
+                    "kept"
+                }),
+            )
+            .route(
+                "/read",
+                web::post().to(async |body: Bytes| {
+                    if let Some(mut kept) = KEPT.take() {
+                        while kept.next().await.is_some() {}
+                    }
+                    body
+                }),
+            )
+            .wrap(HrPrometheus::with_monitor_from(move |_: &mut Registry| {
+                monitor.clone()
+            })),
+    )
+    .await;
+
+    for (path, body) in [("/keep", "a long body"), ("/read", "short")] {
+        let request = TestRequest::post().uri(path).set_payload(body).to_request();
+        call_and_read_body(&app, request).await;
+    }
+
+    assert_eq!(*uploads.bytes.lock().unwrap(), [Some(0), Some(5)]);
 }
 
 #[actix_web::test]

@@ -206,3 +206,72 @@ impl Owners {
         self.find(shape.hash(), has_rest, |known| known == shape)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::dev::{Path, ResourceDef};
+
+    use super::{Consumed, Owner, Owners, Pattern, Shape};
+
+    const PATTERNS: [&str; 8] = [
+        "/a",
+        "/a/{x}",
+        "/a/{y}",
+        "/a/{x}/b",
+        "/a/{x}/{y}",
+        "/a/{x}/b/{y}",
+        "/a/{y}/b/{x}",
+        "/{x}/b",
+    ];
+
+    /// Owners of these patterns, and of what is below `/a`.
+    fn owners() -> Owners {
+        let shape = |pattern: &str| Shape::of(&Pattern::parse(pattern));
+        let whole = PATTERNS
+            .iter()
+            .enumerate()
+            .map(|(route, pattern)| ((shape(pattern), false), Owner::Route(route)));
+        Owners::new(whole.chain([((shape("/a"), true), Owner::NoRoute)]).collect())
+    }
+
+    fn owner(matcher: &ResourceDef, path: &str) -> Option<Owner> {
+        let mut info = Path::new(path);
+        assert!(matcher.capture_match_info(&mut info), "{path}");
+        owners().owner(&Consumed::of(&info))
+    }
+
+    #[test]
+    fn a_path_is_told_by_its_texts_and_the_names_of_its_parameters() {
+        for (route, pattern) in PATTERNS.into_iter().enumerate() {
+            let path = pattern.replace("{x}", "{y}").replace("{y}", "value");
+            let found = owner(&ResourceDef::new(pattern), &path);
+            assert_eq!(found, Some(Owner::Route(route)), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_no_route_consumes_has_no_owner() {
+        for (pattern, path) in [
+            ("/b", "/b"),
+            ("/a/{z}", "/a/1"),
+            ("/a/{x}/c", "/a/1/c"),
+            ("/c/{x}/{y}", "/c/1/2"),
+        ] {
+            assert_eq!(owner(&ResourceDef::new(pattern), path), None, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_goes_on_has_an_owner_of_its_own() {
+        assert_eq!(owner(&ResourceDef::prefix("/a"), "/a/1"), Some(Owner::NoRoute));
+        assert_eq!(owner(&ResourceDef::prefix("/a/{x}"), "/a/1/2"), None);
+    }
+
+    #[test]
+    fn a_path_that_was_replaced_has_no_owner() {
+        let mut info = Path::new("/a/value");
+        assert!(ResourceDef::new("/a/{x}").capture_match_info(&mut info));
+        info.add_static("x", "elsewhere");
+        assert_eq!(owners().owner(&Consumed::of(&info)), None);
+    }
+}

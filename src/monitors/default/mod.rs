@@ -220,6 +220,9 @@ impl<L: RequestLabels> DefaultMonitor<L> {
                 noted.labels = DiscardOnDrop::none();
             }
         }
+        if !times_head && !response.is_long_lived() {
+            return;
+        }
         let latency = response.elapsed();
         noted.time_to_head = Some(nanos(latency));
         if response.is_long_lived() {

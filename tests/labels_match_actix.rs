@@ -202,7 +202,7 @@ impl Table {
             return false;
         }
         // Values need not be kept of what was not found or not let through: a client makes them up.
-        let is_success = answered.denied.is_none() && answered.status.is_some_and(|status| status < 400);
+        let is_success = answered.ran.is_some() && answered.status.is_some_and(|status| status < 400);
         *recorded == self.with_kept(label, values)
             || (!is_success && recorded == label)
             || self.kept.iter().any(|(route, name)| {

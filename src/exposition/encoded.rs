@@ -5,9 +5,8 @@
 //! crate hands out have a [`mark`] as their prefix, which is longer than a block. It is written at the beginning of each
 //! line, on its own, and whatever stands before it at once: then it is known where lines begin, whatever is in them.
 
-use std::{collections::hash_map::RandomState, fmt, hash::BuildHasher as _, ops::Range};
+use std::{cell::Cell, collections::HashMap, fmt, ops::Range};
 
-use once_cell::sync::Lazy;
 use prometheus_client::{
     collector::Collector,
     encoding::{self, DescriptorEncoder},
@@ -17,32 +16,14 @@ use prometheus_client::{
 
 use crate::{
     exposition::{
+        attached::{AttachedSamples, index_of_samples},
+        direct::Lines as OwnLines,
         family::{CUT_OFF, NO_METRIC_NAME, Reason},
+        mark::{MARK, MARK_LENGTH, split_at_mark, token},
         rendered::Omitted,
     },
     panics::catch,
 };
-
-/// More than prometheus-client 0.26 writes at once: 4 KiB.
-const MARK_LENGTH: usize = 4 * 1024 + 1;
-
-/// The first character of a mark; no name and no prefix of anybody has it.
-const MARK_BEGIN: char = '\u{1}';
-
-/// How much of a mark tells it from all other text.
-const TOKEN_LENGTH: usize = 33;
-
-static MARK: Lazy<String> = Lazy::new(|| {
-    // Random, so that nobody can write one.
-    let random = || RandomState::new().hash_one(0);
-    let token = format!("{MARK_BEGIN}{:016x}{:016x}", random(), random());
-    format!("{token:_<MARK_LENGTH$}")
-});
-
-/// Text that nobody can guess, of [`TOKEN_LENGTH`] characters.
-pub(crate) fn token() -> &'static str {
-    &MARK[..TOKEN_LENGTH]
-}
 
 /// A registry for new families, with the prefix and the labels of this one.
 pub(crate) fn new_part(registry: &mut Registry) -> Registry {
@@ -99,6 +80,8 @@ pub(crate) struct Encoded {
 /// Where a family stands in the text.
 #[derive(Debug, Default)]
 struct Place {
+    /// The index of the samples that this crate writes itself, and where the labels of the registry are.
+    own: Option<(usize, Range<usize>)>,
     name: Range<usize>,
     help: Range<usize>,
     kind: Range<usize>,
@@ -118,6 +101,16 @@ pub(crate) struct Section<'a> {
     pub(crate) unit: Option<&'a str>,
     /// Whole lines.
     pub(crate) samples: &'a str,
+    pub(crate) own: Option<Own<'a>>,
+}
+
+/// Samples of this crate, still to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own<'a> {
+    /// Their index among those that are attached.
+    pub(crate) samples: usize,
+    /// The labels that the registry has on everything, as text.
+    pub(crate) constant_labels: &'a str,
 }
 
 impl Encoded {
@@ -177,8 +170,44 @@ impl Encoded {
                 kind: text(&place.kind),
                 unit: Some(text(&place.unit)).filter(|unit| !unit.is_empty()),
                 samples: text(&place.samples),
+                own: place.own.as_ref().map(|(samples, labels)| Own {
+                    samples: *samples,
+                    constant_labels: text(labels),
+                }),
             })
         })
+    }
+
+    /// Finds the families whose samples are attached. Those that may have series or labels which are there already are
+    /// written now, to be read.
+    pub(crate) fn find_own(&mut self, attached: &[AttachedSamples]) {
+        let mut counts = HashMap::new();
+        for place in &self.places {
+            *counts.entry(&self.text[place.name.clone()]).or_insert(0) += 1;
+        }
+        let is_alone: Vec<_> = self
+            .places
+            .iter()
+            .map(|place| counts[&self.text[place.name.clone()]] == 1)
+            .collect();
+        for (place, is_alone) in self.places.iter_mut().zip(is_alone) {
+            let Some((index, labels)) = find_marker(&self.text, place) else {
+                continue;
+            };
+            let Some(own) = attached.get(index) else {
+                continue;
+            };
+            if is_alone && (labels.is_empty() || !own.has_unknown_labels) {
+                place.own = Some((index, labels));
+                continue;
+            }
+            let mut samples = String::new();
+            let name = (&self.text[place.name.clone()], &self.text[labels]);
+            // Writing to a string does not fail.
+            let _ = (own.samples)(&mut OwnLines::new(&mut samples, name, true));
+            place.samples = self.text.len()..self.text.len() + samples.len();
+            self.text.push_str(&samples);
+        }
     }
 
     /// Finds the families in text without marks: that of a registry which was made elsewhere.
@@ -218,6 +247,22 @@ impl Encoded {
             self.places.push(place);
         }
     }
+}
+
+/// The index of the samples that are attached to a family, and where the labels of its registry are.
+fn find_marker(text: &str, place: &Place) -> Option<(usize, Range<usize>)> {
+    let line = text[place.samples.clone()].strip_suffix('\n')?;
+    let behind_name = line.strip_prefix(&text[place.name.clone()])?;
+    let (labels, marker) = behind_name
+        .split_once('\n')
+        .is_none()
+        .then(|| behind_name.split_once(token()))??;
+    let (marker, _) = marker.strip_prefix("=\"")?.split_once('"')?;
+    let index = index_of_samples(marker)?;
+    let labels = labels.strip_prefix('{')?;
+    let begin = place.samples.start + place.name.len() + 1;
+    let labels = labels.strip_suffix(',').unwrap_or(labels);
+    Some((index, begin..begin + labels.len()))
 }
 
 /// Reads the first lines of a family without marks, whose help may have lines of its own; the samples begin behind them.
@@ -271,6 +316,16 @@ impl Line {
     }
 }
 
+thread_local! {
+    static BEGUN_LINES: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many lines with a mark have begun on this thread: more of them while a family is encoded tell that it is in a
+/// registry which this crate made, and encodes.
+pub(crate) fn begun_lines() -> usize {
+    BEGUN_LINES.get()
+}
+
 /// Takes what a registry encodes, and finds its lines by their marks.
 struct Lines<'a> {
     encoded: &'a mut Encoded,
@@ -297,12 +352,6 @@ impl fmt::Write for Lines<'_> {
     }
 }
 
-fn split_at_mark(text: &str) -> Option<(&str, &str)> {
-    let mut marks = text.match_indices(MARK_BEGIN);
-    let (begin, _) = marks.find(|&(begin, _)| text[begin..].starts_with(token()))?;
-    Some((&text[..begin], text.get(begin + MARK_LENGTH..)?))
-}
-
 impl Lines<'_> {
     #[inline]
     fn push(&mut self, mut text: &str) {
@@ -315,6 +364,7 @@ impl Lines<'_> {
 
     /// Ends the line so far, and begins the one that has a mark here.
     fn begin_line(&mut self) {
+        BEGUN_LINES.set(BEGUN_LINES.get().wrapping_add(1));
         let text = &self.encoded.text;
         let so_far = &text[self.begin..];
         let possible: &[_] = match self.line {

@@ -30,6 +30,10 @@ pub(crate) fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64
 
 /// Writes text on one line: label values and the help of OpenMetrics with quotes escaped, other help without.
 pub(crate) fn escape(line: &mut String, text: &str, escapes_quotes: bool) {
+    if !text.bytes().any(|byte| matches!(byte, b'\\' | b'\n' | b'"')) {
+        line.push_str(text);
+        return;
+    }
     for c in text.chars() {
         match c {
             '\\' => line.push_str(r"\\"),

@@ -7,13 +7,14 @@
 use std::{collections::HashSet, hash::BuildHasher as _};
 
 use crate::exposition::{
-    encoded::{Encoded, Section, token},
+    encoded::{Encoded, Own, Section},
     family::{
         BOUNDS_BELOW_ZERO, BOUNDS_DO_NOT_RISE, BUCKETS_DIFFER_FROM_COUNT, COUNTS_FALL, CUT_OFF,
         INFO_WITH_UNIT, Kind, NO_METRIC_NAME, REGISTERED_TWICE, Reason, TakenNames, check_counted,
         check_label, is_metric_name,
     },
     line::{Sample, read_line},
+    mark::token,
     number::is_canonical_bound,
     rendered::Omitted,
 };
@@ -28,7 +29,9 @@ pub(crate) struct Family<'a> {
     pub(crate) unit: Option<&'a str>,
     /// Whole lines.
     pub(crate) samples: Vec<&'a str>,
-    /// How many lines these are.
+    /// Samples of this crate, which are valid, and still to be written.
+    pub(crate) own: Option<Own<'a>>,
+    /// How many lines there are in those that are written.
     pub(crate) sample_count: usize,
     /// Whether there are exemplars, markers of those, or bounds that are not written as OpenMetrics has them.
     pub(crate) is_rewritten: bool,
@@ -98,10 +101,16 @@ impl<'a> Families<'a> {
             kind,
             unit: section.unit,
             samples: Vec::new(),
+            own: section.own,
             sample_count: 0,
             is_rewritten: false,
             seen: SeenSeries::default(),
         };
+        if new.own.is_some() && known.is_none() {
+            self.taken.take(name, kind, self.all.len());
+            self.all.push(new);
+            return Ok(None);
+        }
         let family = known.map_or(&mut new, |index| &mut self.all[index]);
         let mut reader = SeriesReader {
             family,

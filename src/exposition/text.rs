@@ -5,10 +5,13 @@ use std::fmt::Write as _;
 use prometheus_client::registry::Registry;
 
 use crate::exposition::{
-    encoded::{Encoded, token},
-    exemplar::{Attachment, attached_by, is_valid, write_exemplar},
+    attached::{Attached, Attachment, Takes, attached_by},
+    direct::Lines,
+    encoded::Encoded,
+    exemplar::{is_valid, write_exemplar},
     family::Kind,
     line::{Sample, escape, read_line},
+    mark::token,
     number::bound,
     reader::{Family, read},
     rendered::{FamilyName, OmittedCounts, Rendered, count_omitted},
@@ -60,29 +63,25 @@ pub(crate) fn render<'a>(
 ) -> Rendered<String> {
     let mut rendered = Rendered::<String>::default();
     rendered.body.reserve(size);
-    let (encoded, attached) = attached_by(false, || {
+    let (mut encoded, attached) = attached_by(Takes::Samples, || {
         let mut encoded = Encoded::with_capacity(size);
         for registry in registries {
             encoded.add(registry, &mut rendered.omitted);
         }
         encoded
     });
-    let families = read(&encoded, attached.len(), &mut rendered.omitted);
+    encoded.find_own(&attached.samples);
+    let families = read(&encoded, attached.to_series.len(), &mut rendered.omitted);
     write(&mut rendered, &families, &attached, dialect);
     let mut encoded = Encoded::default();
     encoded.add(&omissions(count_omitted(&rendered.omitted)), &mut Vec::new());
     let families = read(&encoded, 0, &mut Vec::new());
-    write(&mut rendered, &families, &[], dialect);
+    write(&mut rendered, &families, &Attached::default(), dialect);
     rendered.body.push_str(dialect.end);
     rendered
 }
 
-fn write(
-    rendered: &mut Rendered<String>,
-    families: &[Family<'_>],
-    attached: &[Attachment],
-    dialect: &Dialect,
-) {
+fn write(rendered: &mut Rendered<String>, families: &[Family<'_>], attached: &Attached, dialect: &Dialect) {
     let text = &mut rendered.body;
     for family in families {
         let (suffix, kind) = (dialect.header)(family.kind);
@@ -96,12 +95,18 @@ fn write(
         }
         for lines in &family.samples {
             if family.is_rewritten {
-                write_samples(text, lines, family.kind, attached, dialect);
+                write_samples(text, lines, family.kind, &attached.to_series, dialect);
             } else {
                 text.push_str(lines);
             }
         }
         rendered.samples += family.sample_count;
+        if let Some(own) = &family.own {
+            let mut lines = Lines::new(text, (name, own.constant_labels), dialect.has_exemplars);
+            // Writing to a string does not fail.
+            let _ = (attached.samples[own.samples].samples)(&mut lines);
+            rendered.samples += lines.count;
+        }
         let name = FamilyName {
             name: name.to_owned(),
             suffix: family.kind.suffix(),

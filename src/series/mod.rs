@@ -16,7 +16,6 @@ use std::{
 
 use actix_web::http::StatusCode;
 use parking_lot::Mutex;
-use prometheus_client::encoding::LabelSetEncoder;
 
 use crate::{
     exposition::exemplar::{Exemplar, OfSeries},
@@ -31,8 +30,8 @@ pub(crate) trait Attributes: Clone + Ord + fmt::Debug + Send + Sync + 'static {
     /// Whether series of one row have the same, where a worker looks for one.
     fn same_in_row(&self, other: &Self) -> bool;
 
-    /// Encodes the labels that are made of them.
-    fn encode(key: &SeriesKey<Self>, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result;
+    /// Calls `each` with the name and the value of each label that is made of them.
+    fn for_each_label(key: &SeriesKey<Self>, each: &mut dyn FnMut(&str, &str) -> fmt::Result) -> fmt::Result;
 }
 
 /// No attributes.
@@ -41,7 +40,10 @@ impl Attributes for () {
         true
     }
 
-    fn encode(_key: &SeriesKey<Self>, _encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+    fn for_each_label(
+        _key: &SeriesKey<Self>,
+        _each: &mut dyn FnMut(&str, &str) -> fmt::Result,
+    ) -> fmt::Result {
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod labels;
 use std::{
     cell::{OnceCell, RefCell},
     fmt, mem, ptr,
+    rc::Rc,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -17,7 +18,7 @@ use actix_web::http::StatusCode;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use crate::{
-    exposition::constant::check_own_labels,
+    exposition::{constant::check_own_labels, samples::Output},
     in_flight::{InFlight, InFlightTable},
     monitor::{
         RequestMonitor,
@@ -32,7 +33,7 @@ use crate::{
     panics::{DiscardOnDrop, give_up},
     route::RouteLabel,
     series::{
-        Series,
+        Series, Snapshot,
         measures::nanos,
         worker::{BlockIndex, WorkerSeries},
     },
@@ -336,35 +337,62 @@ struct DefaultCollector(Arc<DefaultStorage>);
 
 impl Collector for DefaultCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let storage = &*self.0;
-        let measures = storage.series.measures();
+        let scrape = Rc::new(Scrape::begin(&self.0));
+        for (index, (content, family)) in self.0.families.iter().enumerate() {
+            let scrape = Rc::clone(&scrape);
+            family.encode(&mut encoder, content.metric_type(), move |output| {
+                scrape.write(index, output)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What one scrape shows.
+struct Scrape {
+    storage: Arc<DefaultStorage>,
+    snapshot: Snapshot<CustomLabels>,
+    in_progress: Vec<InProgress>,
+}
+
+impl Scrape {
+    fn begin(storage: &Arc<DefaultStorage>) -> Self {
         let snapshot = storage.series.snapshot();
-        let all = snapshot.all();
         let in_progress = if storage.shows_in_progress() {
-            InProgress::look(&storage.in_flight, &all)
+            InProgress::look(&storage.in_flight, &snapshot.all())
         } else {
             Vec::new()
         };
-        let mut further = measures.further.iter();
-        let encoder = &mut encoder;
-        for (content, family) in &storage.families {
-            match content {
-                Content::Requests => family.encode_count(encoder, &all, &measures.latency)?,
-                Content::Latency => family.encode_distribution(encoder, &all, &measures.latency)?,
-                Content::Further(..) => {
-                    // The measures are in the order of the families.
-                    if let Some(distribution) = further.next() {
-                        family.encode_distribution(encoder, &all, distribution)?;
-                    }
-                }
-                Content::InProgress => {
-                    family.encode_gauge(encoder, &in_progress, InProgress::number)?;
-                }
-                Content::OldestInProgress => {
-                    family.encode_gauge(encoder, &in_progress, InProgress::oldest_seconds)?;
-                }
-            }
+        Self {
+            storage: Arc::clone(storage),
+            snapshot,
+            in_progress,
         }
-        Ok(())
+    }
+
+    /// Writes the samples of the family at this index.
+    fn write(&self, index: usize, output: &mut dyn Output) -> fmt::Result {
+        let families = &self.storage.families;
+        let measures = self.storage.series.measures();
+        let (content, family) = &families[index];
+        let distribution = match content {
+            Content::Requests => {
+                return family.write_count(output, &self.snapshot.all(), &measures.latency);
+            }
+            Content::InProgress => {
+                return family.write_gauge(output, &self.in_progress, InProgress::number);
+            }
+            Content::OldestInProgress => {
+                return family.write_gauge(output, &self.in_progress, InProgress::oldest_seconds);
+            }
+            Content::Latency => &measures.latency,
+            Content::Further(..) => {
+                // The measures are in the order of the families.
+                let before = families[..index].iter();
+                let before = before.filter(|(content, _)| matches!(content, Content::Further(..)));
+                &measures.further[before.count()]
+            }
+        };
+        family.write_distribution(output, &self.snapshot.all(), distribution)
     }
 }

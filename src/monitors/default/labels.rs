@@ -167,6 +167,13 @@ impl CustomLabels {
         Self(Some(Arc::new(LabelSet { text, pairs })))
     }
 
+    #[cfg(test)]
+    pub(super) fn of(pairs: &[(&str, &str)]) -> Self {
+        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        let pairs: Vec<_> = pairs.iter().map(owned).collect();
+        Self::new(text_of(&pairs).into(), pairs)
+    }
+
     fn text(&self) -> &str {
         self.0.as_ref().map_or("", |set| &set.text)
     }

@@ -11,7 +11,7 @@ use actix_web::http::StatusCode;
 
 use crate::{
     exposition::exemplar::Exemplar,
-    series::{Attributes, Block, Series, SeriesKey, measures::nanos, replace},
+    series::{Attributes, Block, Series, SeriesKey, measures::nanos},
 };
 
 /// One worker's hand on the series.
@@ -102,7 +102,7 @@ impl<X: Attributes> WorkerSeries<X> {
                 time: SystemTime::now(),
             };
             let bucket = self.series.measures.latency.bucket(nanos(latency));
-            replace(&mut block.exemplars.lock(), bucket, exemplar);
+            block.keep_exemplar(bucket, exemplar);
         });
     }
 

@@ -24,8 +24,10 @@ pub(crate) struct Lines<'a> {
     pub(crate) count: usize,
     /// The buckets of the series before.
     buckets: Vec<Bucket>,
-    /// The labels of the series.
-    labels: String,
+    /// The labels of the series, without those of the registry.
+    own: String,
+    /// What stands between the name of a sample and its value.
+    all: String,
     /// What ends a line of a bucket.
     line_end: String,
 }
@@ -50,43 +52,46 @@ impl<'a> Lines<'a> {
             has_exemplars,
             count: 0,
             buckets: Vec::new(),
-            labels: String::new(),
+            own: String::new(),
+            all: String::new(),
             line_end: String::new(),
         }
     }
 
     fn set_labels(&mut self, labels: &dyn LabelPairs) -> fmt::Result {
-        let text = &mut self.labels;
-        text.clear();
+        let own = &mut self.own;
+        own.clear();
         labels.for_each(&mut |name, value| {
-            if !text.is_empty() {
-                text.push(',');
+            if !own.is_empty() {
+                own.push(',');
             }
-            text.push_str(name);
-            text.push_str("=\"");
-            escape(text, value, true);
-            text.push('"');
+            own.push_str(name);
+            own.push_str("=\"");
+            escape(own, value, true);
+            own.push('"');
             Ok(())
-        })
+        })?;
+        let (constant, own, all) = (self.constant, &*self.own, &mut self.all);
+        all.clear();
+        if !(constant.is_empty() && own.is_empty()) {
+            all.push('{');
+            all.push_str(constant);
+            if !(constant.is_empty() || own.is_empty()) {
+                all.push(',');
+            }
+            all.push_str(own);
+            all.push('}');
+        }
+        all.push(' ');
+        Ok(())
     }
 
     /// Writes a line up to the value.
     fn begin_line(&mut self, suffix: &str) {
         self.count += 1;
-        let (constant, labels) = (self.constant, &*self.labels);
         self.text.push_str(self.name);
         self.text.push_str(suffix);
-        let comma = if constant.is_empty() || labels.is_empty() {
-            ""
-        } else {
-            ","
-        };
-        if !(constant.is_empty() && labels.is_empty()) {
-            for piece in ["{", constant, comma, labels, "}"] {
-                self.text.push_str(piece);
-            }
-        }
-        self.text.push(' ');
+        self.text.push_str(&self.all);
     }
 
     /// The bucket of this index and bound.
@@ -125,9 +130,14 @@ impl Output for Lines<'_> {
         self.set_labels(labels)?;
         self.begin_line("");
         match value {
-            Number::Whole(value) => writeln!(self.text, "{value}"),
-            Number::Float(value) => writeln!(self.text, "{value:?}"),
+            Number::Whole(value) => match u64::try_from(value) {
+                Ok(value) => push_number(self.text, value),
+                Err(_) => write!(self.text, "{value}")?,
+            },
+            Number::Float(value) => push_float(self.text, value),
         }
+        self.text.push('\n');
+        Ok(())
     }
 
     fn histogram(&mut self, labels: &dyn LabelPairs, histogram: Histogram<'_>) -> fmt::Result {
@@ -139,7 +149,8 @@ impl Output for Lines<'_> {
         } = histogram;
         self.set_labels(labels)?;
         self.begin_line("_sum");
-        writeln!(self.text, "{sum:?}")?;
+        push_float(self.text, sum);
+        self.text.push('\n');
         self.begin_line("_count");
         push_number(self.text, buckets.iter().map(|(_, count)| count).sum());
         self.text.push('\n');
@@ -150,9 +161,9 @@ impl Output for Lines<'_> {
             if count > 0 || cumulated.is_none() {
                 cumulated = Some(cumulated.unwrap_or(0) + count);
                 self.line_end.clear();
-                if !self.labels.is_empty() {
+                if !self.own.is_empty() {
                     self.line_end.push(',');
-                    self.line_end.push_str(&self.labels);
+                    self.line_end.push_str(&self.own);
                 }
                 self.line_end.push_str("} ");
                 push_number(&mut self.line_end, cumulated.unwrap_or(0));
@@ -173,18 +184,74 @@ impl Output for Lines<'_> {
     }
 }
 
-/// What `write!` writes, without its detours.
+/// Writes a number as `write!` does, without its detours.
 fn push_number(text: &mut String, number: u64) {
     let mut digits = [0; 20];
+    push_digits(text, &mut digits, number, 1);
+}
+
+/// Writes a number with so many digits at the least.
+fn push_digits(text: &mut String, digits: &mut [u8; 20], mut number: u64, least: usize) {
     let mut begin = digits.len();
-    let mut rest = number;
-    loop {
+    while number > 0 || digits.len() - begin < least {
         begin -= 1;
-        digits[begin] = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
+        digits[begin] = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
     }
     text.push_str(str::from_utf8(&digits[begin..]).unwrap_or_default());
+}
+
+/// Writes a number that reads as this value.
+fn push_float(text: &mut String, value: f64) {
+    const BILLION: u64 = 1_000_000_000;
+    /// Below this whole numbers are exact, and so their billionths read as what the division gives.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+
+    let billionths = (value * 1e9).round();
+    if value.is_sign_positive() && billionths < EXACT && (billionths / 1e9).total_cmp(&value).is_eq() {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is whole and in range"
+        )]
+        let billionths = billionths as u64;
+        let mut digits = [0; 20];
+        push_digits(text, &mut digits, billionths / BILLION, 1);
+        text.push('.');
+        push_digits(text, &mut digits, billionths % BILLION, 9);
+        let zeros = text.bytes().rev().take_while(|&byte| byte == b'0').count();
+        let last_is_point = text.as_bytes()[text.len() - zeros - 1] == b'.';
+        text.truncate(text.len() - zeros + usize::from(last_is_point));
+    } else {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{value:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::push_float;
+
+    #[test]
+    fn a_float_reads_as_what_it_is() {
+        for (value, text) in [
+            (0.0, "0.0"),
+            (1e-9, "0.000000001"),
+            (0.1, "0.1"),
+            (1.25, "1.25"),
+            (10.0, "10.0"),
+            (1_200.0, "1200.0"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (9_007_199.25, "9007199.25"),
+            (90_071_992.5, "90071992.5"),
+            (1e17, "1e17"),
+            (-0.0, "-0.0"),
+            (f64::INFINITY, "inf"),
+        ] {
+            let mut written = String::new();
+            push_float(&mut written, value);
+            assert_eq!(written, text);
+            assert_eq!(written.parse(), Ok(value));
+        }
+    }
 }

@@ -114,13 +114,6 @@ pub(crate) struct Own<'a> {
 }
 
 impl Encoded {
-    pub(crate) fn with_capacity(size: usize) -> Self {
-        Self {
-            text: String::with_capacity(size),
-            places: Vec::new(),
-        }
-    }
-
     /// Adds what `registry` encodes. Where it fails, what is behind that in the same registry is not encoded.
     pub(crate) fn add(&mut self, registry: &Registry, omitted: &mut Vec<Omitted>) {
         let begin = self.text.len();

@@ -64,7 +64,7 @@ pub(crate) fn render<'a>(
     let mut rendered = Rendered::<String>::default();
     rendered.body.reserve(size);
     let (mut encoded, attached) = attached_by(Takes::Samples, || {
-        let mut encoded = Encoded::with_capacity(size);
+        let mut encoded = Encoded::default();
         for registry in registries {
             encoded.add(registry, &mut rendered.omitted);
         }

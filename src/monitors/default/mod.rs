@@ -488,6 +488,7 @@ mod tests {
         }
     }
 
+    type Build = fn(Builder) -> Builder;
     type Place = fn(&mut Registry) -> &mut Registry;
 
     /// Checks that both ways give the same of a monitor that is registered in this place of this registry.
@@ -524,7 +525,7 @@ mod tests {
             CustomLabels::of(&[("tenant", "a\"\\\nb"), ("tier", "")]),
             CustomLabels::of(&[("tenant", "é")]),
         ];
-        let builders: [(&str, fn(Builder) -> Builder); 9] = [
+        let builders: [(&str, Build); 9] = [
             ("default", |builder| builder),
             ("buckets", |builder| {
                 builder.latency_buckets([0.000_01, 0.5, 1e6, 1e16]).unwrap()

@@ -3,7 +3,7 @@
 //! prometheus-client encodes exemplars and start timestamps of its own metrics only, and samples slower than need be. So
 //! a collector attaches them, and marks the place with a label that the render removes.
 
-use std::{cell::RefCell, rc::Rc, time::SystemTime};
+use std::{cell::RefCell, ops::Range, rc::Rc, time::SystemTime};
 
 use crate::exposition::{exemplar::OfSeries, mark::token, samples::Samples};
 
@@ -54,9 +54,24 @@ pub(crate) type Marker = (&'static str, String);
 /// What the value of a marker begins with where it is that of samples.
 const SAMPLES: &str = "samples ";
 
-/// The index of the samples that a marker with this value has.
-pub(crate) fn index_of_samples(marker: &str) -> Option<usize> {
-    marker.strip_prefix(SAMPLES)?.parse().ok()
+/// The index of the samples that are attached to a family, and where the labels of its registry are.
+pub(crate) fn find_samples(
+    text: &str,
+    name: &Range<usize>,
+    samples: &Range<usize>,
+) -> Option<(usize, Range<usize>)> {
+    let line = text[samples.clone()].strip_suffix('\n')?;
+    let behind_name = line.strip_prefix(&text[name.clone()])?;
+    let (labels, marker) = behind_name
+        .split_once('\n')
+        .is_none()
+        .then(|| behind_name.split_once(token()))??;
+    let (marker, _) = marker.strip_prefix("=\"")?.split_once('"')?;
+    let index = marker.strip_prefix(SAMPLES)?.parse().ok()?;
+    let labels = labels.strip_prefix('{')?;
+    let begin = samples.start + name.len() + 1;
+    let labels = labels.strip_suffix(',').unwrap_or(labels);
+    Some((index, begin..begin + labels.len()))
 }
 
 /// Attaches to one series; `None` if there is nothing that the render takes, or if somebody else encodes.

@@ -5,7 +5,7 @@
 //! crate hands out have a [`mark`] as their prefix, which is longer than a block. It is written at the beginning of each
 //! line, on its own, and whatever stands before it at once: then it is known where lines begin, whatever is in them.
 
-use std::{cell::Cell, collections::HashMap, fmt, ops::Range};
+use std::{collections::HashMap, fmt, ops::Range};
 
 use prometheus_client::{
     collector::Collector,
@@ -16,10 +16,10 @@ use prometheus_client::{
 
 use crate::{
     exposition::{
-        attached::{AttachedSamples, index_of_samples},
+        attached::{AttachedSamples, find_samples},
         direct::Lines as OwnLines,
         family::{CUT_OFF, NO_METRIC_NAME, Reason},
-        mark::{MARK, MARK_LENGTH, split_at_mark, token},
+        mark::{MARK, MARK_LENGTH, count_begun_line, split_at_mark, token},
         rendered::Omitted,
     },
     panics::catch,
@@ -184,7 +184,7 @@ impl Encoded {
             .map(|place| counts[&self.text[place.name.clone()]] == 1)
             .collect();
         for (place, is_alone) in self.places.iter_mut().zip(is_alone) {
-            let Some((index, labels)) = find_marker(&self.text, place) else {
+            let Some((index, labels)) = find_samples(&self.text, &place.name, &place.samples) else {
                 continue;
             };
             let Some(own) = attached.get(index) else {
@@ -242,22 +242,6 @@ impl Encoded {
     }
 }
 
-/// The index of the samples that are attached to a family, and where the labels of its registry are.
-fn find_marker(text: &str, place: &Place) -> Option<(usize, Range<usize>)> {
-    let line = text[place.samples.clone()].strip_suffix('\n')?;
-    let behind_name = line.strip_prefix(&text[place.name.clone()])?;
-    let (labels, marker) = behind_name
-        .split_once('\n')
-        .is_none()
-        .then(|| behind_name.split_once(token()))??;
-    let (marker, _) = marker.strip_prefix("=\"")?.split_once('"')?;
-    let index = index_of_samples(marker)?;
-    let labels = labels.strip_prefix('{')?;
-    let begin = place.samples.start + place.name.len() + 1;
-    let labels = labels.strip_suffix(',').unwrap_or(labels);
-    Some((index, begin..begin + labels.len()))
-}
-
 /// Reads the first lines of a family without marks, whose help may have lines of its own; the samples begin behind them.
 fn read_header(text: &str, name: Range<usize>) -> Result<Place, Reason> {
     let after_help = format!("\n# TYPE {} ", &text[name.clone()]);
@@ -309,16 +293,6 @@ impl Line {
     }
 }
 
-thread_local! {
-    static BEGUN_LINES: Cell<usize> = const { Cell::new(0) };
-}
-
-/// How many lines with a mark have begun on this thread: more of them while a family is encoded tell that it is in a
-/// registry which this crate made, and encodes.
-pub(crate) fn begun_lines() -> usize {
-    BEGUN_LINES.get()
-}
-
 /// Takes what a registry encodes, and finds its lines by their marks.
 struct Lines<'a> {
     encoded: &'a mut Encoded,
@@ -357,7 +331,7 @@ impl Lines<'_> {
 
     /// Ends the line so far, and begins the one that has a mark here.
     fn begin_line(&mut self) {
-        BEGUN_LINES.set(BEGUN_LINES.get().wrapping_add(1));
+        count_begun_line();
         let text = &self.encoded.text;
         let so_far = &text[self.begin..];
         let possible: &[_] = match self.line {

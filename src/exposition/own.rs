@@ -16,7 +16,7 @@ use prometheus_client::{
 
 use crate::exposition::{
     attached::{Attachment, attach, attach_samples},
-    encoded::begun_lines,
+    mark::begun_lines,
     samples::{Counter, Histogram, LabelPairs, Number, Output, Samples},
 };
 

@@ -13,7 +13,7 @@ use hr_prometheus::{
     },
 };
 
-const ROUTES: [usize; 2] = [100, 10_000];
+const ROUTES: [usize; 2] = [1_000, 10_000];
 
 fn main() {
     divan::main();

@@ -222,14 +222,15 @@ fn selected_names(request: &HttpRequest) -> Vec<String> {
 /// until a large scrape has been sent.
 fn in_chunks(body: Arc<Body>, pieces: Vec<Bytes>) -> impl MessageBody {
     let size = pieces.iter().map(|piece| piece.len() as u64).sum();
-    let state = (body, pieces.into_iter(), Bytes::new());
-    let chunks = stream::unfold(state, async |(body, mut pieces, mut piece)| {
+    // The body is dropped last, so that it is the one to give the memory back.
+    let state = (pieces.into_iter(), Bytes::new(), body);
+    let chunks = stream::unfold(state, async |(mut pieces, mut piece, body)| {
         while piece.is_empty() {
             piece = pieces.next()?;
         }
         yield_now().await;
         let chunk = piece.split_to(piece.len().min(CHUNK_SIZE));
-        Some((Ok::<_, Infallible>(chunk), (body, pieces, piece)))
+        Some((Ok::<_, Infallible>(chunk), (pieces, piece, body)))
     });
     SizedStream::new(size, chunks)
 }

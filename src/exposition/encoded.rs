@@ -3,14 +3,17 @@
 //! It checks neither names nor labels nor help. In registries that this crate hands out a mark tells where lines begin,
 //! whatever is in them; of others the text is read.
 
-use std::{fmt, ops::Range};
+use crate::exposition::family::Own;
+use std::{collections::HashMap, fmt, ops::Range};
 
 use prometheus_client::{encoding, registry::Registry};
 
 use crate::{
     exposition::{
+        attached::{AttachedSamples, find_samples},
+        direct::Lines as OwnLines,
         family::{CUT_OFF, NO_METRIC_NAME, Reason},
-        mark::{MARK_LENGTH, is_end_of_metrics, split_at_mark, token},
+        mark::{MARK_LENGTH, count_begun_line, is_end_of_metrics, split_at_mark, token},
         rendered::Omitted,
     },
     panics::catch,
@@ -40,6 +43,8 @@ pub(crate) struct Encoded {
 #[derive(Debug, Default)]
 struct Place {
     begin: usize,
+    /// The index of the samples that this crate writes itself, and where the labels of the registry are.
+    own: Option<(usize, Range<usize>)>,
     name: Range<usize>,
     help: Range<usize>,
     kind: Range<usize>,
@@ -52,8 +57,6 @@ struct Place {
 /// A family as it was encoded.
 #[derive(Debug)]
 pub(crate) struct Section<'a> {
-    /// Where it is in the text.
-    pub(crate) place: Range<usize>,
     pub(crate) name: &'a str,
     /// As it was given, not escaped.
     pub(crate) help: &'a str,
@@ -61,16 +64,10 @@ pub(crate) struct Section<'a> {
     pub(crate) unit: Option<&'a str>,
     /// Whole lines.
     pub(crate) samples: &'a str,
+    pub(crate) own: Option<Own<'a>>,
 }
 
 impl Encoded {
-    pub(crate) fn with_capacity(size: usize) -> Self {
-        Self {
-            text: String::with_capacity(size),
-            places: Vec::new(),
-        }
-    }
-
     /// Adds what `registry` encodes. Where it fails, what is behind that in the same registry is not encoded.
     pub(crate) fn add(&mut self, registry: &Registry, omitted: &mut Vec<Omitted>) {
         let begin = self.text.len();
@@ -107,10 +104,6 @@ impl Encoded {
         false
     }
 
-    pub(crate) fn into_text(self) -> String {
-        self.text
-    }
-
     /// The families, or the names of those that cannot be read and why.
     pub(crate) fn sections(&self) -> impl Iterator<Item = Result<Section<'_>, (&str, Reason)>> {
         self.places.iter().map(|place| {
@@ -119,12 +112,15 @@ impl Encoded {
                 return Err((text(&place.name), fault.clone()));
             }
             Ok(Section {
-                place: place.begin..place.samples.end,
                 name: text(&place.name),
                 help: text(&place.help),
                 kind: text(&place.kind),
                 unit: Some(text(&place.unit)).filter(|unit| !unit.is_empty()),
                 samples: text(&place.samples),
+                own: place.own.as_ref().map(|(samples, labels)| Own {
+                    samples: *samples,
+                    constant_labels: text(labels),
+                }),
             })
         })
     }
@@ -137,6 +133,38 @@ impl Encoded {
         };
         encoded.find_places(0);
         encoded
+    }
+
+    /// Finds the families whose samples are attached. Those that may have series or labels which are there already are
+    /// written now, to be read.
+    pub(crate) fn find_own(&mut self, attached: &[AttachedSamples]) {
+        let mut counts = HashMap::new();
+        for place in &self.places {
+            *counts.entry(&self.text[place.name.clone()]).or_insert(0) += 1;
+        }
+        let is_alone: Vec<_> = self
+            .places
+            .iter()
+            .map(|place| counts[&self.text[place.name.clone()]] == 1)
+            .collect();
+        for (place, is_alone) in self.places.iter_mut().zip(is_alone) {
+            let Some((index, labels)) = find_samples(&self.text, &place.name, &place.samples) else {
+                continue;
+            };
+            let Some(own) = attached.get(index) else {
+                continue;
+            };
+            if is_alone && (labels.is_empty() || !own.has_unknown_labels) {
+                place.own = Some((index, labels));
+                continue;
+            }
+            let mut samples = String::new();
+            let name = (&self.text[place.name.clone()], &self.text[labels]);
+            // Writing to a string does not fail.
+            let _ = (own.samples)(&mut OwnLines::new(&mut samples, name, true));
+            place.samples = self.text.len()..self.text.len() + samples.len();
+            self.text.push_str(&samples);
+        }
     }
 
     /// Finds the families in text without marks: that of a registry which was made elsewhere.
@@ -292,6 +320,7 @@ impl Lines<'_> {
     /// Ends the line so far, and begins the one that has a mark here, behind a prefix.
     #[inline]
     fn begin_line(&mut self, prefix: &str) {
+        count_begun_line();
         let text = &self.encoded.text;
         let is_sample = matches!(self.line, Line::Sample | Line::Unit | Line::Type) && text.ends_with('\n');
         let next = if is_sample { Line::Sample } else { self.next_line() };

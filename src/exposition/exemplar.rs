@@ -1,11 +1,6 @@
-//! Exemplars and start timestamps, on their way from a collector into a scrape.
-//!
-//! prometheus-client encodes those of its own metrics only: its `Exemplar` cannot be made elsewhere. So a collector of
-//! ours attaches them to the render that is under way on its thread, and marks the series with a label that the render
-//! removes.
+//! Exemplars: requests that samples point to.
 
 use std::{
-    cell::RefCell,
     fmt::Write as _,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -13,7 +8,6 @@ use std::{
 use crate::exposition::{
     family::is_label_name,
     line::{escape, read_labels, unescape},
-    mark::token,
 };
 
 /// How many characters the names and values of the labels of one exemplar have at the most: OpenMetrics 1.0,
@@ -30,53 +24,6 @@ pub(crate) struct Exemplar {
 
 /// The exemplars of one series, by the index of their bucket; 0 for a counter.
 pub(crate) type OfSeries = Vec<(usize, Exemplar)>;
-
-/// What prometheus-client has no way to encode of a series.
-#[derive(Clone, Debug)]
-pub(crate) struct Attachment {
-    pub(crate) exemplars: OfSeries,
-    /// When the series began.
-    #[cfg_attr(
-        not(feature = "protobuf"),
-        expect(dead_code, reason = "no text format has it without a series")
-    )]
-    pub(crate) created: SystemTime,
-}
-
-/// What is attached to the render under way on this thread.
-struct Pending {
-    wants_created: bool,
-    attached: Vec<Attachment>,
-}
-
-thread_local! {
-    static PENDING: RefCell<Option<Pending>> = const { RefCell::new(None) };
-}
-
-/// Attaches to one series of the render under way on this thread, and returns the label that marks the series; `None` if
-/// there is nothing that the render wants, or if somebody else encodes.
-pub(crate) fn attach(attachment: Attachment) -> Option<(&'static str, String)> {
-    PENDING.with_borrow_mut(|pending| {
-        let pending = pending.as_mut()?;
-        if attachment.exemplars.is_empty() && !pending.wants_created {
-            return None;
-        }
-        pending.attached.push(attachment);
-        Some((token(), (pending.attached.len() - 1).to_string()))
-    })
-}
-
-/// Encodes, and returns what was attached meanwhile; a format without start timestamps does not want them.
-pub(crate) fn attached_by<T>(wants_created: bool, encode: impl FnOnce() -> T) -> (T, Vec<Attachment>) {
-    // A collector may scrape another registry.
-    let outer = PENDING.replace(Some(Pending {
-        wants_created,
-        attached: Vec::new(),
-    }));
-    let encoded = encode();
-    let pending = PENDING.replace(outer);
-    (encoded, pending.map_or_else(Vec::new, |pending| pending.attached))
-}
 
 /// Whether labels can be those of an exemplar.
 pub(crate) fn are_labels<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> bool {

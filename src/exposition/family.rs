@@ -3,7 +3,6 @@
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
-    ops::Range,
 };
 
 /// What is wrong, as the end of a sentence that begins with the family, and what to do about it.
@@ -85,13 +84,22 @@ pub(crate) struct Family<'a> {
     pub(crate) unit: Option<&'a str>,
     /// Whole lines.
     pub(crate) samples: Vec<&'a str>,
-    /// How many lines these are.
+    /// Samples of this crate, which are valid, and still to be written.
+    pub(crate) own: Option<Own<'a>>,
+    /// How many lines there are in those that are written.
     pub(crate) sample_count: usize,
     /// Whether there are exemplars, markers of those, or bounds that are not written as OpenMetrics has them.
     pub(crate) is_rewritten: bool,
-    /// Where it is in the text, if that has all of it and nothing else in one place.
-    pub(crate) place: Option<Range<usize>>,
     pub(crate) seen: SeenSeries,
+}
+
+/// Samples of this crate, still to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own<'a> {
+    /// Their index among those that are attached.
+    pub(crate) samples: usize,
+    /// The labels that the registry has on everything, as text.
+    pub(crate) constant_labels: &'a str,
 }
 
 /// The hashes of the label sets so far. Two of a million would be the same once in 37 million scrapes.

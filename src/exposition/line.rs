@@ -30,6 +30,12 @@ pub(crate) fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64
 
 /// Writes text on one line: label values and the help of OpenMetrics with quotes escaped, other help without.
 pub(crate) fn escape(line: &mut String, text: &str, escapes_quotes: bool) {
+    // Without a way out of the middle, the compiler looks at many at once.
+    let is_special = |byte| byte == b'\\' || byte == b'\n' || byte == b'"';
+    if !text.bytes().fold(false, |any, byte| any | is_special(byte)) {
+        line.push_str(text);
+        return;
+    }
     for c in text.chars() {
         match c {
             '\\' => line.push_str(r"\\"),

@@ -4,7 +4,7 @@
 //! families before one that fails are lost with the block. A mark is longer than a block. So it is written on its own, at
 //! the beginning of each line, and whatever stands before it at once.
 
-use std::{collections::hash_map::RandomState, fmt, hash::BuildHasher as _, mem};
+use std::{cell::Cell, collections::hash_map::RandomState, fmt, hash::BuildHasher as _, mem};
 
 use once_cell::sync::Lazy;
 use prometheus_client::{
@@ -69,6 +69,20 @@ pub(crate) fn split_at_mark(text: &str) -> Option<(&str, &str)> {
     let mut marks = text.match_indices(MARK_BEGIN);
     let (begin, _) = marks.find(|&(begin, _)| text[begin..].starts_with(token()))?;
     Some((&text[..begin], text.get(begin + MARK_LENGTH..)?))
+}
+
+thread_local! {
+    static BEGUN_LINES: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many lines with a mark have begun on this thread: more of them while a family is encoded tell that it is in a
+/// registry which this crate made, and encodes.
+pub(crate) fn begun_lines() -> usize {
+    BEGUN_LINES.get()
+}
+
+pub(crate) fn count_begun_line() {
+    BEGUN_LINES.set(BEGUN_LINES.get().wrapping_add(1));
 }
 
 #[cfg(test)]

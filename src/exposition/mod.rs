@@ -1,6 +1,8 @@
 //! The formats of a scrape: what is read, what is valid, and how it is written.
 
+pub(crate) mod attached;
 pub(crate) mod constant;
+pub(crate) mod direct;
 pub(crate) mod encoded;
 pub(crate) mod exemplar;
 pub(crate) mod family;
@@ -10,9 +12,11 @@ pub(crate) mod mark;
 #[cfg(feature = "protobuf")]
 pub(crate) mod messages;
 pub(crate) mod number;
+pub(crate) mod own;
 #[cfg(feature = "protobuf")]
 pub(crate) mod protobuf;
 pub(crate) mod reader;
 pub(crate) mod rendered;
+pub(crate) mod samples;
 pub(crate) mod series;
 pub(crate) mod text;

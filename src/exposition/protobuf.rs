@@ -12,8 +12,9 @@ use prometheus_client::{
 use prost::Message as _;
 
 use crate::exposition::{
+    attached::{Attachment, Takes, attached_by},
     encoded::{Encoded, contain},
-    exemplar::{Attachment, are_labels, attached_by},
+    exemplar::are_labels,
     family::{
         BOUNDS_BELOW_ZERO, BOUNDS_DO_NOT_RISE, BUCKETS_DIFFER_FROM_COUNT, COUNTS_FALL, INFO_WITH_UNIT, Kind,
         NO_METRIC_NAME, REGISTERED_TWICE, Reason, TakenNames, check_counted, check_label, is_metric_name,
@@ -31,12 +32,12 @@ pub(crate) fn render<'a>(
 ) -> Rendered<Vec<u8>> {
     let mut rendered = Rendered::<Vec<u8>>::default();
     let mut families = Families::default();
-    let ((), attached) = attached_by(true, || {
+    let ((), attached) = attached_by(Takes::StartTimestamps, || {
         for registry in registries {
             families.encode(registry, &mut rendered.omitted);
         }
     });
-    families.check(&attached, &mut rendered.omitted);
+    families.check(&attached.to_series, &mut rendered.omitted);
     let mut served = families.served;
     let mut families = Families::default();
     families.encode(&omissions(count_omitted(&rendered.omitted)), &mut Vec::new());
@@ -183,7 +184,7 @@ impl Families {
 fn info_names(registry: &Registry) -> HashMap<String, usize> {
     let mut encoded = Encoded::default();
     // Its exemplars are not those of the render.
-    attached_by(false, || encoded.add(registry, &mut Vec::new()));
+    attached_by(Takes::ExemplarsOnly, || encoded.add(registry, &mut Vec::new()));
     let mut names = HashMap::new();
     for section in encoded.sections().flatten() {
         if Kind::of(section.kind) == Some(Kind::Info) {

@@ -67,11 +67,16 @@ impl<'a> Families<'a> {
             kind,
             unit: section.unit,
             samples: Vec::new(),
+            own: section.own,
             sample_count: 0,
             is_rewritten: false,
-            place: Some(section.place.clone()),
             seen: SeenSeries::default(),
         };
+        if new.own.is_some() && known.is_none() {
+            self.taken.take(name, kind, self.all.len());
+            self.all.push(new);
+            return Ok(None);
+        }
         let family = known.map_or(&mut new, |index| &mut self.all[index]);
         let mut reader = SeriesReader::new(family, &self.hasher, self.attached);
         let fault = reader.read(section.samples);
@@ -83,9 +88,6 @@ impl<'a> Families<'a> {
             } else {
                 fault.reason.clone()
             });
-        }
-        if known.is_some() || fault.is_some() {
-            family.place = None;
         }
         if known.is_none() {
             self.taken.take(name, kind, self.all.len());

@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use prometheus_client::registry::Registry;
 
 use crate::exposition::{
+    attached::{Attached, Attachment, Takes, attached_by},
+    direct::Lines,
     encoded::Encoded,
-    exemplar::{Attachment, attached_by, is_valid, write_exemplar},
+    exemplar::{is_valid, write_exemplar},
     family::{Family, Kind},
     line::{Sample, escape, read_line},
     mark::token,
@@ -60,60 +62,26 @@ pub(crate) fn render<'a>(
     size: usize,
 ) -> Rendered<String> {
     let mut rendered = Rendered::<String>::default();
-    let (encoded, attached) = attached_by(false, || {
-        let mut encoded = Encoded::with_capacity(size);
+    rendered.body.reserve(size);
+    let (mut encoded, attached) = attached_by(Takes::Samples, || {
+        let mut encoded = Encoded::default();
         for registry in registries {
             encoded.add(registry, &mut rendered.omitted);
         }
         encoded
     });
-    let families = read(&encoded, attached.len(), &mut rendered.omitted);
-    let is_as_encoded =
-        rendered.omitted.is_empty() && families.iter().all(|family| is_as_encoded(family, dialect));
-    if is_as_encoded {
-        // Most scrapes: then the text, which may be large, is not copied.
-        for family in &families {
-            rendered.samples += family.sample_count;
-            let place = family.place.clone().unwrap_or_default();
-            rendered.families.push((name_of(family), place));
-        }
-        drop(families);
-        rendered.body = encoded.into_text();
-    } else {
-        rendered.body.reserve(size);
-        write(&mut rendered, &families, &attached, dialect);
-    }
+    encoded.find_own(&attached.samples);
+    let families = read(&encoded, attached.to_series.len(), &mut rendered.omitted);
+    write(&mut rendered, &families, &attached, dialect);
     let mut encoded = Encoded::default();
     encoded.add(&omissions(count_omitted(&rendered.omitted)), &mut Vec::new());
     let families = read(&encoded, 0, &mut Vec::new());
-    write(&mut rendered, &families, &[], dialect);
+    write(&mut rendered, &families, &Attached::default(), dialect);
     rendered.body.push_str(dialect.end);
     rendered
 }
 
-/// Whether the dialect has the family just as prometheus-client has encoded it.
-fn is_as_encoded(family: &Family<'_>, dialect: &Dialect) -> bool {
-    let header = (dialect.header)(family.kind);
-    header == ("", family.kind.name())
-        && dialect.has_units
-        && family.place.is_some()
-        && !family.is_rewritten
-        && !family.help.contains(['\\', '\n', '"'])
-}
-
-fn name_of(family: &Family<'_>) -> FamilyName {
-    FamilyName {
-        name: family.name.to_owned(),
-        suffix: family.kind.suffix(),
-    }
-}
-
-fn write(
-    rendered: &mut Rendered<String>,
-    families: &[Family<'_>],
-    attached: &[Attachment],
-    dialect: &Dialect,
-) {
+fn write(rendered: &mut Rendered<String>, families: &[Family<'_>], attached: &Attached, dialect: &Dialect) {
     let text = &mut rendered.body;
     for family in families {
         let (suffix, kind) = (dialect.header)(family.kind);
@@ -127,13 +95,23 @@ fn write(
         }
         for lines in &family.samples {
             if family.is_rewritten {
-                write_samples(text, lines, family.kind, attached, dialect);
+                write_samples(text, lines, family.kind, &attached.to_series, dialect);
             } else {
                 text.push_str(lines);
             }
         }
         rendered.samples += family.sample_count;
-        rendered.families.push((name_of(family), begin..text.len()));
+        if let Some(own) = &family.own {
+            let mut lines = Lines::new(text, (name, own.constant_labels), dialect.has_exemplars);
+            // Writing to a string does not fail.
+            let _ = (attached.samples[own.samples].samples)(&mut lines);
+            rendered.samples += lines.count;
+        }
+        let name = FamilyName {
+            name: name.to_owned(),
+            suffix: family.kind.suffix(),
+        };
+        rendered.families.push((name, begin..text.len()));
     }
 }
 

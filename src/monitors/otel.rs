@@ -4,6 +4,7 @@ use std::{
     cell::{OnceCell, RefCell},
     collections::BTreeMap,
     fmt, ptr,
+    rc::Rc,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -11,13 +12,16 @@ use std::{
 use actix_web::http::{StatusCode, Version};
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabel as _, LabelSetEncoder},
+    encoding::DescriptorEncoder,
     metrics::MetricType,
     registry::{Registry, Unit},
 };
 
 use crate::{
-    exposition::constant::check_own_labels,
+    exposition::{
+        constant::check_own_labels,
+        samples::{Number, Output},
+    },
     in_flight::{InFlight, InFlightTable},
     monitor::{
         RequestMonitor,
@@ -27,7 +31,7 @@ use crate::{
     panics::give_up,
     route::RouteLabel,
     series::{
-        Attributes, Series, SeriesKey,
+        Attributes, Series, SeriesKey, Snapshot,
         grouping::GroupBy,
         measures::{Measures, Scale},
         worker::{BlockIndex, WorkerSeries},
@@ -207,7 +211,7 @@ impl Attributes for OtelAttributes {
         self == other
     }
 
-    fn encode(key: &SeriesKey<Self>, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+    fn for_each_label(key: &SeriesKey<Self>, each: &mut dyn FnMut(&str, &str) -> fmt::Result) -> fmt::Result {
         let Self {
             scheme,
             protocol_version,
@@ -231,7 +235,7 @@ impl Attributes for OtelAttributes {
         ];
         for (name, value) in attributes {
             if let Some(value) = value {
-                (name, value).encode(encoder.encode_label())?;
+                each(name, value)?;
             }
         }
         Ok(())
@@ -298,6 +302,7 @@ impl RequestMonitor for OtelMonitor {
         let family = |name: &'static str, help, unit| FamilyEncoder {
             unit,
             group_by: GroupBy::ALL,
+            has_unknown_labels: false,
             ..FamilyEncoder::new(name.into(), help, Vec::new(), true)
         };
         let measures = Measures::latency(&DURATION)
@@ -410,31 +415,69 @@ struct OtelCollector(Arc<OtelStorage>);
 impl Collector for OtelCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let storage = &*self.0;
-        let measures = storage.series.measures();
-        let snapshot = storage.series.snapshot();
-        let all = snapshot.all();
+        let scrape = Rc::new(Scrape::begin(&self.0));
         let encoder = &mut encoder;
-
+        let duration = Rc::clone(&scrape);
         storage
             .duration
-            .encode_distribution(encoder, &all, &measures.latency)?;
-
-        let known = all
-            .iter()
-            .map(|totals| ((totals.key.method, totals.key.attributes.scheme), 0_i64));
-        let mut requests: BTreeMap<_, _> = known.collect();
-        for (scheme, active) in Scheme::ALL.into_iter().zip(&storage.active) {
-            active.for_each_method(|method| *requests.entry((method, scheme)).or_default() += 1);
-        }
-        let mut family = storage.active_requests.begin(encoder, MetricType::Gauge)?;
-        for ((method, scheme), requests) in requests {
-            let labels = [("http_request_method", method), ("url_scheme", scheme.as_str())];
-            family.encode_family(&labels)?.encode_gauge(&requests)?;
-        }
-
-        for (family, distribution) in storage.body_sizes.iter().zip(&measures.further) {
-            family.encode_distribution(encoder, &all, distribution)?;
+            .encode(encoder, MetricType::Histogram, move |output| {
+                let Scrape {
+                    storage, snapshot, ..
+                } = &*duration;
+                let latency = &storage.series.measures().latency;
+                storage
+                    .duration
+                    .write_distribution(output, &snapshot.all(), latency)
+            })?;
+        let active = Rc::clone(&scrape);
+        storage
+            .active_requests
+            .encode(encoder, MetricType::Gauge, move |output| {
+                active.write_active(output)
+            })?;
+        for (index, family) in storage.body_sizes.iter().enumerate() {
+            let scrape = Rc::clone(&scrape);
+            family.encode(encoder, MetricType::Histogram, move |output| {
+                let Scrape {
+                    storage, snapshot, ..
+                } = &*scrape;
+                let further = &storage.series.measures().further[index];
+                storage.body_sizes[index].write_distribution(output, &snapshot.all(), further)
+            })?;
         }
         Ok(())
+    }
+}
+
+/// What one scrape shows.
+struct Scrape {
+    storage: Arc<OtelStorage>,
+    snapshot: Snapshot<OtelAttributes>,
+    active: BTreeMap<(&'static str, Scheme), i64>,
+}
+
+impl Scrape {
+    fn begin(storage: &Arc<OtelStorage>) -> Self {
+        let snapshot = storage.series.snapshot();
+        let known = snapshot.all();
+        let known = known.iter().map(|totals| totals.key);
+        let mut active: BTreeMap<_, _> = known
+            .map(|key| ((key.method, key.attributes.scheme), 0))
+            .collect();
+        for (scheme, requests) in Scheme::ALL.into_iter().zip(&storage.active) {
+            requests.for_each_method(|method| *active.entry((method, scheme)).or_default() += 1);
+        }
+        Self {
+            storage: Arc::clone(storage),
+            snapshot,
+            active,
+        }
+    }
+
+    fn write_active(&self, output: &mut dyn Output) -> fmt::Result {
+        self.active.iter().try_for_each(|(&(method, scheme), &requests)| {
+            let labels = [("http_request_method", method), ("url_scheme", scheme.as_str())];
+            output.gauge(&labels, Number::Whole(requests))
+        })
     }
 }

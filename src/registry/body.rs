@@ -1,11 +1,13 @@
 //! The bodies of scrapes that are being sent, and how much memory they may hold.
 
 use std::{
+    mem,
     ops::Range,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    thread,
 };
 
 use actix_web::web::Bytes;
@@ -21,6 +23,9 @@ const MOST_HELD: usize = 64 * 1024 * 1024;
 
 /// How many bodies there may be of any size.
 const ALWAYS_HELD: usize = 2;
+
+/// From this size on, a body is given back to the system off the worker: for a large one that takes milliseconds.
+const LARGE: usize = 4 * 1024 * 1024;
 
 /// What the bodies of one registry hold.
 #[derive(Debug, Default)]
@@ -84,5 +89,50 @@ impl Drop for Body {
     fn drop(&mut self) {
         self.held.bodies.fetch_sub(1, Relaxed);
         self.held.bytes.fetch_sub(self.bytes.len(), Relaxed);
+        if self.bytes.len() >= LARGE {
+            let bytes = mem::take(&mut self.bytes);
+            let thread = thread::Builder::new().name("metrics".to_owned());
+            // Where the system gives no thread, they are dropped here.
+            let _ = thread.spawn(move || drop(bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, mpsc},
+        thread,
+    };
+
+    use actix_web::web::Bytes;
+
+    use super::{Body, Held, LARGE};
+    use crate::exposition::rendered::Rendered;
+
+    /// Tells where it is dropped.
+    struct Owner(Vec<u8>, mpsc::Sender<thread::ThreadId>);
+
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            self.1.send(thread::current().id()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_large_body_is_dropped_on_another_thread_and_a_small_one_here() {
+        for (size, is_here) in [(LARGE, false), (LARGE - 1, true)] {
+            let (dropped, thread_of) = mpsc::channel();
+            let rendered =
+                Rendered::<()>::default().map(|()| Bytes::from_owner(Owner(vec![0; size], dropped)));
+            drop(Body::new(rendered, Arc::new(Held::default())));
+            assert_eq!(thread_of.recv().unwrap() == thread::current().id(), is_here);
+        }
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod native;
 pub(crate) mod worker;
 
 use std::{
+    collections::BTreeMap,
     fmt, iter, mem,
     sync::{
         Arc,
@@ -16,7 +17,6 @@ use std::{
 
 use actix_web::http::StatusCode;
 use parking_lot::Mutex;
-use prometheus_client::encoding::LabelSetEncoder;
 
 use crate::{
     exposition::exemplar::{Exemplar, OfSeries},
@@ -31,8 +31,8 @@ pub(crate) trait Attributes: Clone + Ord + fmt::Debug + Send + Sync + 'static {
     /// Whether series of one row have the same, where a worker looks for one.
     fn same_in_row(&self, other: &Self) -> bool;
 
-    /// Encodes the labels that are made of them.
-    fn encode(key: &SeriesKey<Self>, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result;
+    /// Calls `each` with the name and the value of each label that is made of them.
+    fn for_each_label(key: &SeriesKey<Self>, each: &mut dyn FnMut(&str, &str) -> fmt::Result) -> fmt::Result;
 }
 
 /// No attributes.
@@ -41,7 +41,10 @@ impl Attributes for () {
         true
     }
 
-    fn encode(_key: &SeriesKey<Self>, _encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+    fn for_each_label(
+        _key: &SeriesKey<Self>,
+        _each: &mut dyn FnMut(&str, &str) -> fmt::Result,
+    ) -> fmt::Result {
         Ok(())
     }
 }
@@ -58,30 +61,96 @@ pub(crate) struct SeriesKey<X> {
 #[derive(Debug)]
 pub(crate) struct Series<X> {
     measures: Measures,
-    /// The blocks of all workers, also of those that have stopped; sorted, but for those that are new.
-    blocks: Mutex<Vec<Arc<Block<X>>>>,
+    /// In the order of a scrape.
+    all: Mutex<BTreeMap<SeriesKey<X>, Parts<X>>>,
+}
+
+/// One series, over all workers.
+#[derive(Debug)]
+struct Parts<X> {
+    /// When its first worker recorded it.
+    created: SystemTime,
+    /// Of each worker one, also of those that have stopped.
+    blocks: Vec<Arc<Block<X>>>,
 }
 
 /// One series of one worker. Only that worker stores into it, so a load and a store do for an addition.
 #[derive(Debug)]
 pub(crate) struct Block<X> {
+    /// With the route as this worker has it, by which it finds the block.
     key: SeriesKey<X>,
     /// As the measures lay them out.
     numbers: Box<[AtomicU64]>,
+    /// Where they are asked for: they take more room than the rest.
+    details: Option<Box<Details>>,
+}
+
+/// What only some monitors keep of a series.
+#[derive(Debug)]
+struct Details {
     /// The latest of each bucket of the latency.
     exemplars: Mutex<OfSeries>,
     /// Of the latency, where they are asked for. Then the lock is also that of its other numbers, because Prometheus
     /// takes no histogram whose parts have not the same count.
-    native: Mutex<NativeBuckets>,
-    created: SystemTime,
+    native: Option<Mutex<NativeBuckets>>,
 }
 
 impl<X> Block<X> {
+    fn new(key: SeriesKey<X>, measures: &Measures) -> Self {
+        let has_details = measures.exemplars || measures.native.is_some();
+        let details = || Details {
+            exemplars: Mutex::default(),
+            native: measures.native.map(NativeBuckets::new).map(Mutex::new),
+        };
+        Self {
+            key,
+            numbers: (0..measures.width).map(|_| AtomicU64::new(0)).collect(),
+            details: has_details.then(|| Box::new(details())),
+        }
+    }
+
+    fn native(&self) -> Option<&Mutex<NativeBuckets>> {
+        self.details.as_ref()?.native.as_ref()
+    }
+
     #[inline(never)]
     fn observe_natively(&self, latency: &Distribution, nanos: u64) {
-        let mut native = self.native.lock();
+        let native = self.native().map(Mutex::lock);
         latency.observe(&self.numbers, nanos);
-        native.observe(nanos);
+        if let Some(mut native) = native {
+            native.observe(nanos);
+        }
+    }
+
+    /// Lets `replace` change the exemplar of a bucket, which is that of the request before, or none.
+    fn keep_exemplar(&self, bucket: usize, replace: impl FnOnce(&mut Exemplar)) {
+        let Some(details) = &self.details else { return };
+        let mut exemplars = details.exemplars.lock();
+        let known = exemplars.iter().position(|(known, _)| *known == bucket);
+        let index = known.unwrap_or_else(|| {
+            let exemplar = Exemplar {
+                labels: Vec::new(),
+                value: 0.0,
+                time: SystemTime::UNIX_EPOCH,
+            };
+            exemplars.push((bucket, exemplar));
+            exemplars.len() - 1
+        });
+        replace(&mut exemplars[index].1);
+    }
+
+    /// Adds what another block of the series has recorded; both are nobody else's.
+    fn merge(&mut self, other: &mut Self) {
+        for (sum, number) in self.numbers.iter_mut().zip(&mut other.numbers) {
+            *sum.get_mut() = sum.get_mut().wrapping_add(*number.get_mut());
+        }
+        if let (Some(details), Some(other)) = (&mut self.details, &mut other.details) {
+            if let (Some(native), Some(other)) = (&mut details.native, &mut other.native) {
+                native.get_mut().merge(other.get_mut());
+            }
+            let exemplars = mem::take(other.exemplars.get_mut());
+            merge_latest(details.exemplars.get_mut(), exemplars);
+        }
     }
 }
 
@@ -89,7 +158,7 @@ impl<X: Attributes> Series<X> {
     pub(crate) fn new(measures: Measures) -> Arc<Self> {
         Arc::new(Self {
             measures,
-            blocks: Mutex::default(),
+            all: Mutex::default(),
         })
     }
 
@@ -103,45 +172,43 @@ impl<X: Attributes> Series<X> {
     }
 
     fn add_block(&self, key: SeriesKey<X>) -> Arc<Block<X>> {
-        let block = Arc::new(Block {
-            key,
-            numbers: (0..self.measures.width).map(|_| AtomicU64::new(0)).collect(),
-            exemplars: Mutex::default(),
-            native: Mutex::new(NativeBuckets::new(self.measures.native.unwrap_or_default())),
+        let block = Arc::new(Block::new(key, &self.measures));
+        let mut all = self.all.lock();
+        let parts = all.entry(block.key.clone()).or_insert_with(|| Parts {
             created: SystemTime::now(),
+            blocks: Vec::with_capacity(1),
         });
-        self.blocks.lock().push(Arc::clone(&block));
+        parts.blocks.push(Arc::clone(&block));
+        drop(all);
         block
     }
 
     /// What all workers have recorded until now, sorted by label.
     pub(crate) fn snapshot(&self) -> Snapshot<X> {
-        let mut blocks = self.blocks.lock();
-        sort(&mut blocks);
+        let all = self.all.lock();
         let width = self.measures.width;
         let mut snapshot = Snapshot {
-            keys: Vec::new(),
-            numbers: Vec::new(),
+            series: Vec::with_capacity(all.len()),
+            numbers: Vec::with_capacity(all.len() * width),
             width,
             exemplars: Vec::new(),
             native: Vec::new(),
-            created: Vec::new(),
         };
-        for parts in blocks.chunk_by(|a, b| a.key == b.key) {
+        for (key, parts) in &*all {
             // Before the numbers: the lock then orders these, so that a bucket with an exemplar has counted its request.
             if self.measures.exemplars {
                 let mut latest = OfSeries::new();
-                for block in parts {
-                    merge_latest(&mut latest, block.exemplars.lock().iter().cloned());
+                for details in parts.blocks.iter().filter_map(|block| block.details.as_ref()) {
+                    merge_latest(&mut latest, details.exemplars.lock().iter().cloned());
                 }
                 snapshot.exemplars.push(latest);
             }
             let first = snapshot.numbers.len();
             snapshot.numbers.resize(first + width, 0);
             let mut native_sum = self.measures.native.map(NativeBuckets::new);
-            for block in parts {
+            for block in &parts.blocks {
                 // Until the numbers have been read, so that both have the same requests.
-                let native = native_sum.is_some().then(|| block.native.lock());
+                let native = block.native().map(Mutex::lock);
                 if let (Some(sum), Some(native)) = (&mut native_sum, &native) {
                     sum.merge(native);
                 }
@@ -150,9 +217,7 @@ impl<X: Attributes> Series<X> {
                 }
             }
             snapshot.native.extend(native_sum);
-            snapshot.keys.push(parts[0].key.clone());
-            let created = parts.iter().map(|block| block.created).min();
-            snapshot.created.push(created.unwrap_or_else(SystemTime::now));
+            snapshot.series.push((key.clone(), parts.created));
         }
         snapshot
     }
@@ -160,25 +225,16 @@ impl<X: Attributes> Series<X> {
     /// Merges the blocks that no worker writes any more, so that workers which come and go leave next to nothing: for
     /// each series at most one block beside each of those that are written.
     fn merge_blocks_of_stopped(&self) {
-        let mut blocks = self.blocks.lock();
-        sort(&mut blocks);
-        blocks.dedup_by(|block, before| {
-            if block.key != before.key {
-                return false;
-            }
-            // Only where nobody else has a hand on the block.
-            let (Some(block), Some(before)) = (Arc::get_mut(block), Arc::get_mut(before)) else {
-                return false;
-            };
-            for (sum, number) in before.numbers.iter_mut().zip(&mut block.numbers) {
-                *sum.get_mut() = sum.get_mut().wrapping_add(*number.get_mut());
-            }
-            before.native.get_mut().merge(block.native.get_mut());
-            let exemplars = mem::take(block.exemplars.get_mut());
-            merge_latest(before.exemplars.get_mut(), exemplars);
-            before.created = before.created.min(block.created);
-            true
-        });
+        for parts in self.all.lock().values_mut() {
+            parts.blocks.dedup_by(|block, before| {
+                // Only where nobody else has a hand on the block.
+                let (Some(block), Some(before)) = (Arc::get_mut(block), Arc::get_mut(before)) else {
+                    return false;
+                };
+                before.merge(block);
+                true
+            });
+        }
     }
 }
 
@@ -193,16 +249,11 @@ pub(crate) fn merge_latest(latest: &mut OfSeries, exemplars: impl IntoIterator<I
     }
 }
 
-/// Cheap for what is sorted already.
-fn sort<X: Ord>(blocks: &mut [Arc<Block<X>>]) {
-    blocks.sort_by(|a, b| a.key.cmp(&b.key));
-}
-
 /// The totals of all series at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot<X> {
-    /// Sorted.
-    keys: Vec<SeriesKey<X>>,
+    /// Sorted, and when each began.
+    series: Vec<(SeriesKey<X>, SystemTime)>,
     /// The numbers of one series after the other.
     numbers: Vec<u64>,
     width: usize,
@@ -210,8 +261,6 @@ pub(crate) struct Snapshot<X> {
     exemplars: Vec<OfSeries>,
     /// Those of each series; none at all where none are asked for.
     native: Vec<NativeBuckets>,
-    /// When each began: when its first worker recorded it.
-    created: Vec<SystemTime>,
 }
 
 /// The totals of one series.
@@ -230,13 +279,14 @@ pub(crate) struct Totals<'a, X> {
 impl<X: Attributes> Snapshot<X> {
     /// All series, sorted.
     pub(crate) fn all(&self) -> Vec<Totals<'_, X>> {
-        let keys = self.keys.iter();
         let exemplars = self.exemplars.iter().map(Vec::as_slice);
-        keys.zip(self.numbers.chunks_exact(self.width))
+        let numbers = self.numbers.chunks_exact(self.width);
+        self.series
+            .iter()
+            .zip(numbers)
             .zip(exemplars.chain(iter::repeat(&[][..])))
             .zip(self.native.iter().map(Some).chain(iter::repeat(None)))
-            .zip(&self.created)
-            .map(|((((key, numbers), exemplars), native), created)| Totals {
+            .map(|((((key, created), numbers), exemplars), native)| Totals {
                 key,
                 numbers,
                 exemplars,
@@ -258,6 +308,35 @@ mod tests {
 
     use super::{Series, measures::Measures, merge_latest, worker::WorkerSeries};
     use crate::exposition::exemplar::{Exemplar, OfSeries};
+
+    #[test]
+    fn a_series_has_one_block_for_each_worker_and_after_they_stopped_one_in_all() {
+        let series = Series::<()>::new(Measures::latency(&[1.0]));
+        // Each worker has the text of a route of its own.
+        let workers = [(); 3].map(|()| (WorkerSeries::new(&series), Arc::<str>::from("/")));
+        for (worker, route) in workers.iter().chain(&workers) {
+            worker.record(0, ("GET", route, StatusCode::OK, &()), Duration::ZERO);
+        }
+        let blocks = || {
+            series
+                .all
+                .lock()
+                .values()
+                .map(|parts| parts.blocks.len())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(blocks(), [3]);
+        drop(workers);
+        assert_eq!(blocks(), [1]);
+        let snapshot = series.snapshot();
+        let numbers: Vec<_> = snapshot
+            .all()
+            .iter()
+            .map(|totals| totals.numbers.to_vec())
+            .collect();
+        // The sum, and what is in each bucket.
+        assert_eq!(numbers, [[0, 6, 0]]);
+    }
 
     /// An exemplar of so many seconds after the beginning.
     fn at(seconds: u64) -> Exemplar {
@@ -286,7 +365,9 @@ mod tests {
             labels.push(("id".into(), "older".into()));
         });
         let future = SystemTime::now() + Duration::from_secs(3600);
-        series.blocks.lock()[0].exemplars.lock()[0].1.time = future;
+        worker.with_block(index, |block| {
+            block.keep_exemplar(0, |exemplar| exemplar.time = future);
+        });
 
         worker.keep_exemplar(index, latency, |labels| labels[0].1 = "newer".into());
         let snapshot = series.snapshot();

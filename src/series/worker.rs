@@ -9,10 +9,7 @@ use std::{
 
 use actix_web::http::StatusCode;
 
-use crate::{
-    exposition::exemplar::Exemplar,
-    series::{Attributes, Block, Series, SeriesKey, measures::nanos},
-};
+use crate::series::{Attributes, Block, Series, SeriesKey, measures::nanos};
 
 /// One worker's hand on the series.
 #[derive(Debug)]
@@ -116,25 +113,15 @@ impl<X: Attributes> WorkerSeries<X> {
     ) {
         let bucket = self.series.measures.latency.bucket(nanos(latency));
         self.with_block(index, |block| {
-            let mut exemplars = block.exemplars.lock();
-            let known = exemplars.iter().position(|(known, _)| *known == bucket);
-            let index = known.unwrap_or_else(|| {
-                let exemplar = Exemplar {
-                    labels: Vec::new(),
-                    value: 0.0,
-                    time: SystemTime::UNIX_EPOCH,
-                };
-                exemplars.push((bucket, exemplar));
-                exemplars.len() - 1
+            block.keep_exemplar(bucket, |exemplar| {
+                replace(&mut exemplar.labels);
+                exemplar.value = latency.as_secs_f64();
+                exemplar.time = SystemTime::now();
             });
-            let exemplar = &mut exemplars[index].1;
-            replace(&mut exemplar.labels);
-            exemplar.value = latency.as_secs_f64();
-            exemplar.time = SystemTime::now();
         });
     }
 
-    fn with_block(&self, index: BlockIndex, act: impl FnOnce(&Block<X>)) {
+    pub(super) fn with_block(&self, index: BlockIndex, act: impl FnOnce(&Block<X>)) {
         let rows = self.rows.borrow();
         let row = rows.get(index.row as usize);
         if let Some(block) = row.and_then(|row| row.get(index.in_row as usize)) {

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
+use prometheus_client::metrics::MetricType;
+
 use crate::{
     error::Error,
     exposition::family::{Kind, is_metric_name},
@@ -162,6 +164,14 @@ impl Content {
             Self::Requests => Kind::Counter,
             Self::Latency | Self::Further(..) => Kind::Histogram,
             Self::InProgress | Self::OldestInProgress => Kind::Gauge,
+        }
+    }
+
+    pub(super) fn metric_type(self) -> MetricType {
+        match self.kind() {
+            Kind::Counter => MetricType::Counter,
+            Kind::Histogram => MetricType::Histogram,
+            _ => MetricType::Gauge,
         }
     }
 

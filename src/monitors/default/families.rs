@@ -7,17 +7,14 @@ use std::{
 };
 
 use actix_web::http::StatusCode;
-use prometheus_client::{
-    encoding::{
-        DescriptorEncoder, EncodeGaugeValue, EncodeLabel as _, EncodeLabelSet, LabelSetEncoder,
-        MetricEncoder, NoLabelSet,
-    },
-    metrics::MetricType,
-    registry::Unit,
-};
+use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType, registry::Unit};
 
 use crate::{
-    exposition::exemplar::{Attachment, Exemplar, attach},
+    exposition::{
+        exemplar::Exemplar,
+        own::{Descriptor, encode_family},
+        samples::{Counter, Histogram, LabelPairs, Number, Output},
+    },
     in_flight::InFlight,
     limit::OTHER,
     series::{
@@ -58,6 +55,8 @@ pub(crate) struct FamilyEncoder {
     pub(crate) unit: Option<Unit>,
     pub(crate) labels: LabelNames,
     pub(crate) group_by: GroupBy,
+    /// Whether the attributes make labels whose names are not known when the family is registered.
+    pub(crate) has_unknown_labels: bool,
 }
 
 impl FamilyEncoder {
@@ -86,50 +85,61 @@ impl FamilyEncoder {
             help,
             unit: None,
             labels,
+            has_unknown_labels: attributes,
         }
     }
 
-    /// Encodes how many requests each series has.
-    pub(crate) fn encode_count<X: Attributes>(
+    /// Encodes the family, whose samples are these.
+    pub(crate) fn encode(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
+        of_type: MetricType,
+        samples: impl Fn(&mut dyn Output) -> fmt::Result + 'static,
+    ) -> fmt::Result {
+        let family = Descriptor {
+            name: &self.name,
+            help: self.help,
+            unit: self.unit.as_ref(),
+            of_type,
+            has_unknown_labels: self.has_unknown_labels,
+        };
+        encode_family(encoder, &family, samples)
+    }
+
+    /// Writes how many requests each series has.
+    pub(crate) fn write_count<X: Attributes>(
+        &self,
+        output: &mut dyn Output,
         all: &[Totals<'_, X>],
         latency: &Distribution,
     ) -> fmt::Result {
-        let mut family = self.begin(encoder, MetricType::Counter)?;
         self.group_by.for_each_group(all, |group| {
-            // Each request is in one bucket of the latency, even where that is not shown.
-            let count = count(group, latency);
             let latest = latest_exemplars(group)
                 .into_iter()
                 .max_by_key(|(_, exemplar)| exemplar.time);
-            let exemplar = latest.map(|(_, exemplar)| {
-                let value = 1.0;
-                (0, Exemplar { value, ..exemplar })
-            });
-            let marker = attach(Attachment {
-                exemplars: exemplar.into_iter().collect(),
+            let counter = Counter {
+                // Each request is in one bucket of the latency, even where that is not shown.
+                count: count(group, latency),
+                exemplar: latest.map(|(_, exemplar)| Exemplar {
+                    value: 1.0,
+                    ..exemplar
+                }),
                 created: created(group),
-            });
-            self.encode_series(&mut family, group, marker, |mut metric| {
-                metric.encode_counter::<NoLabelSet, _, u64>(&count, None)
-            })
+            };
+            output.counter(&self.labels(group), counter)
         })
     }
 
-    /// Encodes the values that were observed of each series; those of the latency with exemplars and native buckets.
-    pub(crate) fn encode_distribution<X: Attributes>(
+    /// Writes the values that were observed of each series; those of the latency with exemplars and native buckets.
+    pub(crate) fn write_distribution<X: Attributes>(
         &self,
-        encoder: &mut DescriptorEncoder<'_>,
+        output: &mut dyn Output,
         all: &[Totals<'_, X>],
         distribution: &Distribution,
     ) -> fmt::Result {
-        let mut family = self.begin(encoder, MetricType::Histogram)?;
         let mut buckets = Vec::new();
         self.group_by.for_each_group(all, |group| {
             sum_buckets(group, distribution, &mut buckets);
-            let count = buckets.iter().map(|(_, count)| count).sum();
-            let sum = sum(group, distribution);
             let (exemplars, native) = if distribution.is_latency() {
                 (latest_exemplars(group), native_buckets(group))
             } else {
@@ -137,58 +147,47 @@ impl FamilyEncoder {
             };
             let has_classic = native.as_ref().is_none_or(|native| native.options.has_classic);
             if !has_classic {
+                let count = buckets.iter().map(|(_, count)| count).sum();
                 // The bucket of all is there: no text format has a histogram without one.
                 buckets.clear();
                 buckets.push((f64::INFINITY, count));
             }
-            let created = created(group);
-            let marker = attach(Attachment { exemplars, created });
-            self.encode_series(&mut family, group, marker, |mut metric| match &native {
+            let histogram = Histogram {
+                sum: sum(group, distribution),
+                buckets: &buckets,
+                exemplars,
+                native: None,
+                created: created(group),
+            };
+            let labels = self.labels(group);
+            match &native {
                 Some(native) => native.encoded(|native| {
-                    metric.encode_histogram_with_native::<NoLabelSet>(sum, count, &buckets, None, native)
+                    let native = Some(native);
+                    output.histogram(&labels, Histogram { native, ..histogram })
                 }),
-                None => metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None),
-            })
+                None => output.histogram(&labels, histogram),
+            }
         })
     }
 
-    /// Encodes a value for each group of requests in progress.
-    pub(crate) fn encode_gauge<V: EncodeGaugeValue>(
+    /// Writes a value for each group of requests in progress.
+    pub(crate) fn write_gauge(
         &self,
-        encoder: &mut DescriptorEncoder<'_>,
+        output: &mut dyn Output,
         requests: &[InProgress],
-        value: impl Fn(&[InProgress]) -> V,
+        value: impl Fn(&[InProgress]) -> Number,
     ) -> fmt::Result {
-        let mut family = self.begin(encoder, MetricType::Gauge)?;
-        self.group_by.for_each_group(requests, |group| {
-            self.encode_series(&mut family, group, None, |mut metric| {
-                metric.encode_gauge(&value(group))
-            })
-        })
+        self.group_by
+            .for_each_group(requests, |group| output.gauge(&self.labels(group), value(group)))
     }
 
-    /// Encodes the series of one group.
-    fn encode_series<T: Keyed>(
-        &self,
-        family: &mut MetricEncoder<'_>,
-        group: &[T],
-        marker: Option<(&'static str, String)>,
-        encode: impl FnOnce(MetricEncoder<'_>) -> fmt::Result,
-    ) -> fmt::Result {
-        encode(family.encode_family(&SeriesLabels {
+    /// The labels of the series of one group.
+    fn labels<'a, T: Keyed>(&'a self, group: &'a [T]) -> SeriesLabels<'a, T::Attributes> {
+        SeriesLabels {
             names: &self.labels,
             key: group[0].key(),
             has_attributes: self.group_by.attributes,
-            marker,
-        })?)
-    }
-
-    pub(crate) fn begin<'a>(
-        &'a self,
-        encoder: &'a mut DescriptorEncoder<'_>,
-        of_type: MetricType,
-    ) -> Result<MetricEncoder<'a>, fmt::Error> {
-        encoder.encode_descriptor(&self.name, self.help, self.unit.as_ref(), of_type)
+        }
     }
 }
 
@@ -198,12 +197,10 @@ struct SeriesLabels<'a, X> {
     key: &'a SeriesKey<X>,
     /// Whether the attributes make labels too.
     has_attributes: bool,
-    /// Tells the render which exemplars are those of this series.
-    marker: Option<(&'static str, String)>,
 }
 
-impl<X: Attributes> EncodeLabelSet for SeriesLabels<'_, X> {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+impl<X: Attributes> LabelPairs for SeriesLabels<'_, X> {
+    fn for_each(&self, each: &mut dyn FnMut(&str, &str) -> fmt::Result) -> fmt::Result {
         for (name, label) in self.names {
             let value = match label {
                 Label::Method => self.key.method,
@@ -211,13 +208,10 @@ impl<X: Attributes> EncodeLabelSet for SeriesLabels<'_, X> {
                 Label::Status => self.key.status.as_str(),
                 Label::StatusClass => class_text(self.key.status),
             };
-            (&**name, value).encode(encoder.encode_label())?;
+            each(name, value)?;
         }
         if self.has_attributes {
-            X::encode(self.key, encoder)?;
-        }
-        if let Some((name, value)) = &self.marker {
-            (*name, value.as_str()).encode(encoder.encode_label())?;
+            X::for_each_label(self.key, each)?;
         }
         Ok(())
     }
@@ -286,13 +280,13 @@ impl InProgress {
     }
 
     /// How many they are.
-    pub(crate) fn number(group: &[Self]) -> i64 {
-        group.iter().map(|in_progress| in_progress.requests).sum()
+    pub(crate) fn number(group: &[Self]) -> Number {
+        Number::Whole(group.iter().map(|in_progress| in_progress.requests).sum())
     }
 
     /// For how many seconds the oldest of them has run.
-    pub(crate) fn oldest_seconds(group: &[Self]) -> f64 {
+    pub(crate) fn oldest_seconds(group: &[Self]) -> Number {
         let oldest = group.iter().map(|in_progress| in_progress.age).max();
-        oldest.unwrap_or_default().as_secs_f64()
+        Number::Float(oldest.unwrap_or_default().as_secs_f64())
     }
 }

@@ -15,7 +15,7 @@ use log::Level;
 use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabel as _, EncodeLabelSet, LabelSetEncoder, text},
+    encoding::{DescriptorEncoder, EncodeLabelSet, LabelSetEncoder, text},
     metrics::MetricType,
     registry::Registry,
 };
@@ -170,6 +170,13 @@ impl CustomLabels {
         Self(Some(Arc::new(LabelSet { text, pairs })))
     }
 
+    #[cfg(test)]
+    pub(super) fn of(pairs: &[(&str, &str)]) -> Self {
+        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        let pairs: Vec<_> = pairs.iter().map(owned).collect();
+        Self::new(text_of(&pairs).into(), pairs)
+    }
+
     fn text(&self) -> &str {
         self.0.as_ref().map_or("", |set| &set.text)
     }
@@ -208,14 +215,10 @@ impl Attributes for CustomLabels {
         true
     }
 
-    fn encode(key: &SeriesKey<Self>, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        let Some(set) = &key.attributes.0 else {
-            return Ok(());
-        };
-        for (name, value) in &set.pairs {
-            (name.as_str(), value.as_str()).encode(encoder.encode_label())?;
-        }
-        Ok(())
+    fn for_each_label(key: &SeriesKey<Self>, each: &mut dyn FnMut(&str, &str) -> fmt::Result) -> fmt::Result {
+        let pairs = key.attributes.0.iter().flat_map(|set| &set.pairs);
+        let mut pairs = pairs.map(|(name, value)| (name.as_str(), value.as_str()));
+        pairs.try_for_each(|(name, value)| each(name, value))
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod labels;
 use std::{
     cell::{OnceCell, RefCell},
     fmt, mem, ptr,
+    rc::Rc,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -17,7 +18,7 @@ use actix_web::http::StatusCode;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use crate::{
-    exposition::constant::check_own_labels,
+    exposition::{constant::check_own_labels, samples::Output},
     in_flight::{InFlight, InFlightTable},
     monitor::{
         RequestMonitor,
@@ -32,7 +33,7 @@ use crate::{
     panics::{DiscardOnDrop, give_up},
     route::RouteLabel,
     series::{
-        Series,
+        Series, Snapshot,
         measures::nanos,
         worker::{BlockIndex, WorkerSeries},
     },
@@ -378,35 +379,255 @@ struct DefaultCollector(Arc<DefaultStorage>);
 
 impl Collector for DefaultCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let storage = &*self.0;
-        let measures = storage.series.measures();
+        let scrape = Rc::new(Scrape::begin(&self.0));
+        for (index, (content, family)) in self.0.families.iter().enumerate() {
+            let scrape = Rc::clone(&scrape);
+            family.encode(&mut encoder, content.metric_type(), move |output| {
+                scrape.write(index, output)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What one scrape shows.
+struct Scrape {
+    storage: Arc<DefaultStorage>,
+    snapshot: Snapshot<CustomLabels>,
+    in_progress: Vec<InProgress>,
+}
+
+impl Scrape {
+    fn begin(storage: &Arc<DefaultStorage>) -> Self {
         let snapshot = storage.series.snapshot();
-        let all = snapshot.all();
         let in_progress = if storage.shows_in_progress() {
-            InProgress::look(&storage.in_flight, &all)
+            InProgress::look(&storage.in_flight, &snapshot.all())
         } else {
             Vec::new()
         };
-        let mut further = measures.further.iter();
-        let encoder = &mut encoder;
-        for (content, family) in &storage.families {
-            match content {
-                Content::Requests => family.encode_count(encoder, &all, &measures.latency)?,
-                Content::Latency => family.encode_distribution(encoder, &all, &measures.latency)?,
-                Content::Further(..) => {
-                    // The measures are in the order of the families.
-                    if let Some(distribution) = further.next() {
-                        family.encode_distribution(encoder, &all, distribution)?;
-                    }
+        Self {
+            storage: Arc::clone(storage),
+            snapshot,
+            in_progress,
+        }
+    }
+
+    /// Writes the samples of the family at this index.
+    fn write(&self, index: usize, output: &mut dyn Output) -> fmt::Result {
+        let families = &self.storage.families;
+        let measures = self.storage.series.measures();
+        let (content, family) = &families[index];
+        let distribution = match content {
+            Content::Requests => {
+                return family.write_count(output, &self.snapshot.all(), &measures.latency);
+            }
+            Content::InProgress => {
+                return family.write_gauge(output, &self.in_progress, InProgress::number);
+            }
+            Content::OldestInProgress => {
+                return family.write_gauge(output, &self.in_progress, InProgress::oldest_seconds);
+            }
+            Content::Latency => &measures.latency,
+            Content::Further(..) => {
+                // The measures are in the order of the families.
+                let before = families[..index].iter();
+                let before = before.filter(|(content, _)| matches!(content, Content::Further(..)));
+                &measures.further[before.count()]
+            }
+        };
+        family.write_distribution(output, &self.snapshot.all(), distribution)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fmt::Write as _, sync::Arc, time::Duration};
+
+    use actix_web::http::StatusCode;
+    use prometheus_client::{
+        encoding::{self, EncodeLabelSet},
+        registry::Registry,
+    };
+
+    use super::{
+        DefaultCollector, DefaultMonitor, NoLabels,
+        builder::DefaultMonitorBuilder,
+        families::Label,
+        labels::{CustomLabels, RequestLabels},
+    };
+    use crate::{
+        exposition::{
+            attached::{Takes, attached_by},
+            encoded::Encoded,
+            line::{read_line, unescape},
+            mark::new_part,
+        },
+        monitor::hooks::RequestStart,
+        registry::MetricsRegistry,
+    };
+
+    /// All lines in order, those of samples with what they mean: labels by name, and the values of numbers.
+    fn content(text: &str) -> Vec<String> {
+        let mut lines: Vec<_> = text
+            .lines()
+            .map(|line| {
+                if line.starts_with('#') {
+                    return line.to_owned();
                 }
-                Content::InProgress => {
-                    family.encode_gauge(encoder, &in_progress, InProgress::number)?;
-                }
-                Content::OldestInProgress => {
-                    family.encode_gauge(encoder, &in_progress, InProgress::oldest_seconds)?;
+                let (name, behind) = line.split_at(line.find(['{', ' ']).unwrap());
+                let mut labels = Vec::new();
+                let Ok(sample) = read_line(behind, |name, value| {
+                    let bound = value.parse::<f64>().ok().filter(|_| name == "le");
+                    let value = bound.map_or_else(|| unescape(value).into_owned(), |bound| bound.to_string());
+                    labels.push((name.to_owned(), value));
+                    Ok(())
+                }) else {
+                    panic!("no sample: {line}")
+                };
+                labels.sort();
+                let mut content = name.to_owned();
+                let value: f64 = sample.value.parse().unwrap();
+                write!(content, " {labels:?} {value}").unwrap();
+                content
+            })
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    /// Records requests of several methods, routes, statuses and latencies.
+    fn record<L: RequestLabels>(monitor: &DefaultMonitor<L>, labels: &[CustomLabels]) {
+        let worker = monitor.worker();
+        for (row, (method, route, status, nanos)) in [
+            ("GET", "/", 200, 1),
+            ("GET", "/a\"b\\c\nd", 200, 5_000_000),
+            ("GET", "/{id}", 404, 123_456_789),
+            ("GET", "/{id}", 500, 11_000_000_000),
+            ("_OTHER", "", 200, 100_000_000_000_000_000),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            for (set, attributes) in labels.iter().enumerate() {
+                let status = StatusCode::from_u16(status).unwrap();
+                let key = (method, &Arc::from(route), status, attributes);
+                let latency = Duration::from_nanos(nanos);
+                let block = worker.series.record(row * labels.len() + set, key, latency);
+                worker.series.observe(block, [Some(7), Some(1_000_000)]);
+                worker.series.keep_exemplar(block, latency, |labels| {
+                    labels.push(("trace_id".to_owned(), "a\"b".to_owned()));
+                });
+            }
+        }
+    }
+
+    #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+    struct Tenant {
+        tenant: &'static str,
+    }
+
+    impl RequestLabels for Tenant {
+        fn at_arrival(_request: &RequestStart<'_>) -> Self {
+            Self { tenant: "" }
+        }
+    }
+
+    type Build = fn(Builder) -> Builder;
+    type Place = fn(&mut Registry) -> &mut Registry;
+
+    /// Checks that both ways give the same of a monitor that is registered in this place of this registry.
+    fn check<L: RequestLabels>(
+        builder: &DefaultMonitorBuilder<L>,
+        labels: &[CustomLabels],
+        registry: fn() -> Registry,
+        place: Place,
+    ) {
+        let mut plain = registry();
+        let monitor = builder.register(place(&mut plain));
+        record(&monitor, labels);
+        let mut encoded = String::new();
+        encoding::text::encode(&mut encoded, &plain).unwrap();
+
+        let collector = || Box::new(DefaultCollector(Arc::clone(&monitor.storage)));
+        let served = MetricsRegistry::from(registry()).strict();
+        served.register_with(|part| place(part).register_collector(collector()));
+        assert_eq!(content(&served.encode().unwrap()), content(&encoded));
+
+        let mut part = new_part(&mut registry());
+        place(&mut part).register_collector(collector());
+        let encode = || Encoded::default().add(&part, &mut Vec::new());
+        let ((), attached) = attached_by(Takes::Samples, encode);
+        assert_eq!(attached.samples.len(), monitor.storage.families.len());
+    }
+
+    type Builder = DefaultMonitorBuilder<NoLabels>;
+
+    #[test]
+    fn prometheus_client_and_the_direct_way_give_the_same_samples() {
+        let none = [CustomLabels::NONE];
+        let custom = [
+            CustomLabels::of(&[("tenant", "a\"\\\nb"), ("tier", "")]),
+            CustomLabels::of(&[("tenant", "é")]),
+        ];
+        let builders: [(&str, Build); 9] = [
+            ("default", |builder| builder),
+            ("buckets", |builder| {
+                builder.latency_buckets([0.000_01, 0.5, 1e6, 1e16]).unwrap()
+            }),
+            ("labels", |builder| {
+                let labels = [("class", Label::StatusClass), ("m", Label::Method)];
+                builder
+                    .count_labels(labels)
+                    .unwrap()
+                    .latency_labels(labels)
+                    .unwrap()
+            }),
+            ("no labels", |builder| {
+                let builder = builder.count_labels::<&str>([]).unwrap();
+                let builder = builder.latency_labels::<&str>([]).unwrap();
+                builder.in_progress_labels::<&str>([]).unwrap()
+            }),
+            ("by route", |builder| {
+                builder
+                    .latency_labels([("path", Label::Path)])
+                    .unwrap()
+                    .oldest_in_progress()
+            }),
+            ("sizes", |builder| {
+                let builder = builder.response_body_bytes([1.0, 1e3, 1e9]).unwrap();
+                builder.time_to_head([0.001, 0.1]).unwrap().without_latency()
+            }),
+            ("exemplars", Builder::exemplars_from_traceparent),
+            ("native", Builder::native_histograms),
+            ("native alone", |builder| {
+                builder.native_histograms().without_classic()
+            }),
+        ];
+        let places: [(&str, Place); 4] = [
+            ("registry", |registry| registry),
+            ("prefix", |registry| registry.sub_registry_with_prefix("sub")),
+            ("label", |registry| {
+                registry.sub_registry_with_label(("zone".into(), "a\\b".into()))
+            }),
+            ("labels", |registry| {
+                let registry = registry.sub_registry_with_prefix("sub");
+                registry.sub_registry_with_labels(
+                    [("zone".into(), "1".into()), ("rack".into(), "2".into())].into_iter(),
+                )
+            }),
+        ];
+        let registries: [fn() -> Registry; 2] = [Registry::default, || {
+            Registry::with_prefix_and_labels("shop", [("shop".into(), "{,\"".into())].into_iter())
+        }];
+        for (option, build) in builders {
+            for (place, place_of) in places {
+                for registry in registries {
+                    println!("{option}, {place}");
+                    let builder = build(DefaultMonitor::builder());
+                    check(&builder, &none, registry, place_of);
+                    check(&builder.labels::<Tenant>(), &custom, registry, place_of);
                 }
             }
         }
-        Ok(())
     }
 }

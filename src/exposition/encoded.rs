@@ -3,34 +3,17 @@
 //! It checks neither names nor labels nor help. In registries that this crate hands out a mark tells where lines begin,
 //! whatever is in them; of others the text is read.
 
-use crate::exposition::family::Own;
 use std::{collections::HashMap, fmt, ops::Range};
 
 use prometheus_client::{encoding, registry::Registry};
 
-use crate::{
-    exposition::{
-        attached::{AttachedSamples, find_samples},
-        direct::Lines as OwnLines,
-        family::{CUT_OFF, NO_METRIC_NAME, Reason},
-        mark::{MARK_LENGTH, count_begun_line, is_end_of_metrics, split_at_mark, token},
-        rendered::Omitted,
-    },
-    panics::catch,
+use crate::exposition::{
+    attached::{AttachedSamples, find_samples},
+    direct::Lines as OwnLines,
+    family::{CUT_OFF, NO_METRIC_NAME, Own, Reason},
+    mark::{MARK_LENGTH, count_begun_line, is_end_of_metrics, split_at_mark, token},
+    rendered::{Omitted, contain},
 };
-
-/// Runs code of metrics and collectors; says how it failed.
-pub(crate) fn contain<T>(encode: impl FnOnce() -> Result<T, fmt::Error>) -> Result<T, String> {
-    match catch(encode) {
-        Ok(Ok(encoded)) => Ok(encoded),
-        Ok(Err(fmt::Error)) => {
-            Err("returned an error when it was encoded; mend it, or do not register it (a histogram with native buckets alone has no text form)".to_owned())
-        }
-        Err(panicked) => Err(format!(
-            "panicked when it was encoded: {panicked}; mend it, or do not register it"
-        )),
-    }
-}
 
 /// The text of registries.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use prost::Message as _;
 
 use crate::exposition::{
     attached::{Attachment, Takes, attached_by},
-    encoded::{Encoded, contain},
+    encoded::Encoded,
     exemplar::are_labels,
     family::{
         BOUNDS_BELOW_ZERO, BOUNDS_DO_NOT_RISE, BUCKETS_DIFFER_FROM_COUNT, COUNTS_FALL, INFO_WITH_UNIT, Kind,
@@ -21,7 +21,7 @@ use crate::exposition::{
     },
     mark::{is_end_of_metrics, token, unmark},
     messages::from_text,
-    rendered::{FamilyName, Omitted, OmittedCounts, Rendered, count_omitted},
+    rendered::{FamilyName, Omitted, OmittedCounts, Rendered, contain, count_omitted},
 };
 
 /// Encodes `registries` one after the other, each family with its length before it, and then what says how much is

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Range};
 
-use crate::exposition::family::Reason;
+use crate::{exposition::family::Reason, panics::catch};
 
 /// The body of a scrape, and what is in it.
 #[derive(Debug, Default)]
@@ -105,4 +105,17 @@ pub(crate) fn count_omitted(omitted: &[Omitted]) -> OmittedCounts {
 pub(crate) struct OmittedCounts {
     pub(crate) families: usize,
     pub(crate) series: usize,
+}
+
+/// Runs code of metrics and collectors; says how it failed.
+pub(crate) fn contain<T>(encode: impl FnOnce() -> Result<T, fmt::Error>) -> Result<T, String> {
+    match catch(encode) {
+        Ok(Ok(encoded)) => Ok(encoded),
+        Ok(Err(fmt::Error)) => {
+            Err("returned an error when it was encoded; mend it, or do not register it (a histogram with native buckets alone has no text form)".to_owned())
+        }
+        Err(panicked) => Err(format!(
+            "panicked when it was encoded: {panicked}; mend it, or do not register it"
+        )),
+    }
 }

@@ -6,7 +6,6 @@ pub(crate) mod response;
 pub(crate) mod service;
 pub(crate) mod worker;
 
-use crate::panics::DiscardOnDrop;
 use std::{
     any::{TypeId, type_name},
     borrow::Cow,
@@ -26,6 +25,7 @@ use crate::{
         set::{MonitorSet as _, Monitors, obtain},
     },
     monitors::default::{DefaultMonitor, builder::DefaultMonitorBuilder, labels::RequestLabels},
+    panics::DiscardOnDrop,
     registry::MetricsRegistry,
     route::rules::Rules,
 };

@@ -112,15 +112,15 @@ impl Shape {
     }
 
     fn hash(&self) -> u64 {
-        let befores = self.params.iter().map(|(_, before)| before.as_bytes());
-        hash(befores, self.after.as_bytes())
+        let texts_before = self.params.iter().map(|(_, before)| before.as_bytes());
+        hash(texts_before, self.after.as_bytes())
     }
 }
 
 #[inline]
-fn hash<'a>(befores: impl Iterator<Item = &'a [u8]>, after: &[u8]) -> u64 {
+fn hash<'a>(texts_before: impl Iterator<Item = &'a [u8]>, after: &[u8]) -> u64 {
     let mut hasher = FixedState::default().build_hasher();
-    befores.for_each(|before| hasher.write(before));
+    texts_before.for_each(|before| hasher.write(before));
     hasher.write(after);
     hasher.finish()
 }

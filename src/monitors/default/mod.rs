@@ -569,7 +569,7 @@ mod tests {
             CustomLabels::of(&[("tenant", "a\"\\\nb"), ("tier", "")]),
             CustomLabels::of(&[("tenant", "é")]),
         ];
-        let builders: [(&str, Build); 9] = [
+        let builders: &[(&str, Build)] = &[
             ("default", |builder| builder),
             ("buckets", |builder| {
                 builder.latency_buckets([0.000_01, 0.5, 1e6, 1e16]).unwrap()
@@ -598,7 +598,9 @@ mod tests {
                 builder.time_to_head([0.001, 0.1]).unwrap().without_latency()
             }),
             ("exemplars", Builder::exemplars_from_traceparent),
+            #[cfg(feature = "protobuf")]
             ("native", Builder::native_histograms),
+            #[cfg(feature = "protobuf")]
             ("native alone", |builder| {
                 builder.native_histograms().without_classic()
             }),
@@ -619,7 +621,7 @@ mod tests {
         let registries: [fn() -> Registry; 2] = [Registry::default, || {
             Registry::with_prefix_and_labels("shop", [("shop".into(), "{,\"".into())].into_iter())
         }];
-        for (option, build) in builders {
+        for &(option, build) in builders {
             for (place, place_of) in places {
                 for registry in registries {
                     println!("{option}, {place}");

@@ -29,11 +29,13 @@ use hr_prometheus::{
     },
 };
 
+#[cfg(feature = "protobuf")]
+use support::families::protobuf;
 use support::{
     capture_log,
     families::{
         Labels, add_collector, add_family, add_series, assert_served, assert_served_in_protobuf,
-        between_canaries, labels, protobuf,
+        between_canaries, labels,
     },
     logged, scrape_prometheus_text,
 };

@@ -447,9 +447,9 @@ mod tests {
         assert_eq!(
             sections(&part),
             [
-                r#"Section { place: 0..40, name: "a_x", help: "Help.", kind: "gauge", unit: None, samples: "a_x 1\n" }"#,
-                r#"Section { place: 40..136, name: "a_y_bytes", help: "Help\n# TYPE y gauge.", kind: "gauge", unit: Some("bytes"), samples: "a_y_bytes 2\n" }"#,
-                r#"Section { place: 136..187, name: "a_shop_z", help: ".", kind: "gauge", unit: None, samples: "a_shop_z 3\n" }"#,
+                r#"Section { name: "a_x", help: "Help.", kind: "gauge", unit: None, samples: "a_x 1\n", own: None }"#,
+                r#"Section { name: "a_y_bytes", help: "Help\n# TYPE y gauge.", kind: "gauge", unit: Some("bytes"), samples: "a_y_bytes 2\n", own: None }"#,
+                r#"Section { name: "a_shop_z", help: ".", kind: "gauge", unit: None, samples: "a_shop_z 3\n", own: None }"#,
             ],
         );
     }

@@ -133,7 +133,7 @@ impl<'a, 'f> SeriesReader<'a, 'f> {
         Ok(rest)
     }
 
-    /// Adds a series of so many lines, which is valid.
+    /// Adds a valid series, with the number of its lines.
     fn add(&mut self, first: &First<'_>, lines: usize, is_rewritten: bool) {
         self.family.seen.insert(first.hash);
         self.family.sample_count += lines;

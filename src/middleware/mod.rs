@@ -573,6 +573,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// A parameter keeps its name instead of its value if the value has more than 128 characters, and all do
     ///
     /// - if the request is answered with 404: a value with which nothing is found may be made up,
+    /// - if a middleware refuses it with 401, 403, 404, 407 or 429, or answers it before routing,
     /// - if the whole label would have more than 1,024 bytes,
     /// - if another pattern of a resource with several patterns matched.
     ///

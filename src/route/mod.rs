@@ -91,7 +91,8 @@ pub(crate) struct Routes {
     labels: RefCell<HashMap<Arc<str>, Rc<RouteLabel>>>,
     /// By decoded paths, which no route with kept values matches.
     by_path: RefCell<HashMap<Box<str>, OfPath>>,
-    /// The patterns of routes whose requests outlive their handlers.
+    /// The patterns of routes whose requests outlive their handlers. The one memory that a label depends on: it spares the
+    /// application a panic, which its hook would see, for each such request.
     shared_requests: RefCell<HashSet<Box<str>>>,
     /// A label that is looked up; kept for its memory.
     text: RefCell<String>,

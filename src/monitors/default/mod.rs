@@ -73,6 +73,9 @@ use crate::{
 ///
 /// Some requests leave nothing that says who answered:
 ///
+/// - Where a route has the same text as a scope (`scope("/users").route("", ..)`), and the application keeps a clone of
+///   the request beyond its response or is built with `panic = "abort"`, a 404 is taken for the scope's and anything
+///   else for the route's.
 /// - An inner middleware that answers before routing leaves the same as a default service. With a redirect, 401, 403,
 ///   407, 429, or success for a CORS preflight, it is taken for such a middleware, and `path` is the first route that
 ///   matches, ignoring guards. With any other status the request is `unmatched`.

@@ -1,14 +1,14 @@
 //! One scrape: within the time that the scraper has, prepared on the worker, rendered off it.
 
-use std::{cell::Cell, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{cell::Cell, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use actix_web::{HttpRequest, rt::time::timeout};
-use futures_util::FutureExt as _;
 
 use crate::{
     error::Error,
     exposition::format::Format,
-    registry::{MetricsRegistry, body::Body},
+    panics::catch,
+    registry::{MetricsRegistry, body::Body, scrapes::Render},
 };
 
 /// How long a scrape may take where the scraper does not say: the default time-out of Prometheus.
@@ -43,27 +43,33 @@ pub(crate) async fn scrape(
         render.set(Some(Arc::clone(&shared)));
         shared.as_ref().await.map_err(Failure::Failed)
     };
-    // Waiting panics where the runtime of the worker is gone.
-    let body = match AssertUnwindSafe(timeout(limit, body)).catch_unwind().await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => Err(Failure::TimedOut(
-            limit,
-            match render.take() {
-                None => "a `prepare_scrape` is slow",
-                Some(render) if render.has_begun() => "a collector is slow",
-                Some(_) => "the system has given the render no time yet",
-            },
-        )),
-        Err(_) => Err(Failure::Failed(Error::new(
+    let mut body = pin!(async { timeout(limit, body).await });
+    let body = poll_fn(|cx| match catch(|| body.as_mut().poll(cx)) {
+        Ok(poll) => {
+            poll.map(|in_time| in_time.unwrap_or_else(|_| Err(timed_out(limit, render.take().as_deref()))))
+        }
+        // The runtime of the worker is gone, and with it the clock.
+        Err(_) => Poll::Ready(Err(Failure::Failed(Error::new(
             "the metrics could not be rendered: the worker is stopping",
-        ))),
-    };
+        )))),
+    })
+    .await;
     registry.count_scrape(match body {
         Ok(_) => "success",
         Err(Failure::TimedOut(..)) => "timeout",
         Err(Failure::Busy(_) | Failure::Failed(_)) => "error",
     });
     body
+}
+
+/// The time is over: says what took it.
+fn timed_out(limit: Duration, render: Option<&Render>) -> Failure {
+    let reason = match render {
+        None => "a `prepare_scrape` is slow",
+        Some(render) if render.has_begun() => "a collector is slow",
+        Some(_) => "the system has given the render no time yet",
+    };
+    Failure::TimedOut(limit, reason)
 }
 
 fn limit(request: &HttpRequest) -> Duration {
@@ -73,4 +79,28 @@ fn limit(request: &HttpRequest) -> Duration {
         .and_then(|seconds| Duration::try_from_secs_f64(seconds * USED_OF_LIMIT).ok())
         .filter(|limit| !limit.is_zero())
         .unwrap_or(DEFAULT_LIMIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Failure, timed_out};
+    use crate::registry::scrapes::Render;
+
+    #[test]
+    fn a_render_without_time_is_told_from_a_slow_one() {
+        let reason = |render: Option<&Render>| match timed_out(Duration::from_secs(1), render) {
+            Failure::TimedOut(_, reason) => reason,
+            Failure::Busy(_) | Failure::Failed(_) => "another failure",
+        };
+        let render = Render::default();
+        assert_eq!(reason(None), "a `prepare_scrape` is slow");
+        assert_eq!(
+            reason(Some(&render)),
+            "the system has given the render no time yet"
+        );
+        render.begin();
+        assert_eq!(reason(Some(&render)), "a collector is slow");
+    }
 }

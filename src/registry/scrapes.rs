@@ -83,7 +83,7 @@ impl Scrapes {
         let thread = thread::Builder::new().name("metrics".to_owned());
         // Where the system gives no thread, `rendering` is dropped, and ends the render.
         let _ = thread.spawn(move || {
-            rendering.shared.state.lock().has_begun = true;
+            rendering.shared.begin();
             let rendered = catch(render).unwrap_or_else(|_| {
                 Err(Error::new(
                     "the render panicked; see the log for where, and mend that",
@@ -170,6 +170,11 @@ struct State {
 }
 
 impl Render {
+    /// Notes that its thread runs.
+    pub(crate) fn begin(&self) {
+        self.state.lock().has_begun = true;
+    }
+
     /// Whether the system has given its thread some time.
     pub(crate) fn has_begun(&self) -> bool {
         self.state.lock().has_begun

@@ -16,6 +16,7 @@ mod process;
 mod registry;
 mod route;
 mod series;
+mod workers;
 
 pub use prometheus_client;
 

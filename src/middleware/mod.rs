@@ -28,6 +28,7 @@ use crate::{
     panics::DiscardOnDrop,
     registry::MetricsRegistry,
     route::rules::Rules,
+    workers::Workers,
 };
 
 /// The middleware: records metrics of every request into the registry of the application.
@@ -92,6 +93,7 @@ pub(crate) struct Options {
     pub(crate) methods: Methods,
     pub(crate) long_lived_types: LongLivedTypes,
     pub(crate) rules: Arc<Rules>,
+    pub(crate) shows_workers: bool,
 }
 
 /// Gets the monitors from a registry, and registers them there if that has not been done.
@@ -343,6 +345,9 @@ impl<M: Monitors> HrPrometheus<M> {
         }
         self.registry = Some(registry.clone());
         self.show_limit();
+        if self.options.shows_workers {
+            Workers::of(registry)?;
+        }
         Ok(self)
     }
 
@@ -435,6 +440,60 @@ impl<M: Monitors> HrPrometheus<M> {
     #[must_use = "give it to `App::wrap`"]
     pub fn exclude(mut self, predicate: impl Fn(&RequestStart<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.options().predicates.add(Arc::new(predicate));
+        self
+    }
+
+    /// Shows how busy each worker is: what tells a route that blocks its worker from one that waits.
+    ///
+    /// | family | type | meaning |
+    /// | --- | --- | --- |
+    /// | `actix_worker_busy_seconds_total` | counter | time that the worker did not wait for events; its `rate()` is the utilization, from 0 to 1 |
+    /// | `actix_worker_parks_total` | counter | times that the worker had nothing to do |
+    /// | `actix_worker_tasks` | gauge | tasks on the worker that have not ended; only under `#[tokio::main]` |
+    /// | `actix_worker_queue_depth` | gauge | tasks woken by other threads that the worker has not come to yet; only under `#[tokio::main]` |
+    ///
+    /// They are what tokio counts of the worker's runtime, read at each scrape: a request costs nothing. The label
+    /// `worker` is a number from 0 on. A worker has the lowest one that is free when it gets its first request, and one
+    /// that starts after another has ended goes on with its number and its counts, so restarts add no series. All
+    /// servers whose middleware records into one registry share the numbers.
+    ///
+    /// A worker that is blocked counts as busy while it is, from the first scrape on that finds it so. Under
+    /// `#[actix_web::main]` each worker runs its tasks in a [`LocalSet`], whose tasks tokio does not count, so there the last
+    /// two families are not in the scrape.
+    ///
+    /// [`LocalSet`]: https://docs.rs/tokio/latest/tokio/task/struct.LocalSet.html
+    ///
+    /// ```
+    /// use std::{thread::sleep, time::Duration};
+    ///
+    /// use actix_web::{App, test, web};
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_scope};
+    ///
+    /// async fn block() -> &'static str {
+    ///     sleep(Duration::from_millis(30)); // instead of `actix_web::rt::time::sleep(…).await`
+    ///     "done"
+    /// }
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() {
+    /// let registry = MetricsRegistry::new();
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .route("/block", web::get().to(block))
+    ///         .wrap(HrPrometheus::default().worker_metrics()),
+    /// )
+    /// .await;
+    ///
+    /// test::call_and_read_body(&app, test::TestRequest::with_uri("/block").to_request()).await;
+    /// # actix_web::rt::time::sleep(Duration::from_millis(1)).await;
+    /// let busy = registry.value("actix_worker_busy_seconds_total", &[("worker", "0")]);
+    /// assert!(busy > Some(0.03));
+    /// # }
+    /// ```
+    #[must_use = "give it to `App::wrap`"]
+    pub fn worker_metrics(mut self) -> Self {
+        self.options().shows_workers = true;
         self
     }
 

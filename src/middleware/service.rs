@@ -27,6 +27,7 @@ use crate::{
     monitor::set::{MonitorSet, Monitors},
     registry::MetricsRegistry,
     route::{Routes, labelling::Labelling},
+    workers::Workers,
 };
 
 impl<N, B, M> Transform<N, ServiceRequest> for HrPrometheus<M>
@@ -67,6 +68,10 @@ impl<N, M: Monitors> HrPrometheusService<N, M> {
             // A monitor that cannot be registered is off, which the registry has logged; requests are served.
             let monitors = (self.metrics.source)(&registry, &self.metrics.name, &mut Vec::new()).for_worker();
             let options = Arc::clone(&self.metrics.options);
+            let shown = options
+                .shows_workers
+                .then(|| Workers::of(&registry).ok()?.join())
+                .flatten();
             let rules = Arc::clone(&options.rules);
             let labelling = Arc::new(Labelling::new(rules, registry.limits(), request.resource_map()));
             Rc::new(Worker {
@@ -75,6 +80,7 @@ impl<N, M: Monitors> HrPrometheusService<N, M> {
                 has_predicates: !options.predicates.is_empty(),
                 options,
                 routes: Routes::new(Arc::clone(&labelling)),
+                _shown: shown,
                 in_flight: Arc::new(InFlightTable::new(labelling)),
                 spare_states: SpareStates::new(),
             })

@@ -16,6 +16,7 @@ use crate::{
         set::MonitorSet,
     },
     route::{RouteLabel, Routes, TargetId, labelling::Values},
+    workers::ShownWorker,
 };
 
 /// What the requests of one worker share.
@@ -27,6 +28,8 @@ pub(crate) struct Worker<S: MonitorSet> {
     pub(crate) counts_request_body: bool,
     pub(crate) in_flight: Arc<InFlightTable>,
     pub(crate) spare_states: SpareStates<S>,
+    /// Keeps the worker in the scrape.
+    pub(crate) _shown: Option<ShownWorker>,
 }
 
 impl<S: MonitorSet> Worker<S> {

@@ -1,0 +1,216 @@
+//! How busy each worker is, as the scrape shows it.
+
+mod support;
+
+use std::{
+    sync::mpsc,
+    thread::{self, sleep},
+    time::Duration,
+};
+
+use actix_web::{App, HttpServer, web};
+use hr_prometheus::{HrPrometheus, MetricsRegistry, prometheus_client::registry::Registry};
+
+use support::{TestServer, eventually, http, serve};
+
+const BUSY: &str = "actix_worker_busy_seconds_total";
+
+/// What a handler waits for, in the way that it should not.
+const BLOCKED: Duration = Duration::from_millis(300);
+
+async fn name_of_worker() -> String {
+    thread::current().name().unwrap_or_default().to_owned()
+}
+
+async fn block() -> String {
+    sleep(BLOCKED);
+    name_of_worker().await
+}
+
+fn server(workers: usize, registry: &MetricsRegistry) -> TestServer {
+    let metrics = HrPrometheus::default().worker_metrics();
+    let metrics = metrics.register_in(registry).expect("a free registry");
+    serve(workers, move || {
+        App::new()
+            .route("/name", web::get().to(name_of_worker))
+            .route("/block", web::get().to(block))
+            .wrap(metrics.clone())
+    })
+}
+
+fn busy(registry: &MetricsRegistry, worker: usize) -> Option<f64> {
+    registry.value(BUSY, &[("worker", &worker.to_string())])
+}
+
+/// The labels `worker` in the scrape.
+fn workers(registry: &MetricsRegistry) -> Vec<String> {
+    let scrape = registry.encode().expect("a scrape");
+    let series = scrape.lines().filter_map(|line| line.strip_prefix(BUSY));
+    series
+        .filter_map(|labels| Some(labels.strip_prefix("{worker=\"")?.split_once('"')?.0.to_owned()))
+        .collect()
+}
+
+/// Asks until both workers have answered.
+fn meet_both_workers(server: &TestServer) {
+    let mut names = Vec::new();
+    eventually("both workers answer", || {
+        let (_, name) = http(server.address, "GET", "/name");
+        if !names.contains(&name) {
+            names.push(name);
+        }
+        names.len() == 2
+    });
+}
+
+#[test]
+fn a_handler_that_blocks_shows_on_its_worker_and_on_no_other() {
+    let registry = MetricsRegistry::new();
+    let server = server(2, &registry);
+    meet_both_workers(&server);
+    let before = [0, 1].map(|worker| busy(&registry, worker).expect("a worker"));
+    http(server.address, "GET", "/block");
+    let blocked_by = |worker: usize| busy(&registry, worker).expect("a worker") - before[worker];
+    eventually("a worker was busy", || {
+        [0, 1]
+            .into_iter()
+            .any(|worker| blocked_by(worker) >= BLOCKED.as_secs_f64())
+    });
+    let blocked: Vec<_> = (0..2)
+        .filter(|&worker| blocked_by(worker) >= BLOCKED.as_secs_f64())
+        .collect();
+    assert_eq!(blocked.len(), 1, "{}", registry.encode().expect("a scrape"));
+}
+
+#[test]
+fn a_worker_is_busy_while_it_is_blocked() {
+    let registry = MetricsRegistry::new();
+    let (entered, is_blocked) = mpsc::channel();
+    let (let_go, gate) = mpsc::channel::<()>();
+    let gate = std::sync::Arc::new(std::sync::Mutex::new(gate));
+    let metrics = HrPrometheus::default()
+        .worker_metrics()
+        .register_in(&registry)
+        .expect("a free registry");
+    let server = serve(1, move || {
+        let (entered, gate) = (entered.clone(), gate.clone());
+        App::new()
+            .route(
+                "/",
+                web::get().to(move || {
+                    entered.send(()).expect("the test waits");
+                    let _ = gate.lock().expect("one request").recv();
+                    async { "done" }
+                }),
+            )
+            .wrap(metrics.clone())
+    });
+    let address = server.address;
+    let client = thread::spawn(move || http(address, "GET", "/"));
+    is_blocked.recv().expect("a request");
+    let first = busy(&registry, 0).expect("a worker");
+    eventually("its time grows", || {
+        busy(&registry, 0).expect("a worker") >= first + 0.05
+    });
+    let last = busy(&registry, 0).expect("a worker");
+    let_go.send(()).expect("a handler that waits");
+    client.join().expect("a response");
+    assert!(busy(&registry, 0) >= Some(last), "the counter fell");
+}
+
+#[test]
+fn servers_that_start_again_go_on_with_the_numbers_and_counts_of_earlier_ones() {
+    let registry = MetricsRegistry::new();
+    let all = || registry.value(BUSY, &[]).unwrap_or_default();
+    let mut least = 0.0;
+    for _ in 0..3 {
+        let server = server(2, &registry);
+        meet_both_workers(&server);
+        http(server.address, "GET", "/block");
+        eventually("the time is counted", || all() >= least + BLOCKED.as_secs_f64());
+        least = all();
+        server.stop(true);
+        assert!(all() >= least, "the counter fell");
+        assert_eq!(workers(&registry), ["0", "1"]);
+    }
+    assert!(registry.value("actix_worker_parks_total", &[]) > Some(0.0));
+}
+
+#[test]
+fn applications_of_one_worker_are_one_worker() {
+    let registry = MetricsRegistry::new();
+    let server = serve(1, {
+        let registry = registry.clone();
+        move || {
+            App::new()
+                .app_data(registry.clone())
+                .service(
+                    web::scope("/a")
+                        .route("/name", web::get().to(name_of_worker))
+                        .wrap(HrPrometheus::default().named("a").worker_metrics()),
+                )
+                .route("/name", web::get().to(name_of_worker))
+                .wrap(HrPrometheus::default().worker_metrics())
+        }
+    });
+    http(server.address, "GET", "/a/name");
+    http(server.address, "GET", "/name");
+    assert_eq!(workers(&registry), ["0"]);
+}
+
+#[test]
+fn tasks_are_shown_where_tokio_counts_them() {
+    let registry = MetricsRegistry::new();
+    let system = server(1, &registry);
+    http(system.address, "GET", "/name");
+    assert_eq!(registry.value("actix_worker_tasks", &[]), None);
+    drop(system);
+
+    let registry = MetricsRegistry::from(Registry::with_prefix("shop"));
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let metrics = HrPrometheus::default()
+            .worker_metrics()
+            .register_in(&registry)
+            .expect("a free registry");
+        let server = HttpServer::new(move || {
+            App::new()
+                .route("/name", web::get().to(name_of_worker))
+                .wrap(metrics.clone())
+        });
+        let server = server
+            .workers(1)
+            .disable_signals()
+            .bind("127.0.0.1:0")
+            .expect("a free port");
+        let address = server.addrs()[0];
+        let server = server.run();
+        let handle = server.handle();
+        let client = thread::spawn(move || http(address, "GET", "/name"));
+        let stop = async {
+            let join = tokio::task::spawn_blocking(move || client.join().expect("a response"));
+            join.await.expect("a client");
+            // The server's own task is one.
+            assert!(registry.value("shop_actix_worker_tasks", &[("worker", "0")]) >= Some(1.0));
+            assert_eq!(
+                registry.value("shop_actix_worker_queue_depth", &[("worker", "0")]),
+                Some(0.0)
+            );
+            handle.stop(true).await;
+        };
+        let (server, ()) = futures_util::future::join(server, stop).await;
+        server.expect("a server that ends well");
+    });
+}
+
+#[test]
+fn nothing_is_shown_unasked() {
+    let registry = MetricsRegistry::new();
+    let metrics = HrPrometheus::default()
+        .register_in(&registry)
+        .expect("a free registry");
+    let server = serve(1, move || App::new().wrap(metrics.clone()));
+    http(server.address, "GET", "/");
+    assert!(!registry.encode().expect("a scrape").contains("actix_worker"));
+}

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod build_info;
+mod connections;
 mod endpoint;
 mod error;
 mod exposition;
@@ -29,6 +30,7 @@ pub use crate::{
 };
 
 pub use crate::{
+    connections::connection_metrics,
     endpoint::{metrics_scope, metrics_view},
     error::Error,
     middleware::{

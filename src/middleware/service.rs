@@ -17,6 +17,7 @@ use actix_web::{
 };
 
 use crate::{
+    connections,
     in_flight::InFlightTable,
     middleware::{
         HrPrometheus,
@@ -76,6 +77,7 @@ impl<N, M: Monitors> HrPrometheusService<N, M> {
             let labelling = Arc::new(Labelling::new(rules, registry.limits(), request.resource_map()));
             Rc::new(Worker {
                 counts_request_body: monitors.counts_request_body(),
+                counts_on_connections: connections::are_measured(),
                 monitors,
                 has_predicates: !options.predicates.is_empty(),
                 options,
@@ -105,6 +107,9 @@ where
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let arrived = Instant::now();
         let worker = self.worker(request.request());
+        if worker.counts_on_connections {
+            connections::count(request.request());
+        }
         let mut active = ActiveRequest::begin(worker, &mut request, arrived);
         let response = active.run(|| self.next.call(request));
         MeasuredResponse::new(response, active)

@@ -26,6 +26,8 @@ pub(crate) struct Worker<S: MonitorSet> {
     pub(crate) has_predicates: bool,
     pub(crate) routes: Routes,
     pub(crate) counts_request_body: bool,
+    /// Whether connections are told of their requests.
+    pub(crate) counts_on_connections: bool,
     pub(crate) in_flight: Arc<InFlightTable>,
     pub(crate) spare_states: SpareStates<S>,
     /// Keeps the worker in the scrape.

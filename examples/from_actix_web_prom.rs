@@ -1,7 +1,7 @@
 //! A switch from actix-web-prom 0.10: the same names, labels and buckets, so that dashboards and alerts go on working.
 //!
 //! ```console
-//! $ cargo run --example from_actix_web_prom      # PORT chooses another port than 8080
+//! $ cargo run --example from_actix_web_prom --features prometheus-0_14      # PORT chooses another port than 8080
 //! Listening on http://127.0.0.1:8080
 //! ```
 //!
@@ -26,26 +26,22 @@
 //! - Methods that are not known are `_OTHER`.
 //! - A label has no regular expressions: `/orders/{id}`, not `/orders/{id:\d+}`.
 //!
-//! What the service has registered with the crate `prometheus` comes along: `PrometheusCrate` brings it into the
-//! scrape. It can move to `prometheus_client` piece by piece, or never. What is not kept of it:
+//! What the service has registered with the crate `prometheus` comes along, through `prometheus_metrics`: to
+//! `prometheus_client` it can move piece by piece, or never. The documentation of that function says what differs.
 //!
-//! - A counter whose name does not end in `_total` is served as a gauge, because OpenMetrics has no such counter. Its
-//!   name stays, and `rate()` works.
-//! - Timestamps of samples: what is scraped is of now.
-//! - Bounds are written `le="1.0"`, as OpenMetrics demands, and no longer `le="1"`. Quantiles do not notice. To
-//!   Prometheus before version 3 these are two series, so a query that names a bound has to change.
-use std::{env, fmt, io};
+//! ```toml
+//! actix-web = "4"
+//! env_logger = "0.11"
+//! hr-prometheus = { version = "0.1", features = ["prometheus-0_14"] }
+//! prometheus = "0.14"
+//! ```
+use std::{env, io};
 
 use actix_web::{App, HttpServer, Responder, web};
 use hr_prometheus::{
-    DefaultMonitor, Error, HrPrometheus, Label, MetricsRegistry, metrics_scope,
-    prometheus_client::{
-        collector::Collector,
-        encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
-        metrics::MetricType,
-    },
+    DefaultMonitor, Error, HrPrometheus, Label, MetricsRegistry, metrics_scope, prometheus_metrics,
 };
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, proto};
+use prometheus::{HistogramOpts, HistogramVec, IntCounter};
 
 #[actix_web::main]
 async fn main() -> io::Result<()> {
@@ -60,7 +56,7 @@ async fn main() -> io::Result<()> {
     let shop = Shop::register(&old_registry).map_err(io::Error::other)?;
 
     let registry = MetricsRegistry::new();
-    registry.register_with(|registry| registry.register_collector(Box::new(PrometheusCrate(old_registry))));
+    registry.register_with(prometheus_metrics(old_registry));
     let metrics = http_metrics()?;
 
     let server = HttpServer::new(move || {
@@ -127,72 +123,4 @@ async fn order(id: web::Path<u32>, shop: web::Data<Shop>) -> impl Responder {
         .with_label_values(&["post"])
         .observe(kilograms);
     format!("Order {id} of {kilograms} kg is on its way.\n")
-}
-
-/// Brings what is registered with the crate `prometheus` into the scrape.
-#[derive(Debug)]
-struct PrometheusCrate(prometheus::Registry);
-
-impl Collector for PrometheusCrate {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        use proto::MetricType::{COUNTER, GAUGE, HISTOGRAM};
-
-        for family in self.0.gather() {
-            // The encoder appends `_total` to counters.
-            let (name, kind) = match (family.get_field_type(), family.name().strip_suffix("_total")) {
-                (COUNTER, Some(name)) => (name, MetricType::Counter),
-                (COUNTER, None) | (GAUGE, _) => (family.name(), MetricType::Gauge),
-                (HISTOGRAM, _) => (family.name(), MetricType::Histogram),
-                // The crate has no others.
-                _ => continue,
-            };
-            let mut encoder = encoder.encode_descriptor(name, family.help(), None, kind)?;
-            for metric in family.get_metric() {
-                let labels = metric.get_label().iter();
-                let labels: Vec<_> = labels.map(|label| (label.name(), label.value())).collect();
-                if labels.is_empty() {
-                    encode_metric(&mut encoder, &family, metric, kind)?;
-                } else {
-                    encode_metric(&mut encoder.encode_family(&labels)?, &family, metric, kind)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn encode_metric(
-    encoder: &mut MetricEncoder<'_>,
-    family: &proto::MetricFamily,
-    metric: &proto::Metric,
-    kind: MetricType,
-) -> fmt::Result {
-    let value = match family.get_field_type() {
-        proto::MetricType::COUNTER => metric.get_counter().get_value(),
-        _ => metric.get_gauge().get_value(),
-    };
-    match kind {
-        MetricType::Counter => encoder.encode_counter::<NoLabelSet, _, f64>(&value, None),
-        MetricType::Histogram => {
-            let histogram = metric.get_histogram();
-            let (sum, count) = (histogram.get_sample_sum(), histogram.get_sample_count());
-            encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets(histogram), None)
-        }
-        _ => encoder.encode_gauge(&value),
-    }
-}
-
-/// The buckets with how many are in each: there, each has those below it as well, and the last has no bound.
-fn buckets(histogram: &proto::Histogram) -> Vec<(f64, u64)> {
-    let mut below = 0;
-    let bounds = histogram.get_bucket().iter();
-    bounds
-        .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()))
-        .chain([(f64::INFINITY, histogram.get_sample_count())])
-        .map(|(bound, cumulative)| {
-            let count = cumulative.saturating_sub(below);
-            below = cumulative;
-            (bound, count)
-        })
-        .collect()
 }

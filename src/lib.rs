@@ -14,6 +14,8 @@ mod monitors;
 mod panics;
 #[cfg(feature = "process")]
 mod process;
+#[cfg(any(feature = "prometheus-0_13", feature = "prometheus-0_14"))]
+mod prometheus_metrics;
 mod registry;
 mod route;
 mod series;
@@ -23,6 +25,8 @@ pub use prometheus_client;
 
 #[cfg(feature = "process")]
 pub use crate::process::process_metrics;
+#[cfg(any(feature = "prometheus-0_13", feature = "prometheus-0_14"))]
+pub use crate::prometheus_metrics::{PrometheusRegistry, prometheus_metrics};
 #[doc(hidden)]
 pub use crate::{
     build_info::register_build_info,

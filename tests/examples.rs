@@ -256,6 +256,7 @@ fn custom_labels_has_the_version_and_the_tenant() {
     );
 }
 
+#[cfg(feature = "prometheus-0_14")]
 #[test]
 fn from_actix_web_prom_has_its_names_and_what_the_crate_prometheus_has() {
     let example = start("from_actix_web_prom", &[]);

@@ -23,6 +23,8 @@ mod workers;
 
 pub use prometheus_client;
 
+#[cfg(unix)]
+pub use crate::endpoint::server::metrics_server_uds;
 #[cfg(feature = "process")]
 pub use crate::process::process_metrics;
 #[cfg(any(feature = "prometheus-0_13", feature = "prometheus-0_14"))]
@@ -35,7 +37,7 @@ pub use crate::{
 
 pub use crate::{
     connections::connection_metrics,
-    endpoint::{metrics_scope, metrics_view},
+    endpoint::{metrics_scope, metrics_view, server::metrics_server},
     error::Error,
     middleware::{
         HrPrometheus,

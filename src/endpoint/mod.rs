@@ -2,6 +2,7 @@
 
 pub(crate) mod negotiation;
 pub(crate) mod scrape;
+pub(crate) mod server;
 
 use std::{convert::Infallible, sync::Arc};
 

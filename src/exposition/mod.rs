@@ -2,12 +2,14 @@
 
 pub(crate) mod attached;
 pub(crate) mod constant;
+pub(crate) mod difference;
 pub(crate) mod direct;
 pub(crate) mod encoded;
 pub(crate) mod exemplar;
 pub(crate) mod family;
 pub(crate) mod format;
 pub(crate) mod line;
+pub(crate) mod lint;
 pub(crate) mod mark;
 #[cfg(feature = "protobuf")]
 pub(crate) mod messages;

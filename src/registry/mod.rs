@@ -25,8 +25,10 @@ use crate::{
     error::Error,
     exposition::{
         constant::constant_labels,
+        difference::{difference, family_names},
         format::{Format, MediaType, OPENMETRICS_1_0_0, PROMETHEUS_TEXT_0_0_4},
         line::sum,
+        lint::lint,
         rendered::{Omitted, OmittedCounts, Rendered},
         text::{self, OPENMETRICS},
     },
@@ -372,6 +374,108 @@ impl MetricsRegistry {
     #[must_use]
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         sum(&self.encode().ok()?, name, labels)
+    }
+
+    /// Asserts that the family `name` has the samples `expected`, and no others.
+    ///
+    /// Made for tests, as [`value`](Self::value). `expected` is text as the scrape has it. Neither the order of its lines and
+    /// of their labels matters nor how they are indented; exemplars are ignored; a number may be written `1` or `1.0`. HELP
+    /// and TYPE are compared if `expected` has any. `name` may also be that of samples, such as `request_latency_count`, to
+    /// assert these alone, and no lines assert that there are none.
+    ///
+    /// ```
+    /// use actix_web::{App, test, web};
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() {
+    /// let registry = MetricsRegistry::new();
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .route("/hello/{name}", web::get().to(async || "hello"))
+    ///         .wrap(HrPrometheus::default()),
+    /// )
+    /// .await;
+    /// for path in ["/hello/alice", "/hello/bob", "/nowhere"] {
+    ///     test::call_and_read_body(&app, test::TestRequest::with_uri(path).to_request()).await;
+    /// }
+    ///
+    /// registry.assert_family(
+    ///     "request_count",
+    ///     r#"
+    ///     request_count_total{method="GET",path="/hello/{name}",status="200"} 2
+    ///     request_count_total{method="GET",path="unmatched",status="404"} 1
+    ///     "#,
+    /// );
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When they differ, with the lines that do: those that are expected with `-`, those that are found with `+`.
+    ///
+    /// ```text
+    /// request_count is not as expected (- expected, + found):
+    ///   - request_count_total{method="GET",path="/hello/{name}",status="200"} 3
+    ///   + request_count_total{method="GET",path="/hello/{name}",status="200"} 2
+    /// ```
+    ///
+    /// And when the registry cannot be [encoded](Self::encode).
+    #[track_caller]
+    pub fn assert_family(&self, name: &str, expected: &str) {
+        let scrape = match self.encode() {
+            Ok(scrape) => scrape,
+            Err(error) => panic!("{error}"),
+        };
+        if let Some(difference) = difference(&scrape, name, expected) {
+            let families: Vec<_> = family_names(&scrape).collect();
+            panic!(
+                "{name} is not as expected (- expected, + found):{difference}\nThe families are: {}",
+                families.join(", ")
+            );
+        }
+    }
+
+    /// What is against the naming rules of Prometheus, one sentence each; nothing if all is well.
+    ///
+    /// Made for a test, after requests to every part of the application, because families without series are in no scrape.
+    /// The rules are those of `promtool check metrics`: a help text, base units (`seconds`, `bytes`), `snake_case`, no
+    /// abbreviations and no types in names, and suffixes that belong to the type. One is added from the [naming
+    /// practices]: no label in a name. Families that are [omitted](crate::metrics_view#invalid-families) are listed too.
+    ///
+    /// ```
+    /// use hr_prometheus::{MetricsRegistry, prometheus_client::metrics::gauge::Gauge};
+    ///
+    /// let registry = MetricsRegistry::new();
+    /// registry.register_with(|registry| {
+    ///     registry.register("backup_age_hours", "Time since the last backup", Gauge::<i64>::default());
+    /// });
+    ///
+    /// assert_eq!(registry.lint(), ["backup_age_hours is in hours; use the base unit seconds"]);
+    /// ```
+    ///
+    /// In a test, with the name of a family that stays as it is:
+    ///
+    /// ```
+    /// # let registry = hr_prometheus::MetricsRegistry::new();
+    /// let mut problems = registry.lint();
+    /// problems.retain(|problem| !problem.starts_with("legacy_latency_ms "));
+    /// assert!(problems.is_empty(), "{problems:#?}");
+    /// ```
+    ///
+    /// [naming practices]: https://prometheus.io/docs/practices/naming/
+    #[must_use = "it is the problems that are found"]
+    pub fn lint(&self) -> Vec<String> {
+        let rendered =
+            self.encode_with(|parts, omissions, size| text::render(parts, omissions, &OPENMETRICS, size));
+        match rendered {
+            Ok(rendered) => {
+                let omitted = rendered.omitted.iter().map(Omitted::to_string);
+                omitted.chain(lint(&rendered.body)).collect()
+            }
+            Err(error) => vec![error.to_string()],
+        }
     }
 
     /// The registry that the middleware and `/metrics` use for `request`.

@@ -1,5 +1,7 @@
 //! `/metrics` on a port of its own, behind a bearer token: the public application does not have it.
 //!
+//! Without a token, and without the time for a last scrape, `hr_prometheus::metrics_server` does it in two lines.
+//!
 //! ```console
 //! $ METRICS_TOKEN=secret cargo run --example admin_port      # PORT and ADMIN_PORT choose other ports
 //! The application is at http://127.0.0.1:8080

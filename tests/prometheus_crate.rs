@@ -8,7 +8,7 @@ use hr_prometheus::{MetricsRegistry, prometheus_metrics};
 use support::{capture_log, logged, scrape_prometheus_text, without_omissions};
 
 /// The samples of a scrape of all types, with the prefix and the labels of their registry.
-const OPENMETRICS: &str = r##"# HELP shop_boiler_celsius Temperature
+const OPENMETRICS: &str = r#"# HELP shop_boiler_celsius Temperature
 # TYPE shop_boiler_celsius gauge
 shop_boiler_celsius{region="eu"} 71.5
 # HELP shop_logins Logins, a counter by another name
@@ -39,7 +39,7 @@ shop_wait_seconds_sum{region="eu"} 7.5
 # TYPE shop_wait_seconds_count unknown
 shop_wait_seconds_count{region="eu"} 9
 # EOF
-"##;
+"#;
 
 /// The same tests for one version of the crate.
 macro_rules! in_version {

@@ -85,6 +85,66 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
 /// # }
 /// ```
 ///
+/// # Testing a monitor
+///
+/// The shortest application will do: whatever its default service does is an ending.
+///
+/// ```
+/// use actix_web::{App, dev::Service, error::ErrorBadGateway, test, web};
+/// use hr_prometheus::{
+///     HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor, RequestStart,
+///     prometheus_client::{metrics::{counter::Counter, family::Family}, registry::Registry},
+/// };
+///
+/// /// Counts requests by how they ended.
+/// #[derive(Clone)]
+/// struct Endings(Family<[(&'static str, String); 2], Counter>);
+///
+/// impl RequestMonitor for Endings {
+///     type InFlight = ();
+///
+///     fn register(registry: &mut Registry) -> Self {
+///         let endings = Family::default();
+///         registry.register("endings", "Requests by how they ended", endings.clone());
+///         Self(endings)
+///     }
+///
+///     fn update_init_metrics(&self, _request: &RequestStart<'_>) {}
+///
+///     fn update_end_metrics(&self, (): (), end: &RequestEnd<'_>) {
+///         let labels = [("ending", format!("{:?}", end.ending())), ("status", end.status().as_str().to_owned())];
+///         self.0.get_or_create_owned(&labels).inc();
+///     }
+/// }
+///
+/// # #[actix_web::main]
+/// # async fn main() {
+/// let registry = MetricsRegistry::new();
+/// let app = test::init_service(
+///     App::new()
+///         .app_data(registry.clone())
+///         .default_service(web::to(async || Err::<&str, _>(ErrorBadGateway("no answer"))))
+///         .wrap(HrPrometheus::with_monitor::<Endings>()),
+/// )
+/// .await;
+/// let request = || test::TestRequest::get().to_request();
+///
+/// // Read to the end, left before its body was read, and left before there was a response.
+/// test::call_and_read_body(&app, request()).await;
+/// drop(test::call_service(&app, request()).await);
+/// drop(app.call(request()));
+///
+/// registry.assert_family(
+///     "endings",
+///     r#"
+///     endings_total{ending="Completed",status="502"} 1
+///     endings_total{ending="Dropped",status="502"} 1
+///     endings_total{ending="Dropped",status="499"} 1
+///     "#,
+/// );
+/// # }
+/// ```
+///
 /// [`HrPrometheus::with_monitor`]: crate::HrPrometheus::with_monitor
 /// [`exclude`]: crate::HrPrometheus::exclude
 /// [`exclude_routes`]: crate::HrPrometheus::exclude_routes

@@ -1,6 +1,6 @@
 //! `/metrics` on a port of its own, behind a bearer token: the public application does not have it.
 //!
-//! Without a token, and without the time for a last scrape, `hr_prometheus::metrics_server` does it in two lines.
+//! Without a token, and without the time for a last scrape, `hr_prometheus::metrics_server` does it in one line.
 //!
 //! ```console
 //! $ METRICS_TOKEN=secret cargo run --example admin_port      # PORT and ADMIN_PORT choose other ports

@@ -89,10 +89,10 @@ impl Collector for PrometheusRegistry {
 
 /// What the versions of the crate have in common.
 trait Gather: Send + Sync {
-    fn families(&self) -> Vec<Family>;
+    fn families(&self) -> Vec<GatheredFamily>;
 }
 
-struct Family {
+struct GatheredFamily {
     name: String,
     help: String,
     metrics: Metrics,
@@ -122,41 +122,41 @@ struct Summary {
     quantiles: Vec<(f64, f64)>,
 }
 
-impl Family {
+impl GatheredFamily {
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let Self { name, help, metrics } = self;
-        let mut family = FamilyEncoder { encoder, help };
+        let mut families = WithHelp { encoder, help };
         match metrics {
             Metrics::Counters(counters) => match name.strip_suffix("_total") {
                 // The encoder appends it.
-                Some(name) => family.encode(name, MetricType::Counter, counters, |metric, count| {
+                Some(name) => families.encode(name, MetricType::Counter, counters, |metric, count| {
                     metric.encode_counter::<NoLabelSet, _, f64>(count, None)
                 }),
-                None => family.encode(name, MetricType::Unknown, counters, |metric, count| {
+                None => families.encode(name, MetricType::Unknown, counters, |metric, count| {
                     metric.encode_gauge(count)
                 }),
             },
-            Metrics::Gauges(gauges) => family.encode(name, MetricType::Gauge, gauges, |metric, value| {
+            Metrics::Gauges(gauges) => families.encode(name, MetricType::Gauge, gauges, |metric, value| {
                 metric.encode_gauge(value)
             }),
             Metrics::Histograms(histograms) => {
-                family.encode(name, MetricType::Histogram, histograms, |metric, histogram| {
+                families.encode(name, MetricType::Histogram, histograms, |metric, histogram| {
                     let buckets = histogram.single_buckets();
                     metric.encode_histogram::<NoLabelSet>(histogram.sum, histogram.count, &buckets, None)
                 })
             }
             Metrics::Summaries(summaries) => {
                 let quantiles: Vec<_> = summaries.iter().flat_map(Summary::quantiles).collect();
-                family.encode(name, MetricType::Gauge, &quantiles, |metric, value| {
+                families.encode(name, MetricType::Gauge, &quantiles, |metric, value| {
                     metric.encode_gauge(value)
                 })?;
-                family.encode(
+                families.encode(
                     &format!("{name}_sum"),
                     MetricType::Unknown,
                     summaries,
                     |metric, summary| metric.encode_gauge(&summary.sum),
                 )?;
-                family.encode(
+                families.encode(
                     &format!("{name}_count"),
                     MetricType::Unknown,
                     summaries,
@@ -167,12 +167,13 @@ impl Family {
     }
 }
 
-struct FamilyEncoder<'a, 'e> {
+/// Encodes families with the help of one.
+struct WithHelp<'a, 'e> {
     encoder: &'a mut DescriptorEncoder<'e>,
     help: &'a str,
 }
 
-impl FamilyEncoder<'_, '_> {
+impl WithHelp<'_, '_> {
     /// Encodes a family with all its metrics, each with its labels.
     fn encode<T>(
         &mut self,
@@ -255,7 +256,7 @@ macro_rules! gather {
                 reason = "other names of the same are in one of the versions only"
             )]
             impl Gather for Registry {
-                fn families(&self) -> Vec<Family> {
+                fn families(&self) -> Vec<GatheredFamily> {
                     let families = self.gather();
                     let families = families.iter().filter_map(|family| {
                         let metrics = family.get_metric();
@@ -270,7 +271,7 @@ macro_rules! gather {
                             SUMMARY => Metrics::Summaries(series(metrics, labels, summary)),
                             _ => return None,
                         };
-                        Some(Family {
+                        Some(GatheredFamily {
                             name: family.get_name().to_owned(),
                             help: family.get_help().to_owned(),
                             metrics,

@@ -36,35 +36,33 @@ macro_rules! one_worker {
 
 /// Makes a [`Server`] that serves `/metrics` of `registry` at `address`, with one worker.
 ///
-/// For metrics on a port that the public does not reach. Like every [`Server`] it runs only while it is polled: join it
-/// with that of the application.
+/// For metrics on a port that the public does not reach. Like every [`Server`] it runs only while it is polled: spawn it
+/// beside that of the application.
 ///
 /// ```no_run
-/// use actix_web::{App, HttpServer, web};
-/// use futures_util::future::try_join;
+/// use actix_web::{App, HttpServer, rt, web};
 /// use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_server};
 ///
 /// #[actix_web::main]
 /// async fn main() -> std::io::Result<()> {
 ///     let registry = MetricsRegistry::new();
-///     let metrics = metrics_server(&registry, ("0.0.0.0", 9000))?;
-///     let app = HttpServer::new(move || {
+///     rt::spawn(metrics_server(&registry, ("0.0.0.0", 9000))?);
+///
+///     HttpServer::new(move || {
 ///         App::new()
 ///             .app_data(registry.clone())
 ///             .route("/hello/{name}", web::get().to(async || "hello"))
 ///             .wrap(HrPrometheus::default())
 ///     })
 ///     .bind(("0.0.0.0", 8080))?
-///     .run();
-///     try_join(app, metrics).await?;
-///     Ok(())
+///     .run()
+///     .await
 /// }
 /// ```
 ///
 /// It handles no signals. On SIGTERM the application stops, and its metrics are served while its last requests are
-/// answered; then actix-web stops everything, and both servers end. Without `try_join`, `actix_web::rt::spawn(metrics)`
-/// does the same. The example [`admin_port`] goes further: it asks for a token, and serves the metrics for one more
-/// scrape after that.
+/// answered; they end with `main`. Two servers that are joined, as by `futures_util`'s `try_join`, end both too. The example
+/// [`admin_port`] goes further: it asks for a token, and serves the metrics for one more scrape after that.
 ///
 /// [`admin_port`]: https://github.com/hundredrooms/hr-prometheus/blob/main/examples/admin_port.rs
 ///

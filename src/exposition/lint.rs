@@ -9,11 +9,11 @@ use crate::exposition::{family::Kind, line::read_line};
 
 /// What is wrong with the families of `scrape`, which is OpenMetrics as this crate encodes it.
 pub(crate) fn lint(scrape: &str) -> Vec<String> {
-    let mut families = Vec::<Family>::new();
+    let mut families = Vec::<ExposedFamily>::new();
     for line in scrape.lines() {
         if let Some(header) = line.strip_prefix("# HELP ") {
             let (name, help) = header.split_once(' ').unwrap_or((header, ""));
-            families.push(Family {
+            families.push(ExposedFamily {
                 name,
                 help,
                 kind: Kind::Unknown,
@@ -23,10 +23,10 @@ pub(crate) fn lint(scrape: &str) -> Vec<String> {
             family.read(line);
         }
     }
-    families.iter().flat_map(Family::problems).collect()
+    families.iter().flat_map(ExposedFamily::problems).collect()
 }
 
-struct Family<'a> {
+struct ExposedFamily<'a> {
     name: &'a str,
     help: &'a str,
     kind: Kind,
@@ -34,7 +34,7 @@ struct Family<'a> {
     labels: BTreeSet<&'a str>,
 }
 
-impl<'a> Family<'a> {
+impl<'a> ExposedFamily<'a> {
     fn read(&mut self, line: &'a str) {
         if let Some(header) = line.strip_prefix("# TYPE ") {
             let kind = header.rsplit_once(' ').and_then(|(_, kind)| Kind::of(kind));

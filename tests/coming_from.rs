@@ -221,7 +221,7 @@ fn unmatched(sample: &mut Sample) {
 }
 
 #[actix_web::test]
-async fn actix_web_prom() {
+async fn what_actix_web_prom_has_stays() {
     let ours = scrape(http_requests(None, ENDPOINT).unwrap()).await;
     assert_same(&ours, &recorded!("actix-web-prom-0.10.0").map(unmatched));
     let ours = scrape(http_requests(Some("api"), ENDPOINT).unwrap()).await;
@@ -232,7 +232,7 @@ async fn actix_web_prom() {
 }
 
 #[actix_web::test]
-async fn actix_web_prometheus() {
+async fn what_actix_web_prometheus_has_stays_but_for_the_ends_of_counters() {
     let monitor = || {
         DefaultMonitor::builder()
             .count_name("incoming_requests")?
@@ -261,7 +261,7 @@ async fn actix_web_prometheus() {
 }
 
 #[actix_web::test]
-async fn actix_web_metrics() {
+async fn what_actix_web_metrics_has_gets_buckets_and_units() {
     // Histograms instead of summaries, units in the names, and the labels of the current conventions.
     let mut theirs = recorded!("actix-web-metrics-0.5.0")
         .rename(
@@ -295,7 +295,7 @@ async fn actix_web_metrics() {
 }
 
 #[actix_web::test]
-async fn opentelemetry_instrumentation_actix_web() {
+async fn what_opentelemetry_instrumentation_actix_web_has_loses_what_clients_choose() {
     // No labels of the SDK's scope and none from the header `Host`; only errors of the server have a type; and the size of a
     // request is recorded when it ends, and so with its status.
     let theirs = recorded!("opentelemetry-instrumentation-actix-web-0.25.0")
@@ -330,7 +330,7 @@ async fn opentelemetry_instrumentation_actix_web() {
 }
 
 #[actix_web::test]
-async fn axum_prometheus() {
+async fn what_axum_prometheus_has_stays() {
     let monitor = || {
         DefaultMonitor::builder()
             .prefix("axum")?
@@ -347,7 +347,7 @@ async fn axum_prometheus() {
 }
 
 #[actix_web::test]
-async fn axum_by_hand() {
+async fn what_axum_has_by_hand_stays() {
     let labels = [
         ("path", Label::Path),
         ("method", Label::Method),
@@ -360,7 +360,7 @@ async fn axum_by_hand() {
 }
 
 #[actix_web::test]
-async fn hr_prometheus_for_python() {
+async fn what_hr_prometheus_for_python_has_stays() {
     let families = ["request_count_total", "request_latency", "requests_in_progress"];
     // There 404 and 405 are counted as 500.
     let mut theirs = recorded!("hr-prometheus-python-0.2.0")
@@ -421,7 +421,7 @@ async fn measure_by_hand(
 }
 
 #[actix_web::test]
-async fn a_monitor_by_hand_with_prometheus_client() {
+async fn what_a_monitor_by_hand_has_stays() {
     let registry = MetricsRegistry::new();
     let metrics = web::Data::new(registry.register_with(ByHand::register));
     let theirs = last_response_of!(

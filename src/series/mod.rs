@@ -278,7 +278,7 @@ pub(crate) struct Totals<'a, X> {
 
 impl<X: Attributes> Snapshot<X> {
     /// All series, sorted.
-    pub(crate) fn all(&self) -> Vec<Totals<'_, X>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = Totals<'_, X>> {
         let exemplars = self.exemplars.iter().map(Vec::as_slice);
         let numbers = self.numbers.chunks_exact(self.width);
         self.series
@@ -293,7 +293,6 @@ impl<X: Attributes> Snapshot<X> {
                 native,
                 created: *created,
             })
-            .collect()
     }
 }
 
@@ -329,11 +328,7 @@ mod tests {
         drop(workers);
         assert_eq!(blocks(), [1]);
         let snapshot = series.snapshot();
-        let numbers: Vec<_> = snapshot
-            .all()
-            .iter()
-            .map(|totals| totals.numbers.to_vec())
-            .collect();
+        let numbers: Vec<_> = snapshot.all().map(|totals| totals.numbers.to_vec()).collect();
         // The sum, and what is in each bucket.
         assert_eq!(numbers, [[0, 6, 0]]);
     }

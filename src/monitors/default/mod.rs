@@ -404,7 +404,7 @@ impl Scrape {
     fn begin(storage: &Arc<DefaultStorage>) -> Self {
         let snapshot = storage.series.snapshot();
         let in_progress = if storage.shows_in_progress() {
-            InProgress::look(&storage.in_flight, &snapshot.all())
+            InProgress::look(&storage.in_flight, snapshot.all().map(|totals| totals.key))
         } else {
             Vec::new()
         };
@@ -422,7 +422,7 @@ impl Scrape {
         let (content, family) = &families[index];
         let distribution = match content {
             Content::Requests => {
-                return family.write_count(output, &self.snapshot.all(), &measures.latency);
+                return family.write_count(output, self.snapshot.all(), &measures.latency);
             }
             Content::InProgress => {
                 return family.write_gauge(output, &self.in_progress, InProgress::number);
@@ -438,7 +438,7 @@ impl Scrape {
                 &measures.further[before.count()]
             }
         };
-        family.write_distribution(output, &self.snapshot.all(), distribution)
+        family.write_distribution(output, self.snapshot.all(), distribution)
     }
 }
 

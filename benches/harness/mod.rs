@@ -30,6 +30,9 @@ pub enum Kind {
     NotFound,
 }
 
+/// What paths of a realistic length begin with: with it they have about 36 bytes.
+pub const PREFIX: &str = "/api/v1/organizations/acme";
+
 impl Kind {
     /// Those that are measured everywhere.
     pub const ALL: [Self; 3] = [Self::Static, Self::Param, Self::NotFound];
@@ -51,12 +54,17 @@ impl Kind {
     /// One of many requests of this kind; identifiers and unknown paths are distinct. The target is in the middle of
     /// an application with `routes` routes.
     pub fn request(self, routes: usize, number: usize) -> Request {
+        self.request_below("", routes, number)
+    }
+
+    /// The same in an application whose paths begin with `prefix`.
+    pub fn request_below(self, prefix: &str, routes: usize, number: usize) -> Request {
         let target = routes / 10;
         let uri = match self {
-            Self::Static => format!("/static{target}"),
-            Self::Param => format!("/users{target}/{number}"),
-            Self::Known => format!("/users{target}/{}", number % 10),
-            Self::NotFound => format!("/nowhere/{number}"),
+            Self::Static => format!("{prefix}/static{target}"),
+            Self::Param => format!("{prefix}/users{target}/{number}"),
+            Self::Known => format!("{prefix}/users{target}/{}", number % 10),
+            Self::NotFound => format!("{prefix}/nowhere/{number}"),
         };
         let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let request = TestRequest::with_uri(&uri).insert_header(("traceparent", trace));
@@ -69,19 +77,27 @@ impl Kind {
 
 /// An application of `routes` routes, a fifth of each of five shapes.
 pub fn configure(app: &mut ServiceConfig, routes: usize) {
+    configure_below(app, "", routes);
+}
+
+/// The same, whose paths begin with `prefix`.
+pub fn configure_below(app: &mut ServiceConfig, prefix: &str, routes: usize) {
     async fn hello() -> &'static str {
         "hello"
     }
 
     for i in 0..routes / 5 {
-        app.route(&format!("/static{i}"), web::get().to(hello))
-            .route(&format!("/users{i}/{{id}}"), web::get().to(hello))
+        app.route(&format!("{prefix}/static{i}"), web::get().to(hello))
+            .route(&format!("{prefix}/users{i}/{{id}}"), web::get().to(hello))
             .service(
-                web::scope(&format!("/api{i}"))
+                web::scope(&format!("{prefix}/api{i}"))
                     .service(web::scope("/v1").route("/items/{id}", web::get().to(hello))),
             )
-            .route(&format!("/pairs{i}/{{left}}/{{right}}"), web::get().to(hello))
-            .route(&format!("/files{i}/{{tail}}*"), web::get().to(hello));
+            .route(
+                &format!("{prefix}/pairs{i}/{{left}}/{{right}}"),
+                web::get().to(hello),
+            )
+            .route(&format!("{prefix}/files{i}/{{tail}}*"), web::get().to(hello));
     }
 }
 

@@ -47,6 +47,14 @@ pub(crate) fn unmark(name: &mut String) {
     }
 }
 
+/// The text of a registry as its owner would have it: without marks, and without [`EndOfMetrics`].
+#[cfg(test)]
+pub(crate) fn strip_marks(text: &str) -> String {
+    let lines = text.split_inclusive('\n');
+    let lines = lines.map(|line| line.replace(&format!("{}_", *MARK), ""));
+    lines.filter(|line| !line.contains(token())).collect()
+}
+
 /// Whether a family is that of [`EndOfMetrics`]; it may have a prefix.
 pub(crate) fn is_end_of_metrics(name: &str) -> bool {
     name.ends_with(token())

@@ -1,5 +1,7 @@
 //! The monitors that ship.
 
+#[cfg(test)]
+mod both_ways;
 pub(crate) mod default;
 mod otel;
 

@@ -299,7 +299,7 @@ impl MetricsRegistry {
         }
     }
 
-    fn encode_with<T: AsRef<[u8]>>(
+    pub(crate) fn encode_with<T: AsRef<[u8]>>(
         &self,
         encode: impl FnOnce(
             &mut dyn Iterator<Item = &Registry>,

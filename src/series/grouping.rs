@@ -1,6 +1,6 @@
 //! Which records a family sums up into one of its series.
 
-use std::{borrow::Cow, cmp::Ordering, fmt, sync::Arc, time::SystemTime};
+use std::{cmp::Ordering, fmt, sync::Arc, time::SystemTime};
 
 use actix_web::http::StatusCode;
 
@@ -27,7 +27,7 @@ pub(crate) enum ByStatus {
 }
 
 /// A record that has the key of a series: the totals of one, or a request in progress.
-pub(crate) trait Keyed: Clone {
+pub(crate) trait Keyed {
     type Attributes: Attributes;
 
     fn key(&self) -> &SeriesKey<Self::Attributes>;
@@ -44,15 +44,25 @@ impl GroupBy {
     /// Calls `each` with the records of one group after the other. `records` are sorted by key.
     pub(crate) fn for_each_group<T: Keyed>(
         self,
-        records: &[T],
-        each: impl FnMut(&[T]) -> fmt::Result,
+        records: impl Iterator<Item = T>,
+        mut each: impl FnMut(&[T]) -> fmt::Result,
     ) -> fmt::Result {
         let compare = |a: &T, b: &T| self.compare(a.key(), b.key());
-        let mut records = Cow::Borrowed(records);
         if !self.keeps_order() {
-            records.to_mut().sort_by(compare);
+            let mut records: Vec<_> = records.collect();
+            records.sort_by(compare);
+            return records.chunk_by(|a, b| compare(a, b).is_eq()).try_for_each(each);
         }
-        records.chunk_by(|a, b| compare(a, b).is_eq()).try_for_each(each)
+        // One group at a time: of many series a list takes longer to fill than to group.
+        let mut group = Vec::new();
+        for record in records {
+            if group.first().is_some_and(|first| compare(first, &record).is_ne()) {
+                each(&group)?;
+                group.clear();
+            }
+            group.push(record);
+        }
+        if group.is_empty() { Ok(()) } else { each(&group) }
     }
 
     /// Whether the records of a group follow each other in the order of the keys.
@@ -94,6 +104,14 @@ impl<X: Attributes> Keyed for Totals<'_, X> {
 
     fn key(&self) -> &SeriesKey<X> {
         self.key
+    }
+}
+
+impl<T: Keyed> Keyed for &T {
+    type Attributes = T::Attributes;
+
+    fn key(&self) -> &SeriesKey<T::Attributes> {
+        T::key(self)
     }
 }
 

@@ -7,7 +7,7 @@ pub(crate) mod worker;
 
 use std::{
     collections::BTreeMap,
-    fmt, iter, mem,
+    fmt, mem,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -61,8 +61,17 @@ pub(crate) struct SeriesKey<X> {
 #[derive(Debug)]
 pub(crate) struct Series<X> {
     measures: Measures,
-    /// In the order of a scrape.
-    all: Mutex<BTreeMap<SeriesKey<X>, Parts<X>>>,
+    all: Mutex<All<X>>,
+}
+
+/// All series, for a scrape to find twice.
+#[derive(Debug)]
+struct All<X> {
+    /// Where the parts of each are, in the order of a scrape.
+    sorted: BTreeMap<SeriesKey<X>, usize>,
+    /// As they began: so their blocks follow each other in memory, more or less, and are read faster than in the order
+    /// of a scrape.
+    parts: Vec<Parts<X>>,
 }
 
 /// One series, over all workers.
@@ -158,7 +167,10 @@ impl<X: Attributes> Series<X> {
     pub(crate) fn new(measures: Measures) -> Arc<Self> {
         Arc::new(Self {
             measures,
-            all: Mutex::default(),
+            all: Mutex::new(All {
+                sorted: BTreeMap::new(),
+                parts: Vec::new(),
+            }),
         })
     }
 
@@ -174,11 +186,15 @@ impl<X: Attributes> Series<X> {
     fn add_block(&self, key: SeriesKey<X>) -> Arc<Block<X>> {
         let block = Arc::new(Block::new(key, &self.measures));
         let mut all = self.all.lock();
-        let parts = all.entry(block.key.clone()).or_insert_with(|| Parts {
-            created: SystemTime::now(),
-            blocks: Vec::with_capacity(1),
-        });
-        parts.blocks.push(Arc::clone(&block));
+        let All { sorted, parts } = &mut *all;
+        let index = *sorted.entry(block.key.clone()).or_insert(parts.len());
+        if index == parts.len() {
+            parts.push(Parts {
+                created: SystemTime::now(),
+                blocks: Vec::with_capacity(1),
+            });
+        }
+        parts[index].blocks.push(Arc::clone(&block));
         drop(all);
         block
     }
@@ -188,13 +204,13 @@ impl<X: Attributes> Series<X> {
         let all = self.all.lock();
         let width = self.measures.width;
         let mut snapshot = Snapshot {
-            series: Vec::with_capacity(all.len()),
-            numbers: Vec::with_capacity(all.len() * width),
+            series: Vec::with_capacity(all.sorted.len()),
+            numbers: Vec::with_capacity(all.parts.len() * width),
             width,
             exemplars: Vec::new(),
             native: Vec::new(),
         };
-        for (key, parts) in &*all {
+        for parts in &all.parts {
             // Before the numbers: the lock then orders these, so that a bucket with an exemplar has counted its request.
             if self.measures.exemplars {
                 let mut latest = OfSeries::new();
@@ -217,15 +233,20 @@ impl<X: Attributes> Series<X> {
                 }
             }
             snapshot.native.extend(native_sum);
-            snapshot.series.push((key.clone(), parts.created));
         }
+        let series = all.sorted.iter().map(|(key, &index)| KnownSeries {
+            key: key.clone(),
+            created: all.parts[index].created,
+            index,
+        });
+        snapshot.series.extend(series);
         snapshot
     }
 
     /// Merges the blocks that no worker writes any more, so that workers which come and go leave next to nothing: for
     /// each series at most one block beside each of those that are written.
     fn merge_blocks_of_stopped(&self) {
-        for parts in self.all.lock().values_mut() {
+        for parts in &mut self.all.lock().parts {
             parts.blocks.dedup_by(|block, before| {
                 // Only where nobody else has a hand on the block.
                 let (Some(block), Some(before)) = (Arc::get_mut(block), Arc::get_mut(before)) else {
@@ -252,15 +273,23 @@ pub(crate) fn merge_latest(latest: &mut OfSeries, exemplars: impl IntoIterator<I
 /// The totals of all series at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot<X> {
-    /// Sorted, and when each began.
-    series: Vec<(SeriesKey<X>, SystemTime)>,
-    /// The numbers of one series after the other.
+    /// Sorted.
+    series: Vec<KnownSeries<X>>,
+    /// The numbers of one series after the other, by their indexes.
     numbers: Vec<u64>,
     width: usize,
     /// Those of each series; none at all where none are asked for.
     exemplars: Vec<OfSeries>,
     /// Those of each series; none at all where none are asked for.
     native: Vec<NativeBuckets>,
+}
+
+#[derive(Debug)]
+struct KnownSeries<X> {
+    key: SeriesKey<X>,
+    created: SystemTime,
+    /// Where its totals are.
+    index: usize,
 }
 
 /// The totals of one series.
@@ -278,22 +307,17 @@ pub(crate) struct Totals<'a, X> {
 
 impl<X: Attributes> Snapshot<X> {
     /// All series, sorted.
-    pub(crate) fn all(&self) -> Vec<Totals<'_, X>> {
-        let exemplars = self.exemplars.iter().map(Vec::as_slice);
-        let numbers = self.numbers.chunks_exact(self.width);
-        self.series
-            .iter()
-            .zip(numbers)
-            .zip(exemplars.chain(iter::repeat(&[][..])))
-            .zip(self.native.iter().map(Some).chain(iter::repeat(None)))
-            .map(|((((key, created), numbers), exemplars), native)| Totals {
-                key,
-                numbers,
-                exemplars,
-                native,
-                created: *created,
-            })
-            .collect()
+    pub(crate) fn all(&self) -> impl Iterator<Item = Totals<'_, X>> {
+        self.series.iter().map(|series| {
+            let first = series.index * self.width;
+            Totals {
+                key: &series.key,
+                numbers: &self.numbers[first..first + self.width],
+                exemplars: self.exemplars.get(series.index).map_or(&[], Vec::as_slice),
+                native: self.native.get(series.index),
+                created: series.created,
+            }
+        })
     }
 }
 
@@ -321,7 +345,8 @@ mod tests {
             series
                 .all
                 .lock()
-                .values()
+                .parts
+                .iter()
                 .map(|parts| parts.blocks.len())
                 .collect::<Vec<_>>()
         };
@@ -329,11 +354,7 @@ mod tests {
         drop(workers);
         assert_eq!(blocks(), [1]);
         let snapshot = series.snapshot();
-        let numbers: Vec<_> = snapshot
-            .all()
-            .iter()
-            .map(|totals| totals.numbers.to_vec())
-            .collect();
+        let numbers: Vec<_> = snapshot.all().map(|totals| totals.numbers.to_vec()).collect();
         // The sum, and what is in each bucket.
         assert_eq!(numbers, [[0, 6, 0]]);
     }

@@ -5,8 +5,10 @@ use std::{
     sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
 };
 
-/// The allocator of the system, which counts what is asked of it after [`begin`]; before, for measurements of time and
-/// of instructions, it looks at a flag and no more.
+use crate::arena;
+
+/// The allocator of the system, or that of [`arena`], which counts what is asked of it after [`begin`]; before, for
+/// measurements of time and of instructions, it looks at a flag and no more.
 pub struct Counting;
 
 static COUNTS: AtomicBool = AtomicBool::new(false);
@@ -62,26 +64,47 @@ fn change(allocations: i64, bytes: i64) {
     }
 }
 
-// SAFETY: the system's allocator does all of it.
+// SAFETY: the allocator of the system does all of it, or the one of constant cost.
 unsafe impl GlobalAlloc for Counting {
+    #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         change(1, layout.size() as i64);
-        unsafe { System.alloc(layout) }
+        arena::alloc(layout).unwrap_or_else(|| unsafe { System.alloc(layout) })
     }
 
+    #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         change(1, layout.size() as i64);
-        unsafe { System.alloc_zeroed(layout) }
+        match arena::alloc(layout) {
+            Some(memory) => {
+                unsafe { memory.write_bytes(0, layout.size()) };
+                memory
+            }
+            None => unsafe { System.alloc_zeroed(layout) },
+        }
     }
 
+    #[inline]
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         change(0, -(layout.size() as i64));
-        unsafe { System.dealloc(memory, layout) }
+        if !arena::dealloc(memory, layout) {
+            unsafe { System.dealloc(memory, layout) };
+        }
     }
 
     /// A further allocation, of what is added: the copy that may be needed meanwhile is not seen.
+    #[inline]
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         change(1, size as i64 - layout.size() as i64);
-        unsafe { System.realloc(memory, layout, size) }
+        if !arena::owns(memory) {
+            return unsafe { System.realloc(memory, layout, size) };
+        }
+        let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        let moved = arena::alloc(new).unwrap_or_else(|| unsafe { System.alloc(new) });
+        if !moved.is_null() {
+            unsafe { memory.copy_to_nonoverlapping(moved, layout.size().min(size)) };
+            arena::dealloc(memory, layout);
+        }
+        moved
     }
 }

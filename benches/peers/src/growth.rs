@@ -39,7 +39,7 @@ fn print() {
         })
         .collect();
     markdown::print(
-        "Growth over 100,000 hostile requests: live memory, and lines of samples in the scrape",
+        "Memory and lines of the scrape after 100,000 hostile requests",
         &["", "invented methods", "invented paths", "invented Host headers"],
         &rows,
     );

@@ -13,7 +13,7 @@ const CRATES: [&str; 10] = [
     "actix-web-metrics",
     "metrics-exporter-prometheus",
     "actix-web-prometheus",
-    "actix-web-opentelemetry",
+    "opentelemetry-instrumentation-actix-web",
     "opentelemetry_sdk",
     "opentelemetry-prometheus",
 ];

@@ -1,10 +1,11 @@
 //! Measures hr-prometheus beside other request metrics for actix-web, and prints the tables in Markdown.
 //!
 //! `cargo run --release --manifest-path benches/peers/Cargo.toml` prints all of them, which takes some minutes; with
-//! the name of a table (`instructions`, `allocations`, `time`, `threads`, `scrapes`, `waits`, `growth`) after it, that
-//! one. Needs valgrind. Every measurement runs in a process of its own, because some subjects have global state.
+//! the name of a table (`instructions`, `allocations`, `options`, `time`, `threads`, `scrapes`, `memory`, `waits`,
+//! `growth`) after it, that one. Needs valgrind. Every measurement runs in a process of its own, because some subjects have global state.
 
 mod allocations;
+mod arena;
 mod child;
 mod clock;
 mod counting;
@@ -14,6 +15,8 @@ mod harness;
 mod instructions;
 mod machine;
 mod markdown;
+mod memory;
+mod options;
 mod scrapes;
 mod subjects;
 mod threads;
@@ -32,12 +35,14 @@ struct Table {
     measure: fn(&[&str]),
 }
 
-const TABLES: [Table; 7] = [
+const TABLES: [Table; 9] = [
     instructions::TABLE,
     allocations::TABLE,
+    options::TABLE,
     time::TABLE,
     threads::TABLE,
     scrapes::TABLE,
+    memory::TABLE,
     waits::TABLE,
     growth::TABLE,
 ];

@@ -25,6 +25,12 @@ pub fn number(value: f64) -> String {
     format!("{sign}{text}")
 }
 
+/// Several of them, with slashes between.
+pub fn numbers(values: &[f64]) -> String {
+    let numbers: Vec<_> = values.iter().map(|value| number(*value)).collect();
+    numbers.join(" / ")
+}
+
 /// The middle one.
 pub fn median<T: PartialOrd + Copy>(values: impl IntoIterator<Item = T>) -> T {
     let mut values: Vec<_> = values.into_iter().collect();

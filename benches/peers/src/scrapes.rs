@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use actix_http::Method;
+use actix_http::{Method, Request};
 use actix_web::{
     rt::System,
     test,
@@ -20,19 +20,26 @@ pub const TABLE: Table = Table {
     measure,
 };
 
-/// The first has prometheus-client's own encoder, to which the others are compared.
-const SUBJECTS: [&str; 5] = [
-    Families::NAME,
-    Default::NAME,
-    Prom::NAME,
-    Metrics::NAME,
-    Prometheus::NAME,
+/// The subject, and how many workers have recorded each pair. The first has prometheus-client's own encoder, to which the
+/// others are compared.
+const CASES: [(&str, usize); 6] = [
+    (Families::NAME, 1),
+    (Default::NAME, 1),
+    (Default::NAME, WORKERS),
+    (Prom::NAME, 1),
+    (Metrics::NAME, 1),
+    (Prometheus::NAME, 1),
 ];
+const WORKERS: usize = 16;
+/// Beyond so many pairs less is measured, for the sake of the time that it takes.
+const MANY: usize = 10_000;
 const SERIES: [usize; 3] = [1_000, 10_000, 100_000];
+/// How many scrapes are timed.
 const TIMED: usize = 5;
+const TIMED_OF_MANY: usize = 3;
 
 /// The methods that each route is asked by.
-const METHODS: [&str; 10] = [
+pub const METHODS: [&str; 10] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY",
 ];
 /// The most routes of one application, for the sake of the time that routing takes.
@@ -41,16 +48,26 @@ const ROUTES: usize = 500;
 fn print() {
     let mut rows = Vec::new();
     for series in SERIES {
-        let costs = SUBJECTS.map(|subject| child::measure(TABLE.name, &[subject, &series.to_string()]));
-        for (subject, cost) in SUBJECTS.iter().zip(&costs) {
-            let [milliseconds, bytes, allocations, peak] = cost[..] else {
+        let mut encoder = None;
+        for (subject, workers) in CASES {
+            if workers > 1 && series > MANY {
+                continue;
+            }
+            let arguments = [subject, &series.to_string(), &workers.to_string()];
+            let cost = child::measure(TABLE.name, &arguments);
+            let [nanos, bytes, allocations, peak] = cost[..] else {
                 panic!("four numbers");
+            };
+            let name = match workers {
+                1 => subject.to_owned(),
+                _ => format!("{subject}, {workers} workers"),
             };
             rows.push(vec![
                 markdown::number(series as f64),
-                (*subject).to_owned(),
-                format!("{milliseconds:.1} ms"),
-                format!("×{:.2}", milliseconds / costs[0][0]),
+                name,
+                markdown::number(nanos / series as f64),
+                format!("×{:.2}", nanos / *encoder.get_or_insert(nanos)),
+                format!("{:.1} ms", nanos / 1e6),
                 format!("{:.2} MB", bytes / 1e6),
                 markdown::number(allocations),
                 format!("{:.2} MB", peak / 1e6),
@@ -58,12 +75,13 @@ fn print() {
         }
     }
     markdown::print(
-        "A scrape of so many (method, path) pairs",
+        "A scrape of (method, path) pairs",
         &[
-            "series",
+            "pairs",
             "",
-            "time",
+            "ns per pair",
             "to prometheus-client's encoder",
+            "in all",
             "text",
             "allocations",
             "peak of memory",
@@ -72,32 +90,40 @@ fn print() {
     );
     println!(
         "Each pair has a counter, a histogram and a gauge; actix-web-prom and actix-web-prometheus have no gauge, \
-         actix-web-metrics has three summaries and a gauge by method. \
-         Times: of the processor, the median of {TIMED}.\n",
+         actix-web-metrics has three summaries and a gauge by method. With several workers, each of them has recorded all \
+         pairs. Times: of the processor, the median of {TIMED} scrapes, of \
+         100,000 pairs that of {TIMED_OF_MANY}.\n",
     );
 }
 
 fn measure(arguments: &[&str]) {
-    let [subject, series] = arguments else {
-        panic!("subject, series");
+    let [subject, series, workers] = arguments else {
+        panic!("subject, series, workers");
     };
-    for_subject!(*subject, scrape(series.parse().unwrap()));
+    for_subject!(
+        *subject,
+        scrape(series.parse().unwrap(), workers.parse().unwrap())
+    );
 }
 
-fn scrape<S: Subject>(series: usize) {
+fn scrape<S: Subject>(series: usize, workers: usize) {
     System::new().block_on(async {
         let subject = S::new();
-        let _apps = fill(&subject, series).await;
-        let times = (0..TIMED).map(|_| {
+        let mut apps = Vec::new();
+        for _ in 0..workers {
+            apps.push(fill(&subject, series).await);
+        }
+        let timed = if series > MANY { TIMED_OF_MANY } else { TIMED };
+        let times = (0..timed).map(|_| {
             let began = clock::thread_time();
             let scrape = subject.scrape();
             let time = clock::thread_time() - began;
             drop(scrape);
-            time.as_secs_f64() * 1e3
+            time.as_secs_f64() * 1e9
         });
-        let milliseconds = markdown::median(times);
+        let nanos = markdown::median(times);
         let (scrape, counts, peak) = counting::count(|| subject.scrape());
-        println!("{milliseconds} {} {} {peak}", scrape.len(), counts.allocations);
+        println!("{nanos} {} {} {peak}", scrape.len(), counts.allocations);
     });
 }
 
@@ -107,22 +133,29 @@ pub async fn fill<S: Subject>(subject: &S, series: usize) -> Vec<Box<dyn Any>> {
     let routes = (series / METHODS.len()).min(ROUTES);
     let mut apps: Vec<Box<dyn Any>> = Vec::new();
     for number in 0..series / METHODS.len() / routes {
-        let configure = move |app: &mut ServiceConfig| {
-            for route in 0..routes {
-                app.route(&path(number, route), web::to(async || "hello"));
-            }
-        };
-        let app = test::init_service(subject.clone().app(configure)).await;
+        let app = subject.clone().app(move |app| configure(app, number, routes));
+        let app = test::init_service(app).await;
         for route in 0..routes {
             for method in METHODS {
-                let request = test::TestRequest::with_uri(&path(number, route));
-                let method = Method::from_bytes(method.as_bytes()).expect("a method");
-                harness::drive(&app, request.method(method).to_request());
+                harness::drive(&app, request(method, number, route));
             }
         }
         apps.push(Box::new(app));
     }
     apps
+}
+
+/// The routes of one of several applications, which take any method.
+pub fn configure(app: &mut ServiceConfig, number: usize, routes: usize) {
+    for route in 0..routes {
+        app.route(&path(number, route), web::to(async || "hello"));
+    }
+}
+
+pub fn request(method: &str, app: usize, route: usize) -> Request {
+    let request = test::TestRequest::with_uri(&path(app, route));
+    let method = Method::from_bytes(method.as_bytes()).expect("a method");
+    request.method(method).to_request()
 }
 
 fn path(app: usize, route: usize) -> String {

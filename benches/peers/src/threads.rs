@@ -25,7 +25,7 @@ pub const TABLE: Table = Table {
 
 const SUBJECTS: [&str; 3] = [Default::NAME, Families::NAME, Prom::NAME];
 const ROUTES: usize = 10;
-const ROUNDS: usize = 25;
+const ROUNDS: usize = 15;
 /// In one round of one thread.
 const REQUESTS: usize = 5_000;
 
@@ -47,7 +47,7 @@ fn print() {
         .chain(head.iter().map(String::as_str))
         .collect();
     markdown::print(
-        "Nanoseconds of processor time that recording one request on one series costs a thread, of several at once",
+        "Nanoseconds of processor time to record a request, while several threads record into one series",
         &head,
         &rows,
     );

@@ -36,7 +36,7 @@ fn print() {
     });
     markdown::print(
         &format!(
-            "Nanoseconds of processor time per request, the application included, and the ratio to none; {} shared cores",
+            "Nanoseconds of processor time per request, and the ratio to the application alone; {} shared cores",
             child::cores(),
         ),
         &[

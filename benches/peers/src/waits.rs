@@ -1,12 +1,14 @@
 //! How long another request waits while the only worker of a server answers a scrape.
 
 use std::{
+    future,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    task::Poll,
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +16,7 @@ use std::{
 use actix_web::{HttpServer, rt, web};
 
 use crate::{
-    Table, child, markdown,
+    Table, child, clock, markdown,
     scrapes::fill,
     subjects::{Default, Families, Metrics, Prom, Prometheus, Subject, for_subject},
 };
@@ -25,17 +27,19 @@ pub const TABLE: Table = Table {
     measure,
 };
 
-/// The subject, and how many requests hang in handlers meanwhile.
-const CASES: [(&str, usize); 6] = [
-    (Default::NAME, 0),
-    (Default::NAME, IN_FLIGHT),
-    (Families::NAME, 0),
-    (Prom::NAME, 0),
-    (Metrics::NAME, 0),
-    (Prometheus::NAME, 0),
+/// The subject, how many pairs are scraped, and how many requests hang in handlers meanwhile.
+const CASES: [(&str, usize, usize); 7] = [
+    (Default::NAME, SERIES, 0),
+    (Default::NAME, SERIES, IN_FLIGHT),
+    (Default::NAME, MANY_SERIES, 0),
+    (Families::NAME, SERIES, 0),
+    (Prom::NAME, SERIES, 0),
+    (Metrics::NAME, SERIES, 0),
+    (Prometheus::NAME, SERIES, 0),
 ];
 const IN_FLIGHT: usize = 1_000;
 const SERIES: usize = 10_000;
+const MANY_SERIES: usize = 100_000;
 /// Routes with a parameter, over which the requests that hang are spread.
 const ROUTES: usize = 500;
 const SCRAPES: usize = 5;
@@ -46,56 +50,65 @@ const PROBE_PAUSE: Duration = Duration::from_millis(1);
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn print() {
-    let rows = CASES.map(|(subject, in_flight)| {
-        let numbers = child::measure(TABLE.name, &[subject, &in_flight.to_string()]);
-        let [longest, longest_of_most, median, idle, scrape, bytes] = numbers[..] else {
-            panic!("six numbers");
+    let rows = CASES.map(|(subject, series, in_flight)| {
+        let numbers = [series, in_flight].map(|number| number.to_string());
+        let numbers = child::measure(TABLE.name, &[subject, &numbers[0], &numbers[1]]);
+        let [turn, longest, longest_of_most, median, idle, scrape, bytes] = numbers[..] else {
+            panic!("seven numbers");
         };
-        let name = match in_flight {
-            0 => subject.to_owned(),
-            _ => format!("{subject}, {} in flight", markdown::number(in_flight as f64)),
+        let name = match (series, in_flight) {
+            (SERIES, 0) => subject.to_owned(),
+            (SERIES, _) => format!("{subject}, {} in flight", markdown::number(in_flight as f64)),
+            _ => format!("{subject}, {} pairs", markdown::number(series as f64)),
         };
         let mut row = vec![name];
-        let times = [longest, longest_of_most, median, idle, scrape];
+        let times = [turn, longest, longest_of_most, median, idle, scrape];
         row.extend(times.map(|milliseconds| format!("{milliseconds:.2} ms")));
         row.push(format!("{:.1} MB", bytes / 1e6));
         row
     });
     markdown::print(
-        "The wait of another request on the same worker, while 10,000 (method, path) pairs are scraped",
+        "What other requests on the same worker wait for while 10,000 (method, path) pairs are scraped",
         &[
             "",
-            "the longest",
-            "the longest, median of the scrapes",
-            "median",
-            "the longest between scrapes",
-            "a scrape takes",
+            "longest turn of the worker, processor time",
+            "longest wait",
+            "longest wait, median scrape",
+            "median wait",
+            "longest wait between scrapes",
+            "duration of a scrape",
             "its body",
         ],
         &rows,
     );
     println!(
-        "One worker, {SCRAPES} scrapes, a probe every millisecond; server, scraper and probe share {} cores. The requests \
-         in flight hang in {ROUTES} routes with a parameter.\n",
+        "One worker, {SCRAPES} scrapes, a probe every millisecond; server, scraper and probe share {} cores, so the times \
+         of a probe have the scheduler's in them. Without probes, {SCRAPES} more scrapes: the longest turn is the processor \
+         time of the worker between two turns of a task that is always ready, the median of the longest of each scrape. The \
+         requests in flight hang in {ROUTES} routes with a parameter.\n",
         child::cores(),
     );
 }
 
 fn measure(arguments: &[&str]) {
-    let [subject, in_flight] = arguments else {
-        panic!("subject, requests in flight");
+    let [subject, series, in_flight] = arguments else {
+        panic!("subject, series, requests in flight");
     };
-    for_subject!(*subject, serve(in_flight.parse().unwrap()));
+    for_subject!(
+        *subject,
+        serve(series.parse().unwrap(), in_flight.parse().unwrap())
+    );
 }
 
-fn serve<S: Subject>(in_flight: usize) {
+fn serve<S: Subject>(series: usize, in_flight: usize) {
     rt::System::new().block_on(async {
         let subject = S::new();
-        let _apps = fill(&subject, SERIES).await;
+        let _apps = fill(&subject, series).await;
         let server = HttpServer::new(move || {
             let metrics = subject.clone();
             subject.clone().app(move |app| {
-                app.route("/probe", web::get().to(async || "well"));
+                app.route("/probe", web::get().to(async || "well"))
+                    .route("/turns", web::get().to(watch_turns));
                 metrics.add_metrics(app);
                 for route in 0..ROUTES {
                     app.route(&format!("/hang{route}/{{id}}"), web::get().to(hang));
@@ -129,9 +142,26 @@ async fn hang() -> &'static str {
     std::future::pending().await
 }
 
-/// Milliseconds: the longest wait during a scrape, the median over the scrapes of the longest, the median wait, the
+/// The longest turn of the worker since it was set to zero, in nanoseconds of processor time.
+static LONGEST_TURN: AtomicU64 = AtomicU64::new(0);
+
+/// Begins a task that is always ready, and notes what the worker does between two of its turns.
+async fn watch_turns() -> &'static str {
+    let mut before = clock::thread_time();
+    rt::spawn(future::poll_fn::<(), _>(move |context| {
+        let now = clock::thread_time();
+        let turn = (now - before).as_nanos();
+        LONGEST_TURN.fetch_max(turn.try_into().unwrap_or(u64::MAX), Relaxed);
+        before = now;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }));
+    "well"
+}
+
+/// Milliseconds: the longest turn, the median of the scrapes; the longest wait during a scrape, the median over the scrapes of the longest, the median wait, the
 /// longest one between scrapes, the median duration of a scrape. And the bytes of a scrape.
-fn ask(address: SocketAddr, in_flight: usize) -> io::Result<[f64; 6]> {
+fn ask(address: SocketAddr, in_flight: usize) -> io::Result<[f64; 7]> {
     let mut hanging = Vec::new();
     for number in 0..in_flight {
         let mut client = Client::new(address)?;
@@ -170,6 +200,18 @@ fn ask(address: SocketAddr, in_flight: usize) -> io::Result<[f64; 6]> {
         io::Result::Ok(())
     })?;
 
+    let mut client = Client::new(address)?;
+    client.get("/turns")?;
+    let mut turns = Vec::new();
+    for _ in 0..SCRAPES {
+        thread::sleep(PAUSE);
+        LONGEST_TURN.store(0, Relaxed);
+        client.get("/metrics")?;
+        // What is left of the body is dropped after that.
+        thread::sleep(PAUSE);
+        turns.push(LONGEST_TURN.load(Relaxed));
+    }
+
     let probes = probes.into_inner().unwrap();
     let wait = |(began, ended): &(Instant, Instant)| (*ended - *began).as_secs_f64() * 1e3;
     let overlap = |a: &(Instant, Instant), b: &(Instant, Instant)| a.0 < b.1 && b.0 < a.1;
@@ -185,6 +227,7 @@ fn ask(address: SocketAddr, in_flight: usize) -> io::Result<[f64; 6]> {
     let between: Vec<_> = between.map(wait).collect();
     let longest_of_each: Vec<_> = during.iter().map(|waits| longest(waits)).collect();
     Ok([
+        markdown::median(turns) as f64 / 1e6,
         longest(&longest_of_each),
         markdown::median(longest_of_each),
         markdown::median(during.concat()),

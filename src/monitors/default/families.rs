@@ -107,10 +107,10 @@ impl FamilyEncoder {
     }
 
     /// Writes how many requests each series has.
-    pub(crate) fn write_count<X: Attributes>(
+    pub(crate) fn write_count<'a, X: Attributes>(
         &self,
         output: &mut dyn Output,
-        all: &[Totals<'_, X>],
+        all: impl Iterator<Item = Totals<'a, X>>,
         latency: &Distribution,
     ) -> fmt::Result {
         self.group_by.for_each_group(all, |group| {
@@ -131,10 +131,10 @@ impl FamilyEncoder {
     }
 
     /// Writes the values that were observed of each series; those of the latency with exemplars and native buckets.
-    pub(crate) fn write_distribution<X: Attributes>(
+    pub(crate) fn write_distribution<'a, X: Attributes>(
         &self,
         output: &mut dyn Output,
-        all: &[Totals<'_, X>],
+        all: impl Iterator<Item = Totals<'a, X>>,
         distribution: &Distribution,
     ) -> fmt::Result {
         let mut buckets = Vec::new();
@@ -175,10 +175,11 @@ impl FamilyEncoder {
         &self,
         output: &mut dyn Output,
         requests: &[InProgress],
-        value: impl Fn(&[InProgress]) -> Number,
+        value: impl Fn(&[&InProgress]) -> Number,
     ) -> fmt::Result {
-        self.group_by
-            .for_each_group(requests, |group| output.gauge(&self.labels(group), value(group)))
+        self.group_by.for_each_group(requests.iter(), |group| {
+            output.gauge(&self.labels(group), value(group))
+        })
     }
 
     /// The labels of the series of one group.
@@ -249,7 +250,10 @@ impl Keyed for InProgress {
 impl InProgress {
     /// The requests in progress at this moment, sorted by key; and none for each series in `known`, so that its gauge
     /// is 0.
-    pub(crate) fn look<X>(in_flight: &InFlight, known: &[Totals<'_, X>]) -> Vec<Self> {
+    pub(crate) fn look<'a, X: 'a>(
+        in_flight: &InFlight,
+        known: impl Iterator<Item = &'a SeriesKey<X>>,
+    ) -> Vec<Self> {
         let now = Instant::now();
         let in_progress = |method, route, requests, age| Self {
             key: SeriesKey {
@@ -261,12 +265,13 @@ impl InProgress {
             requests,
             age,
         };
-        let same = |a: &SeriesKey<X>, b: &SeriesKey<X>| (a.method, &a.route) == (b.method, &b.route);
-        let known = known.chunk_by(|a, b| same(a.key, b.key)).map(|known| {
-            let key = known[0].key;
-            in_progress(key.method, key.route.clone(), 0, Duration::ZERO)
-        });
-        let mut all: Vec<_> = known.collect();
+        let mut all = Vec::<Self>::with_capacity(known.size_hint().0);
+        for key in known {
+            let is_same = |last: &Self| (last.key.method, &last.key.route) == (key.method, &key.route);
+            if !all.last().is_some_and(is_same) {
+                all.push(in_progress(key.method, key.route.clone(), 0, Duration::ZERO));
+            }
+        }
         in_flight.for_each(|method, route, arrived| {
             all.push(in_progress(
                 method,
@@ -280,12 +285,12 @@ impl InProgress {
     }
 
     /// How many they are.
-    pub(crate) fn number(group: &[Self]) -> Number {
+    pub(crate) fn number(group: &[&Self]) -> Number {
         Number::Whole(group.iter().map(|in_progress| in_progress.requests).sum())
     }
 
     /// For how many seconds the oldest of them has run.
-    pub(crate) fn oldest_seconds(group: &[Self]) -> Number {
+    pub(crate) fn oldest_seconds(group: &[&Self]) -> Number {
         let oldest = group.iter().map(|in_progress| in_progress.age).max();
         Number::Float(oldest.unwrap_or_default().as_secs_f64())
     }

@@ -338,7 +338,7 @@ impl Collector for OtelCollector {
                 let latency = &storage.series.measures().latency;
                 storage
                     .duration
-                    .write_distribution(output, &snapshot.all(), latency)
+                    .write_distribution(output, snapshot.all(), latency)
             })?;
         let active = Rc::clone(&scrape);
         storage
@@ -353,7 +353,7 @@ impl Collector for OtelCollector {
                     storage, snapshot, ..
                 } = &*scrape;
                 let further = &storage.series.measures().further[index];
-                storage.body_sizes[index].write_distribution(output, &snapshot.all(), further)
+                storage.body_sizes[index].write_distribution(output, snapshot.all(), further)
             })?;
         }
         Ok(())
@@ -370,8 +370,7 @@ struct Scrape {
 impl Scrape {
     fn begin(storage: &Arc<OtelStorage>) -> Self {
         let snapshot = storage.series.snapshot();
-        let known = snapshot.all();
-        let known = known.iter().map(|totals| totals.key);
+        let known = snapshot.all().map(|totals| totals.key);
         let mut active: BTreeMap<_, _> = known
             .map(|key| ((key.method, key.attributes.scheme), 0))
             .collect();

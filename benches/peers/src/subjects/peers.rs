@@ -1,20 +1,17 @@
-//! What is measured: the same application, wrapped by each of the peers as its documentation says.
+//! The others: a middleware by hand, and each crate as its documentation says.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use actix_web::{
     App, Error,
     body::MessageBody,
     dev::{ServiceFactory, ServiceRequest, ServiceResponse},
     middleware::{Next, from_fn},
-    web::{self, ServiceConfig},
+    web::ServiceConfig,
 };
 use actix_web_metrics::{ActixWebMetrics, ActixWebMetricsBuilder};
-use actix_web_opentelemetry::RequestMetrics;
-use hr_prometheus::{
-    HrPrometheus, MetricsRegistry, OtelMonitor, RequestEnd, RequestMonitor, RequestStart, metrics_scope,
-};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use opentelemetry_instrumentation_actix_web::RequestMetrics;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -22,74 +19,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// The type of an application, written once.
-macro_rules! app {
-    () => {
-        App<
-            impl ServiceFactory<
-                ServiceRequest,
-                Config = (),
-                Response = ServiceResponse<impl MessageBody + 'static>,
-                Error = Error,
-                InitError = (),
-            > + 'static,
-        >
-    };
-}
-
-/// One of those that are compared. Clones share what they record into, as workers do.
-pub trait Subject: Clone + Send + Sync + 'static {
-    const NAME: &'static str;
-
-    /// Called once in a process.
-    fn new() -> Self;
-
-    /// An application with this middleware outermost.
-    fn app(self, configure: impl FnOnce(&mut ServiceConfig) + 'static) -> app!();
-
-    /// The text of a scrape.
-    fn scrape(&self) -> String;
-
-    /// Adds `/metrics`: where the peer has no view of its own, a handler that encodes, as its users write.
-    fn add_metrics(&self, app: &mut ServiceConfig) {
-        let subject = self.clone();
-        app.route(
-            "/metrics",
-            web::get().to(move || std::future::ready(subject.scrape())),
-        );
-    }
-}
-
-pub const ALL: [&str; 9] = [
-    Nothing::NAME,
-    Default::NAME,
-    OwnCounter::NAME,
-    Otel::NAME,
-    Families::NAME,
-    Prom::NAME,
-    Metrics::NAME,
-    Prometheus::NAME,
-    OpenTelemetry::NAME,
-];
-
-/// Calls a function that is generic over the subject with the one of this name.
-macro_rules! for_subject {
-    ($name:expr, $measure:ident $arguments:tt) => {
-        match $name {
-            $crate::subjects::Nothing::NAME => $measure::<$crate::subjects::Nothing> $arguments,
-            $crate::subjects::Default::NAME => $measure::<$crate::subjects::Default> $arguments,
-            $crate::subjects::OwnCounter::NAME => $measure::<$crate::subjects::OwnCounter> $arguments,
-            $crate::subjects::Otel::NAME => $measure::<$crate::subjects::Otel> $arguments,
-            $crate::subjects::Families::NAME => $measure::<$crate::subjects::Families> $arguments,
-            $crate::subjects::Prom::NAME => $measure::<$crate::subjects::Prom> $arguments,
-            $crate::subjects::Metrics::NAME => $measure::<$crate::subjects::Metrics> $arguments,
-            $crate::subjects::Prometheus::NAME => $measure::<$crate::subjects::Prometheus> $arguments,
-            $crate::subjects::OpenTelemetry::NAME => $measure::<$crate::subjects::OpenTelemetry> $arguments,
-            name => panic!("there is no subject {name}"),
-        }
-    };
-}
-pub(crate) use for_subject;
+use super::{Subject, app};
 
 /// The application alone.
 #[derive(Clone)]
@@ -108,144 +38,6 @@ impl Subject for Nothing {
 
     fn scrape(&self) -> String {
         String::new()
-    }
-}
-
-/// This crate as it is by default.
-#[derive(Clone)]
-pub struct Default(MetricsRegistry);
-
-impl Subject for Default {
-    const NAME: &'static str = "hr-prometheus";
-
-    fn new() -> Self {
-        Self(MetricsRegistry::new())
-    }
-
-    fn app(self, configure: impl FnOnce(&mut ServiceConfig) + 'static) -> app!() {
-        App::new()
-            .app_data(self.0)
-            .configure(configure)
-            .wrap(HrPrometheus::default())
-    }
-
-    fn scrape(&self) -> String {
-        self.0.encode().expect("a valid registry")
-    }
-
-    fn add_metrics(&self, app: &mut ServiceConfig) {
-        app.service(metrics_scope());
-    }
-}
-
-/// This crate with a counter of one's own in place of the default monitor.
-#[derive(Clone)]
-pub struct OwnCounter(MetricsRegistry);
-
-impl Subject for OwnCounter {
-    const NAME: &'static str = "hr-prometheus, own counter";
-
-    fn new() -> Self {
-        Self(MetricsRegistry::new())
-    }
-
-    fn app(self, configure: impl FnOnce(&mut ServiceConfig) + 'static) -> app!() {
-        App::new()
-            .app_data(self.0)
-            .configure(configure)
-            .wrap(HrPrometheus::with_monitor::<RequestsByRoute>())
-    }
-
-    fn scrape(&self) -> String {
-        self.0.encode().expect("a valid registry")
-    }
-
-    fn add_metrics(&self, app: &mut ServiceConfig) {
-        app.service(metrics_scope());
-    }
-}
-
-/// Counts requests by route and class of status, and keeps its handles by the number of the route, as the documentation
-/// of [`RequestMonitor::for_worker`] shows.
-struct RequestsByRoute {
-    requests: Family<RouteAndClass, Counter>,
-    by_route: RefCell<Vec<[Option<Counter>; 5]>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RouteAndClass {
-    path: String,
-    class: &'static str,
-}
-
-impl Clone for RequestsByRoute {
-    /// For another worker, which numbers its routes itself.
-    fn clone(&self) -> Self {
-        Self {
-            requests: self.requests.clone(),
-            by_route: RefCell::default(),
-        }
-    }
-}
-
-impl RequestMonitor for RequestsByRoute {
-    type InFlight = ();
-
-    fn register(registry: &mut Registry) -> Self {
-        let requests = Family::default();
-        registry.register("requests", "Requests by class of status", requests.clone());
-        Self {
-            requests,
-            by_route: RefCell::default(),
-        }
-    }
-
-    fn update_init_metrics(&self, _request: &RequestStart<'_>) {}
-
-    fn update_end_metrics(&self, (): (), end: &RequestEnd<'_>) {
-        let mut by_route = self.by_route.borrow_mut();
-        if by_route.len() <= end.route_id() {
-            by_route.resize_with(end.route_id() + 1, <[_; 5]>::default);
-        }
-        let (index, class) = match end.status().as_u16() {
-            ..200 => (0, "1xx"),
-            200..300 => (1, "2xx"),
-            300..400 => (2, "3xx"),
-            400..500 => (3, "4xx"),
-            500.. => (4, "5xx"),
-        };
-        let counter = by_route[end.route_id()][index].get_or_insert_with(|| {
-            let path = end.route().to_owned();
-            self.requests.get_or_create_owned(&RouteAndClass { path, class })
-        });
-        counter.inc();
-    }
-}
-
-/// This crate with the OpenTelemetry semantic conventions in place of the default monitor.
-#[derive(Clone)]
-pub struct Otel(MetricsRegistry);
-
-impl Subject for Otel {
-    const NAME: &'static str = "hr-prometheus, `OtelMonitor`";
-
-    fn new() -> Self {
-        Self(MetricsRegistry::new())
-    }
-
-    fn app(self, configure: impl FnOnce(&mut ServiceConfig) + 'static) -> app!() {
-        App::new()
-            .app_data(self.0)
-            .configure(configure)
-            .wrap(HrPrometheus::with_monitor::<OtelMonitor>())
-    }
-
-    fn scrape(&self) -> String {
-        self.0.encode().expect("a valid registry")
-    }
-
-    fn add_metrics(&self, app: &mut ServiceConfig) {
-        app.service(metrics_scope());
     }
 }
 
@@ -428,7 +220,7 @@ impl Subject for Prometheus {
     fn add_metrics(&self, _app: &mut ServiceConfig) {}
 }
 
-/// actix-web-opentelemetry with the SDK's meter provider and the exporter for Prometheus, at their defaults.
+/// opentelemetry-instrumentation-actix-web with the SDK's meter provider and the exporter for Prometheus, at their defaults.
 #[derive(Clone)]
 pub struct OpenTelemetry {
     registry: prometheus::Registry,
@@ -438,7 +230,7 @@ pub struct OpenTelemetry {
 }
 
 impl Subject for OpenTelemetry {
-    const NAME: &'static str = "actix-web-opentelemetry";
+    const NAME: &'static str = "opentelemetry-instrumentation-actix-web";
 
     fn new() -> Self {
         let registry = prometheus::Registry::new();

@@ -5,6 +5,7 @@ use std::{
     mem::{self, ManuallyDrop},
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::Poll,
     thread,
     time::Instant,
@@ -28,7 +29,10 @@ use crate::{
         hooks::{Ending, Facts, RequestEnd, ResponseStart},
         set::MonitorSet,
     },
-    route::{RouteLabel, Served, TargetId, arrived_path, labelling::Values},
+    route::{
+        RouteLabel, Served,
+        labelling::{Values, Verdict},
+    },
 };
 
 /// The guard of one request. It travels from `call` into the future and from there into the body; wherever it is
@@ -49,12 +53,10 @@ impl<S: MonitorSet> ActiveRequest<S> {
             return Self::of(None);
         }
         let facts = Facts::new(method, arrived);
-        let target = TargetId::of(request.uri());
-        let mut state = worker.spare_states.take(facts, target);
-        state.place = worker.in_flight.arrive(method, arrived_path(request), arrived);
+        let mut state = worker.spare_states.take(facts, &worker.in_flight);
+        state.place.arrive(method, request.uri().path());
         state.worker = Some(Rc::clone(worker));
         state.facts = facts;
-        state.target = target;
         state.route_is_shown = false;
         // From here on the request ends once, whatever happens.
         let mut active = Self::of(Some(state));
@@ -79,6 +81,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
         // None, so there is nothing to drop.
         mem::forget(before);
         drop(start);
+        worker.in_flight.note_arrival(&state.place, state.facts.arrived);
         if worker.counts_request_body {
             count_request_body(request, &mut state.request_body_bytes);
         }
@@ -114,7 +117,14 @@ impl<S: MonitorSet> ActiveRequest<S> {
             return true;
         }
         let (request, status) = (response.request(), response.status());
-        let mut served = worker.routes.served(request, state.target, status);
+        let info = request.match_info();
+        // Most paths have nothing to be decoded.
+        let has_path_as_arrived =
+            state.place.has_path(info.as_str()) || state.place.has_path(info.get_ref().uri().path());
+        let mut served = Served::Unclear;
+        if has_path_as_arrived {
+            served = worker.routes.served(request, status);
+        }
         if matches!(served, Served::Unclear) {
             served = worker.routes.served_as_noted(request, status);
         }
@@ -193,7 +203,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
         state.facts.response_body_size = size;
         // The server sends no byte of a body in answer to HEAD. On HTTP/1 it polls it all the same, and a stream that
         // stays pending would keep the request for ever.
-        if size.is_eof() || state.facts.method == "HEAD" {
+        if size.is_eof() || state.facts.method.is_head() {
             self.end(Ending::Completed);
         }
     }
@@ -218,9 +228,9 @@ impl<S: MonitorSet> ActiveRequest<S> {
     pub(super) fn show_route(&mut self) {
         if let Some(state) = &mut *self.state
             && !state.route_is_shown
-            && let (Some(worker), Some(route)) = (&state.worker, &state.route)
+            && let Some(route) = &state.route
         {
-            worker.in_flight.label(state.place, &route.text);
+            state.place.label(Verdict::Label(Arc::clone(&route.text)));
             state.route_is_shown = true;
         }
     }
@@ -234,7 +244,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
         if state.route.is_none() {
             state.route_without_response(&worker);
         }
-        worker.in_flight.leave(state.place);
+        state.place.leave();
         if let (Some(in_flight), Some(route)) = (state.in_flight.take(), &state.route) {
             let status = state.facts.status;
             let end = RequestEnd {
@@ -250,7 +260,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
             worker.monitors.end(in_flight, &end);
         }
         state.route = None;
-        worker.spare_states.put_back(state);
+        worker.spare_states.put_back(state, &worker.in_flight);
     }
 }
 

@@ -9,13 +9,17 @@ use std::{
 use actix_web::{dev::ServiceRequest, http::StatusCode};
 
 use crate::{
-    in_flight::{InFlightTable, RouteOf},
+    in_flight::{
+        InFlightTable,
+        place::{Place, RouteOf},
+    },
+    method::MethodLabel,
     middleware::Options,
     monitor::{
         hooks::{Ending, Facts, RequestStart},
         set::MonitorSet,
     },
-    route::{RouteLabel, Routes, TargetId, labelling::Values},
+    route::{RouteLabel, Routes, labelling::Values},
 };
 
 /// What the requests of one worker share.
@@ -34,7 +38,7 @@ impl<S: MonitorSet> Worker<S> {
     pub(crate) fn start<'a>(
         &'a self,
         request: &'a ServiceRequest,
-        method: &'static str,
+        method: &'static MethodLabel,
         values: Values,
     ) -> RequestStart<'a> {
         RequestStart {
@@ -49,7 +53,7 @@ impl<S: MonitorSet> Worker<S> {
 
     /// Whether a predicate excludes this request.
     #[cold]
-    pub(crate) fn excludes(&self, request: &ServiceRequest, method: &'static str) -> bool {
+    pub(crate) fn excludes(&self, request: &ServiceRequest, method: &'static MethodLabel) -> bool {
         let start = self.start(request, method, Values::Show);
         self.options.predicates.exclude(&start)
     }
@@ -59,12 +63,11 @@ impl<S: MonitorSet> Worker<S> {
 pub(crate) struct RequestState<S: MonitorSet> {
     /// `None` while the memory waits for its next request, else a worker would own itself.
     pub(super) worker: Option<Rc<Worker<S>>>,
-    /// The place of the request in the worker's table of requests in progress.
-    pub(super) place: usize,
+    /// The place of this memory in the worker's table of requests in progress.
+    pub(super) place: Arc<Place>,
     /// `None` when nothing is left to be called for this request.
     pub(super) in_flight: Option<S::InFlight>,
     pub(super) facts: Facts,
-    pub(super) target: TargetId,
     /// How much was read of the request's body, where it has one and that is counted.
     pub(super) request_body_bytes: Option<Rc<Cell<u64>>>,
     /// The route that served the request, once there was a response.
@@ -74,13 +77,12 @@ pub(crate) struct RequestState<S: MonitorSet> {
 }
 
 impl<S: MonitorSet> RequestState<S> {
-    fn new(facts: Facts, target: TargetId) -> Self {
+    fn new(facts: Facts, place: Arc<Place>) -> Self {
         Self {
             worker: None,
-            place: 0,
+            place,
             in_flight: None,
             facts,
-            target,
             request_body_bytes: None,
             route: None,
             route_is_shown: false,
@@ -100,7 +102,7 @@ impl<S: MonitorSet> RequestState<S> {
     #[cold]
     pub(super) fn route_without_response(&mut self, worker: &Worker<S>) {
         if self.in_flight.is_some() {
-            self.route = match worker.in_flight.label_of(self.place) {
+            self.route = match self.place.route() {
                 Some(RouteOf::Unknown(path)) => {
                     let status = self.facts.status.or(self.facts.status_of_error);
                     worker.routes.without_response(&path, status)
@@ -139,16 +141,18 @@ impl<S: MonitorSet> SpareStates<S> {
         reason = "it is the memory that is handed out"
     )]
     #[inline]
-    pub(super) fn take(&self, facts: Facts, target: TargetId) -> Box<RequestState<S>> {
+    pub(super) fn take(&self, facts: Facts, table: &InFlightTable) -> Box<RequestState<S>> {
         let spare = self.0.borrow_mut().pop();
-        spare.unwrap_or_else(|| Box::new(RequestState::new(facts, target)))
+        spare.unwrap_or_else(|| Box::new(RequestState::new(facts, table.add_place())))
     }
 
     #[inline]
-    pub(super) fn put_back(&self, state: Box<RequestState<S>>) {
+    pub(super) fn put_back(&self, state: Box<RequestState<S>>, table: &InFlightTable) {
         let mut spare = self.0.borrow_mut();
         if spare.len() < Self::MOST {
             spare.push(state);
+        } else {
+            table.remove_place(&state.place);
         }
     }
 }

@@ -50,19 +50,6 @@ pub(crate) struct RouteLabel {
     pub(crate) has_values: bool,
 }
 
-/// Tells whether a URI is still the one of a request that arrived, and no other that a middleware put in its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TargetId(usize, usize);
-
-impl TargetId {
-    #[inline]
-    pub(crate) fn of(uri: &Uri) -> Self {
-        // Clones of a URI share its text, which the request in progress keeps alive until its route is known.
-        let text = uri.path_and_query().map_or("", PathAndQuery::as_str);
-        Self(text.as_ptr().addr(), text.len())
-    }
-}
-
 /// What is known of a request that was answered.
 pub(crate) enum Served {
     /// Its label; `None` if it is excluded.
@@ -120,13 +107,11 @@ impl Routes {
     /// The label of a request that has been answered, by the route that served it.
     ///
     /// What was consumed of the path, and the names of its parameters, say which route that was, unless routes or scopes
-    /// with different labels share them, or a middleware replaced the path. No earlier request can change the answer.
+    /// with different labels share them. Not to be asked where a middleware replaced the path. No earlier request can
+    /// change the answer.
     #[inline]
-    pub(crate) fn served(&self, request: &HttpRequest, target: TargetId, status: StatusCode) -> Served {
+    pub(crate) fn served(&self, request: &HttpRequest, status: StatusCode) -> Served {
         let info = request.match_info();
-        if TargetId::of(info.get_ref().uri()) != target {
-            return Served::Unclear;
-        }
         let consumed = Consumed::of(info);
         // No route was entered: nothing to look up, at any size of the route table.
         if self.root_is_free && consumed.is_empty() {

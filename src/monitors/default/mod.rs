@@ -111,6 +111,11 @@ impl DefaultStorage {
     fn shows_in_progress(&self) -> bool {
         self.families.iter().any(|(content, _)| content.is_in_progress())
     }
+
+    fn shows_ages(&self) -> bool {
+        let mut contents = self.families.iter().map(|(content, _)| content);
+        contents.any(|content| matches!(content, Content::OldestInProgress))
+    }
 }
 
 /// What one worker records into.
@@ -341,6 +346,9 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
         // In the long run a comparison: a worker has one table.
         if !ptr::eq(self.table.borrow().as_ptr(), Arc::as_ptr(request.table)) {
             self.storage.in_flight.add_table(request.table);
+            if self.storage.shows_ages() {
+                request.table.keep_arrivals();
+            }
             if !is_none::<L>() {
                 self.storage.label_sets.count_in(request.limits());
             }

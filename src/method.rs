@@ -97,11 +97,12 @@ impl Methods {
         if matches!(*method, Method::GET) {
             return &KNOWN[0];
         }
-        self.label_of_other(method.as_str())
+        self.label_of_other(method)
     }
 
     #[inline(never)]
-    fn label_of_other(&self, method: &str) -> &'static MethodLabel {
+    fn label_of_other(&self, method: &Method) -> &'static MethodLabel {
+        let method = method.as_str();
         let known = KNOWN.iter().chain(self.extra.iter().copied());
         let mut known = known.filter(|known| known.text == method);
         known.next().unwrap_or(MethodLabel::other())

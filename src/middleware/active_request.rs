@@ -1,7 +1,7 @@
 //! One request from its arrival to the last byte of its response.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, Ref},
     mem::{self, ManuallyDrop},
     pin::Pin,
     rc::Rc,
@@ -12,9 +12,9 @@ use std::{
 };
 
 use actix_web::{
-    HttpMessage as _,
+    HttpMessage as _, HttpRequest,
     body::BodySize,
-    dev::{Payload, ServiceRequest, ServiceResponse},
+    dev::{Extensions, Payload, ResponseHead, ServiceRequest, ServiceResponse},
     error::PayloadError,
     web::Bytes,
 };
@@ -47,20 +47,22 @@ pub(crate) struct ActiveRequest<S: MonitorSet> {
 impl<S: MonitorSet> ActiveRequest<S> {
     /// Begins to measure a request, unless it is excluded.
     #[inline]
-    pub(crate) fn begin(worker: &Rc<Worker<S>>, request: &mut ServiceRequest, arrived: Instant) -> Self {
+    pub(crate) fn begin(worker: &Rc<Worker<S>>, request: &mut ServiceRequest) -> Self {
         let method = worker.options.methods.label(request.method());
+        // Before the clock is read, which an excluded request does not need.
         if worker.has_predicates && worker.excludes(request, method) {
             return Self::of(None);
         }
-        let facts = Facts::new(method, arrived);
+        let facts = Facts::new(method, Instant::now());
         let mut state = worker.spare_states.take(facts, &worker.in_flight);
         state.place.arrive(method, request.uri().path());
-        state.worker = Some(Rc::clone(worker));
+        // In its place is none, so there is nothing to drop; the same below.
+        mem::forget(state.worker.replace(Rc::clone(worker)));
         state.facts = facts;
         state.route_is_shown = false;
         // From here on the request ends once, whatever happens.
         let mut active = Self::of(Some(state));
-        active.start(request);
+        active.start(worker, request);
         active
     }
 
@@ -73,14 +75,13 @@ impl<S: MonitorSet> ActiveRequest<S> {
 
     /// Tells the monitors that the request arrived.
     #[inline]
-    fn start(&mut self, request: &mut ServiceRequest) {
+    fn start(&mut self, worker: &Worker<S>, request: &mut ServiceRequest) {
         let Some(state) = &mut *self.state else { return };
-        let Some(worker) = &state.worker else { return };
-        let start = worker.start(request, state.facts.method, Values::Admit);
-        let before = state.in_flight.replace(worker.monitors.start(&start));
-        // None, so there is nothing to drop.
-        mem::forget(before);
-        drop(start);
+        let in_flight = {
+            let start = worker.start(request, state.facts.method, Values::Admit);
+            worker.monitors.start(&start)
+        };
+        mem::forget(state.in_flight.replace(in_flight));
         worker.in_flight.note_arrival(&state.place, state.facts.arrived);
         if worker.counts_request_body {
             count_request_body(request, &mut state.request_body_bytes);
@@ -112,26 +113,26 @@ impl<S: MonitorSet> ActiveRequest<S> {
             return true;
         };
         let Some(worker) = &state.worker else { return true };
-        if Excluded::marks(response.request(), &response.response().extensions()) {
+        let request = response.request();
+        let (head, extensions) = (response.response().head(), response.response().extensions());
+        if Excluded::marks(request, &extensions) {
             self.forget();
             return true;
         }
-        let (request, status) = (response.request(), response.status());
-        let info = request.match_info();
-        // Most paths have nothing to be decoded.
-        let has_path_as_arrived =
-            state.place.has_path(info.as_str()) || state.place.has_path(info.get_ref().uri().path());
-        let mut served = Served::Unclear;
-        if has_path_as_arrived {
-            served = worker.routes.served(request, status);
-        }
-        if matches!(served, Served::Unclear) {
-            served = worker.routes.served_as_noted(request, status);
-        }
-        let Served::As(route) = served else {
-            return false;
+        let path = request.match_info().as_str();
+        let served = if state.has_path(request, path) {
+            worker.routes.served(request, path, head.status)
+        } else {
+            Served::Unclear
         };
-        self.respond_as(route, response, body_size);
+        let route = match served {
+            Served::As(route) => route,
+            Served::Unclear => match worker.routes.served_as_noted(request, head.status) {
+                Served::As(route) => route,
+                Served::Unclear => return false,
+            },
+        };
+        self.respond_as(route, request, (head, extensions), body_size);
         true
     }
 
@@ -145,44 +146,43 @@ impl<S: MonitorSet> ActiveRequest<S> {
         result.map_ok(|response| {
             let worker = self.state.as_ref().and_then(|state| state.worker.clone());
             let Some(worker) = worker else { return response };
-            let status = response.status();
             let (request, response) = response.into_parts();
-            let (request, route) = worker.routes.served_for_certain(request, status);
-            let response = ServiceResponse::new(request, response);
-            self.respond_as(route, &response, body_size);
-            response
+            let (request, route) = worker.routes.served_for_certain(request, response.status());
+            let head = (response.head(), response.extensions());
+            self.respond_as(route, &request, head, body_size);
+            ServiceResponse::new(request, response)
         })
     }
 
     /// Tells the monitors of the response, or excludes the request, which has no route then.
     #[inline]
-    fn respond_as<B>(
+    fn respond_as(
         &mut self,
         route: Option<Rc<RouteLabel>>,
-        response: &ServiceResponse<B>,
+        request: &HttpRequest,
+        (head, extensions): (&ResponseHead, Ref<'_, Extensions>),
         body_size: BodySize,
     ) {
-        let Some(route) = route else {
+        let (Some(route), Some(state)) = (route, &mut *self.state) else {
             return self.forget();
         };
-        let Some(state) = &mut *self.state else { return };
         let state = &mut **state;
         let Some(worker) = &state.worker else { return };
-        state.facts.status = Some(response.status());
+        state.facts.status = Some(head.status);
         state.facts.response_body_size = body_size;
         if let Some(in_flight) = &mut state.in_flight {
             let start = ResponseStart {
-                request: response.request(),
-                head: response.response().head(),
-                extensions: response.response().extensions(),
+                request,
+                head,
+                extensions,
                 long_lived_types: &worker.options.long_lived_types,
                 facts: &state.facts,
                 route: &route,
             };
             worker.monitors.respond(in_flight, &start);
         }
-        state.route = Some(route);
-        self.expect_body(body_size);
+        mem::forget(state.route.replace(route));
+        self.end_if_empty(body_size);
     }
 
     /// Excludes the request.
@@ -196,11 +196,10 @@ impl<S: MonitorSet> ActiveRequest<S> {
         self.end(Ending::Dropped);
     }
 
-    /// Learns how much is to come; ends the request where that is nothing.
+    /// Ends the request where no bytes are to come.
     #[inline]
-    pub(super) fn expect_body(&mut self, size: BodySize) {
+    pub(super) fn end_if_empty(&mut self, size: BodySize) {
         let Some(state) = &mut *self.state else { return };
-        state.facts.response_body_size = size;
         // The server sends no byte of a body in answer to HEAD. On HTTP/1 it polls it all the same, and a stream that
         // stays pending would keep the request for ever.
         if size.is_eof() || state.facts.method.is_head() {

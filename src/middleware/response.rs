@@ -81,10 +81,12 @@ impl<S: MonitorSet> ActiveRequest<S> {
             let Some(mut request) = request.take() else {
                 return response;
             };
+            let body_size = response.body().size();
             if let Some(state) = &mut *request.state {
                 state.facts.status = Some(response.status());
+                state.facts.response_body_size = body_size;
             }
-            request.expect_body(response.body().size());
+            request.end_if_empty(body_size);
             response.map_body(|_, body| MeasuredBody { body, request }.boxed())
         });
     }

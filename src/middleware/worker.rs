@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use actix_web::{dev::ServiceRequest, http::StatusCode};
+use actix_web::{HttpRequest, dev::ServiceRequest, http::StatusCode};
 
 use crate::{
     in_flight::{
@@ -87,6 +87,14 @@ impl<S: MonitorSet> RequestState<S> {
             route: None,
             route_is_shown: false,
         }
+    }
+
+    /// Whether the path of the request, which is `path` when it is decoded, is still the one that arrived, and no other
+    /// that a middleware put in its place.
+    #[inline]
+    pub(super) fn has_path(&self, request: &HttpRequest, path: &str) -> bool {
+        // In most there is nothing to be decoded.
+        self.place.has_path(path) || self.place.has_path(request.match_info().get_ref().uri().path())
     }
 
     /// The status of a request that ended without a response.

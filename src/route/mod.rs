@@ -104,15 +104,14 @@ impl Routes {
         routes
     }
 
-    /// The label of a request that has been answered, by the route that served it.
+    /// The label of a request that has been answered, by the route that served it; `path` is its decoded path.
     ///
     /// What was consumed of the path, and the names of its parameters, say which route that was, unless routes or scopes
     /// with different labels share them. Not to be asked where a middleware replaced the path. No earlier request can
     /// change the answer.
     #[inline]
-    pub(crate) fn served(&self, request: &HttpRequest, status: StatusCode) -> Served {
-        let info = request.match_info();
-        let consumed = Consumed::of(info);
+    pub(crate) fn served(&self, request: &HttpRequest, path: &str, status: StatusCode) -> Served {
+        let consumed = Consumed::of_path(request.match_info(), path);
         // No route was entered: nothing to look up, at any size of the route table.
         if self.root_is_free && consumed.is_empty() {
             return Served::As(self.served_by_none(request, status));

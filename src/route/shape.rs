@@ -25,7 +25,13 @@ pub(crate) struct Consumed<'a, T> {
 impl<'a, T: ResourcePath> Consumed<'a, T> {
     #[inline]
     pub(crate) fn of(info: &'a Path<T>) -> Self {
-        let path = info.as_str().as_bytes();
+        Self::of_path(info, info.as_str())
+    }
+
+    /// The same; `path` is that of `info`.
+    #[inline]
+    pub(crate) fn of_path(info: &'a Path<T>, path: &'a str) -> Self {
+        let path = path.as_bytes();
         // Panics where a middleware replaced the path and left the position within a character.
         let rest = catch(|| info.unprocessed().len()).unwrap_or(0);
         Self {
@@ -38,6 +44,14 @@ impl<'a, T: ResourcePath> Consumed<'a, T> {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.text.is_empty() && self.info.is_empty()
+    }
+
+    /// The texts before and after the value of the only parameter; `None` if it is not part of the path.
+    #[inline]
+    fn around(&self, value: &str) -> Option<(&'a [u8], &'a [u8])> {
+        let start = value.as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
+        let after = self.text.get(start.checked_add(value.len())?..)?;
+        Some((self.text.get(..start)?, after))
     }
 
     /// Calls `each` with the parameters, each with the text before it, until one is refused, and gives back the text
@@ -143,26 +157,45 @@ pub(crate) enum Owner {
 /// Not a map: a path is found as it lies, without writing down its shape.
 #[derive(Debug, Default)]
 pub(crate) struct Owners {
-    /// By their hashes; as many as a power of two.
-    slots: Vec<Vec<(Shape, bool, Owner)>>,
+    /// Each behind the place that its hash points to, as near as possible. As many as a power of two, with free ones.
+    all: Vec<Option<Owned>>,
+}
+
+#[derive(Clone, Debug)]
+struct Owned {
+    shape: Shape,
+    has_rest: bool,
+    owner: Owner,
 }
 
 impl Owners {
     pub(crate) fn new(all: HashMap<(Shape, bool), Owner>) -> Self {
         let mut owners = Self {
-            slots: vec![Vec::new(); (2 * all.len()).next_power_of_two()],
+            all: vec![None; (4 * all.len()).next_power_of_two()],
         };
         for ((shape, has_rest), owner) in all {
-            let slot = owners.slot(shape.hash());
-            owners.slots[slot].push((shape, has_rest, owner));
+            let mut place = owners.first(shape.hash());
+            while owners.all[place].is_some() {
+                place = owners.next(place);
+            }
+            owners.all[place] = Some(Owned {
+                shape,
+                has_rest,
+                owner,
+            });
         }
         owners
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the lower bits are as good")]
     #[inline]
-    fn slot(&self, hash: u64) -> usize {
-        hash as usize & self.slots.len().wrapping_sub(1)
+    fn first(&self, hash: u64) -> usize {
+        hash as usize & self.all.len().wrapping_sub(1)
+    }
+
+    #[inline]
+    fn next(&self, place: usize) -> usize {
+        (place + 1) & self.all.len().wrapping_sub(1)
     }
 
     /// `None` for a path that nothing of the table has consumed, such as one which a middleware replaced after it was
@@ -173,37 +206,59 @@ impl Owners {
             return self.owner_with_params(consumed);
         }
         self.find(hash(iter::empty(), consumed.text), consumed.has_rest, |shape| {
-            shape.params.is_empty() && shape.after.as_bytes() == consumed.text
+            shape.params.is_empty() && is_same(shape.after.as_bytes(), consumed.text)
         })
     }
 
     #[inline(never)]
     fn owner_with_params<T: ResourcePath>(&self, consumed: &Consumed<'_, T>) -> Option<Owner> {
+        let (name, value) = consumed.info.iter().next()?;
         if consumed.info.segment_count() > 1 {
             return self.find(consumed.hash()?, consumed.has_rest, |shape| shape.fits(consumed));
         }
-        let mut param = (&[][..], "");
-        let after = consumed.walk(|before, name| {
-            param = (before, name);
-            true
-        })?;
-        let hash = hash(iter::once(param.0), after);
-        self.find(hash, consumed.has_rest, |shape| {
-            matches!(&shape.params[..], [(name, before)] if (before.as_bytes(), &**name) == param)
-                && shape.after.as_bytes() == after
+        let (before, after) = consumed.around(value)?;
+        let hash = hash(iter::once(before), after);
+        self.find(hash, consumed.has_rest, |shape| match &shape.params[..] {
+            [(known, text)] => {
+                is_same(text.as_bytes(), before)
+                    && is_same(known.as_bytes(), name.as_bytes())
+                    && is_same(shape.after.as_bytes(), after)
+            }
+            _ => false,
         })
     }
 
     #[inline]
     fn find(&self, hash: u64, has_rest: bool, is: impl Fn(&Shape) -> bool) -> Option<Owner> {
-        let slot = self.slots.get(self.slot(hash))?;
-        let found = slot.iter().find(|known| known.1 == has_rest && is(&known.0));
-        found.map(|(_, _, owner)| *owner)
+        let mut place = self.first(hash);
+        loop {
+            let known = self.all.get(place)?.as_ref()?;
+            if known.has_rest == has_rest && is(&known.shape) {
+                return Some(known.owner);
+            }
+            place = self.next(place);
+        }
     }
 
     /// The owner of what has this shape.
     pub(crate) fn owner_of(&self, shape: &Shape, has_rest: bool) -> Option<Owner> {
         self.find(shape.hash(), has_rest, |known| known == shape)
+    }
+}
+
+/// Equality, without a call for texts of up to 16 bytes, as most texts of routes and names of parameters are.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let length = a.len();
+    if length != b.len() {
+        return false;
+    }
+    match length {
+        0 => true,
+        1..4 => a[0] == b[0] && a[length / 2] == b[length / 2] && a[length - 1] == b[length - 1],
+        4..8 => a.first_chunk::<4>() == b.first_chunk() && a.last_chunk::<4>() == b.last_chunk(),
+        8..=16 => a.first_chunk::<8>() == b.first_chunk() && a.last_chunk::<8>() == b.last_chunk(),
+        _ => a == b,
     }
 }
 

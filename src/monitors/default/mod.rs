@@ -7,8 +7,8 @@ pub(crate) mod families;
 pub(crate) mod labels;
 
 use std::{
-    cell::{OnceCell, RefCell},
-    fmt, mem, ptr,
+    cell::{Cell, OnceCell, RefCell},
+    fmt, mem,
     rc::Rc,
     sync::{Arc, Weak},
     time::Duration,
@@ -91,6 +91,8 @@ pub struct DefaultMonitor<L = NoLabels> {
     worker: OnceCell<WorkerStorage<L>>,
     /// The table of the worker whose requests the gauge shows. A clone is for another worker.
     table: RefCell<Weak<InFlightTable>>,
+    /// Where that table is; it is kept, so no other comes to lie there.
+    table_address: Cell<usize>,
     /// Whether there is nothing else to record of a request than its latency.
     latency_only: bool,
 }
@@ -159,6 +161,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             storage,
             worker: OnceCell::new(),
             table: RefCell::default(),
+            table_address: Cell::default(),
         }
     }
 
@@ -187,6 +190,20 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         let (row, labels) = worker.labels.row(labels, route);
         let key = (method, &route.text, status, &labels);
         worker.series.record(row, key, latency)
+    }
+
+    /// Shows the requests of the worker that this one is of.
+    #[cold]
+    fn begin_in_worker(&self, request: &RequestStart<'_>) {
+        self.storage.in_flight.add_table(request.table);
+        if self.storage.shows_ages() {
+            request.table.keep_arrivals();
+        }
+        if !is_none::<L>() {
+            self.storage.label_sets.count_in(request.limits());
+        }
+        self.table_address.set(Arc::as_ptr(request.table).addr());
+        self.table.replace(Arc::downgrade(request.table));
     }
 
     /// Reads what is only known when a request arrives.
@@ -289,6 +306,7 @@ impl<L> Clone for DefaultMonitor<L> {
             storage: Arc::clone(&self.storage),
             worker: OnceCell::new(),
             table: RefCell::default(),
+            table_address: Cell::default(),
             latency_only: self.latency_only,
         }
     }
@@ -344,15 +362,8 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
     #[inline]
     fn update_init_metrics(&self, request: &RequestStart<'_>) -> DefaultInFlight<L> {
         // In the long run a comparison: a worker has one table.
-        if !ptr::eq(self.table.borrow().as_ptr(), Arc::as_ptr(request.table)) {
-            self.storage.in_flight.add_table(request.table);
-            if self.storage.shows_ages() {
-                request.table.keep_arrivals();
-            }
-            if !is_none::<L>() {
-                self.storage.label_sets.count_in(request.limits());
-            }
-            self.table.replace(Arc::downgrade(request.table));
+        if self.table_address.get() != Arc::as_ptr(request.table).addr() {
+            self.begin_in_worker(request);
         }
         if is_none::<L>() && self.latency_only {
             return DefaultInFlight(None);

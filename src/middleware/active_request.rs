@@ -1,7 +1,7 @@
 //! One request from its arrival to the last byte of its response.
 
 use std::{
-    cell::{Cell, Ref},
+    cell::Cell,
     mem::{self, ManuallyDrop},
     pin::Pin,
     rc::Rc,
@@ -12,9 +12,9 @@ use std::{
 };
 
 use actix_web::{
-    HttpMessage as _, HttpRequest,
+    HttpMessage as _,
     body::BodySize,
-    dev::{Extensions, Payload, ResponseHead, ServiceRequest, ServiceResponse},
+    dev::{Payload, ServiceRequest, ServiceResponse},
     error::PayloadError,
     web::Bytes,
 };
@@ -26,11 +26,11 @@ use crate::{
         worker::{RequestState, Worker},
     },
     monitor::{
-        hooks::{Ending, Facts, RequestEnd, ResponseStart},
+        hooks::{Ending, Facts, RequestEnd},
         set::MonitorSet,
     },
     route::{
-        RouteLabel, Served,
+        Served,
         labelling::{Values, Verdict},
     },
 };
@@ -132,7 +132,13 @@ impl<S: MonitorSet> ActiveRequest<S> {
                 Served::Unclear => return false,
             },
         };
-        self.respond_as(route, request, (head, extensions), body_size);
+        let Some(route) = route else {
+            self.forget();
+            return true;
+        };
+        if !state.respond(route, request, (head, extensions), body_size) {
+            self.end(Ending::Completed);
+        }
         true
     }
 
@@ -144,45 +150,25 @@ impl<S: MonitorSet> ActiveRequest<S> {
         body_size: BodySize,
     ) -> Poll<Result<ServiceResponse<B>, E>> {
         result.map_ok(|response| {
-            let worker = self.state.as_ref().and_then(|state| state.worker.clone());
-            let Some(worker) = worker else { return response };
+            let Some(state) = &mut *self.state else {
+                return response;
+            };
+            let Some(worker) = &state.worker else {
+                return response;
+            };
             let (request, response) = response.into_parts();
             let (request, route) = worker.routes.served_for_certain(request, response.status());
-            let head = (response.head(), response.extensions());
-            self.respond_as(route, &request, head, body_size);
+            match route {
+                Some(route) => {
+                    let head = (response.head(), response.extensions());
+                    if !state.respond(route, &request, head, body_size) {
+                        self.end(Ending::Completed);
+                    }
+                }
+                None => self.forget(),
+            }
             ServiceResponse::new(request, response)
         })
-    }
-
-    /// Tells the monitors of the response, or excludes the request, which has no route then.
-    #[inline]
-    fn respond_as(
-        &mut self,
-        route: Option<Rc<RouteLabel>>,
-        request: &HttpRequest,
-        (head, extensions): (&ResponseHead, Ref<'_, Extensions>),
-        body_size: BodySize,
-    ) {
-        let (Some(route), Some(state)) = (route, &mut *self.state) else {
-            return self.forget();
-        };
-        let state = &mut **state;
-        let Some(worker) = &state.worker else { return };
-        state.facts.status = Some(head.status);
-        state.facts.response_body_size = body_size;
-        if let Some(in_flight) = &mut state.in_flight {
-            let start = ResponseStart {
-                request,
-                head,
-                extensions,
-                long_lived_types: &worker.options.long_lived_types,
-                facts: &state.facts,
-                route: &route,
-            };
-            worker.monitors.respond(in_flight, &start);
-        }
-        mem::forget(state.route.replace(route));
-        self.end_if_empty(body_size);
     }
 
     /// Excludes the request.
@@ -194,17 +180,6 @@ impl<S: MonitorSet> ActiveRequest<S> {
         }
         // With nothing left to be called.
         self.end(Ending::Dropped);
-    }
-
-    /// Ends the request where no bytes are to come.
-    #[inline]
-    pub(super) fn end_if_empty(&mut self, size: BodySize) {
-        let Some(state) = &mut *self.state else { return };
-        // The server sends no byte of a body in answer to HEAD. On HTTP/1 it polls it all the same, and a stream that
-        // stays pending would keep the request for ever.
-        if size.is_eof() || state.facts.method.is_head() {
-            self.end(Ending::Completed);
-        }
     }
 
     /// Learns that bytes of the body were handed to the server; ends the request if they were the last.

@@ -81,12 +81,13 @@ impl<S: MonitorSet> ActiveRequest<S> {
             let Some(mut request) = request.take() else {
                 return response;
             };
-            let body_size = response.body().size();
             if let Some(state) = &mut *request.state {
                 state.facts.status = Some(response.status());
-                state.facts.response_body_size = body_size;
+                state.facts.response_body_size = response.body().size();
+                if !state.has_body_to_come() {
+                    request.end(Ending::Completed);
+                }
             }
-            request.end_if_empty(body_size);
             response.map_body(|_, body| MeasuredBody { body, request }.boxed())
         });
     }

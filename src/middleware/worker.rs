@@ -1,12 +1,18 @@
 //! What the requests of one worker share.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, OnceCell, Ref, RefCell},
+    mem,
     rc::Rc,
     sync::Arc,
 };
 
-use actix_web::{HttpRequest, dev::ServiceRequest, http::StatusCode};
+use actix_web::{
+    HttpRequest,
+    body::BodySize,
+    dev::{Extensions, ResponseHead, ServiceRequest},
+    http::StatusCode,
+};
 
 use crate::{
     in_flight::{
@@ -16,7 +22,7 @@ use crate::{
     method::MethodLabel,
     middleware::Options,
     monitor::{
-        hooks::{Ending, Facts, RequestStart},
+        hooks::{Ending, Facts, RequestStart, ResponseStart},
         set::MonitorSet,
     },
     route::{RouteLabel, Routes, labelling::Values},
@@ -95,6 +101,44 @@ impl<S: MonitorSet> RequestState<S> {
     pub(super) fn has_path(&self, request: &HttpRequest, path: &str) -> bool {
         // In most there is nothing to be decoded.
         self.place.has_path(path) || self.place.has_path(request.match_info().get_ref().uri().path())
+    }
+
+    /// Learns what is known of the response, and tells the monitors; `false` if there is nothing of a body to come.
+    #[inline]
+    pub(super) fn respond(
+        &mut self,
+        route: Rc<RouteLabel>,
+        request: &HttpRequest,
+        (head, extensions): (&ResponseHead, Ref<'_, Extensions>),
+        body_size: BodySize,
+    ) -> bool {
+        let facts = &mut self.facts;
+        facts.status = Some(head.status);
+        facts.response_body_size = body_size;
+        if let (Some(worker), Some(in_flight)) = (&self.worker, &mut self.in_flight)
+            && worker.monitors.looks_at_response(body_size)
+        {
+            let start = ResponseStart {
+                request,
+                head,
+                extensions,
+                long_lived_types: &worker.options.long_lived_types,
+                facts,
+                route: &route,
+            };
+            worker.monitors.respond(in_flight, &start);
+        }
+        // In its place is none, so there is nothing to drop.
+        mem::forget(self.route.replace(route));
+        self.has_body_to_come()
+    }
+
+    /// Whether there are bytes of a body to come.
+    #[inline]
+    pub(super) fn has_body_to_come(&self) -> bool {
+        // The server sends no byte of a body in answer to HEAD. On HTTP/1 it polls it all the same, and a stream that
+        // stays pending would keep the request for ever.
+        !self.facts.response_body_size.is_eof() && !self.facts.method.is_head()
     }
 
     /// The status of a request that ended without a response.

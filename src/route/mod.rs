@@ -58,6 +58,14 @@ pub(crate) enum Served {
     Unclear,
 }
 
+/// What a worker knows of a route.
+struct OfRoute {
+    /// Whether its label depends on the values of its parameters.
+    keeps_values: bool,
+    /// Its label without values; the inner `None` if it is excluded.
+    label: OnceCell<Option<Rc<RouteLabel>>>,
+}
+
 /// What a decoded path alone says of a request.
 #[derive(Clone)]
 struct OfPath {
@@ -71,8 +79,7 @@ pub(crate) struct Routes {
     pub(crate) labelling: Arc<Labelling>,
     /// Whether nothing is mounted at the root, where it would serve requests of which nothing was consumed.
     root_is_free: bool,
-    /// By the index of the route, where no values are kept; the inner `None` is an excluded one.
-    by_index: Vec<OnceCell<Option<Rc<RouteLabel>>>>,
+    by_index: Vec<OfRoute>,
     without_route: Option<Rc<RouteLabel>>,
     /// By their texts; the number of each is its id.
     labels: RefCell<HashMap<Arc<str>, Rc<RouteLabel>>>,
@@ -90,7 +97,12 @@ impl Routes {
         let table = &labelling.table;
         let mut routes = Self {
             root_is_free: table.owners.owner_of(&Shape::default(), true) == Some(Owner::NoRoute),
-            by_index: table.routes().iter().map(|_| OnceCell::new()).collect(),
+            by_index: (0..table.routes().len())
+                .map(|route| OfRoute {
+                    keeps_values: labelling.keeps_values_of(route),
+                    label: OnceCell::new(),
+                })
+                .collect(),
             without_route: None,
             labels: RefCell::default(),
             by_path: RefCell::default(),
@@ -208,9 +220,10 @@ impl Routes {
     #[inline]
     fn served_by(&self, request: &HttpRequest, route: usize, status: StatusCode) -> Option<Rc<RouteLabel>> {
         // What a handler does not find is a value that a client made up.
-        if status == StatusCode::NOT_FOUND || !self.labelling.keeps_values_of(route) {
+        let of_route = &self.by_index[route];
+        if !of_route.keeps_values || status == StatusCode::NOT_FOUND {
             let label = || self.label(self.labelling.verdict_of_route(route));
-            return self.by_index[route].get_or_init(label).clone();
+            return of_route.label.get_or_init(label).clone();
         }
         self.label_with_values(route, request.match_info())
     }

@@ -1,7 +1,7 @@
 //! What was consumed of a path, and what such a path belongs to.
 
 use std::{
-    hash::{BuildHasher as _, Hasher as _},
+    hash::{BuildHasher as _, Hasher},
     iter, mem,
 };
 
@@ -46,14 +46,6 @@ impl<'a, T: ResourcePath> Consumed<'a, T> {
         self.text.is_empty() && self.info.is_empty()
     }
 
-    /// The texts before and after the value of the only parameter; `None` if it is not part of the path.
-    #[inline]
-    fn around(&self, value: &str) -> Option<(&'a [u8], &'a [u8])> {
-        let start = value.as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
-        let after = self.text.get(start.checked_add(value.len())?..)?;
-        Some((self.text.get(..start)?, after))
-    }
-
     /// Calls `each` with the parameters, each with the text before it, until one is refused, and gives back the text
     /// after the last. `None` if one was refused, or a value is not part of the path, which a middleware can bring about.
     #[inline]
@@ -75,7 +67,7 @@ impl<'a, T: ResourcePath> Consumed<'a, T> {
             hasher.write(before);
             true
         })?;
-        hasher.write(after);
+        write_after(&mut hasher, after);
         Some(hasher.finish())
     }
 }
@@ -125,6 +117,17 @@ impl Shape {
         after == Some(self.after.as_bytes())
     }
 
+    fn has_texts_of(&self, other: &Self) -> bool {
+        let texts_before = |shape: &Self| {
+            shape
+                .params
+                .iter()
+                .map(|(_, before)| before.clone())
+                .collect::<Vec<_>>()
+        };
+        self.after == other.after && texts_before(self) == texts_before(other)
+    }
+
     fn hash(&self) -> u64 {
         let texts_before = self.params.iter().map(|(_, before)| before.as_bytes());
         hash(texts_before, self.after.as_bytes())
@@ -135,8 +138,16 @@ impl Shape {
 fn hash<'a>(texts_before: impl Iterator<Item = &'a [u8]>, after: &[u8]) -> u64 {
     let mut hasher = FixedState::default().build_hasher();
     texts_before.for_each(|before| hasher.write(before));
-    hasher.write(after);
+    write_after(&mut hasher, after);
     hasher.finish()
+}
+
+/// Most paths end with a parameter or have none.
+#[inline]
+fn write_after(hasher: &mut impl Hasher, after: &[u8]) {
+    if !after.is_empty() {
+        hasher.write(after);
+    }
 }
 
 /// What a path belongs to.
@@ -166,6 +177,8 @@ struct Owned {
     shape: Shape,
     has_rest: bool,
     owner: Owner,
+    /// Whether another shape differs in the names of its parameters alone.
+    has_twin: bool,
 }
 
 impl Owners {
@@ -174,17 +187,26 @@ impl Owners {
             all: vec![None; (4 * all.len()).next_power_of_two()],
         };
         for ((shape, has_rest), owner) in all {
-            let mut place = owners.first(shape.hash());
-            while owners.all[place].is_some() {
-                place = owners.next(place);
-            }
-            owners.all[place] = Some(Owned {
+            owners.add(Owned {
                 shape,
                 has_rest,
                 owner,
+                has_twin: false,
             });
         }
         owners
+    }
+
+    fn add(&mut self, mut new: Owned) {
+        let mut place = self.first(new.shape.hash());
+        while let Some(known) = &mut self.all[place] {
+            if known.has_rest == new.has_rest && known.shape.has_texts_of(&new.shape) {
+                known.has_twin = true;
+                new.has_twin = true;
+            }
+            place = self.next(place);
+        }
+        self.all[place] = Some(new);
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the lower bits are as good")]
@@ -202,39 +224,53 @@ impl Owners {
     /// routed.
     #[inline]
     pub(crate) fn owner<T: ResourcePath>(&self, consumed: &Consumed<'_, T>) -> Option<Owner> {
-        if !consumed.info.is_empty() {
-            return self.owner_with_params(consumed);
+        let &Consumed { info, text, has_rest } = consumed;
+        if info.is_empty() {
+            let is = |shape: &Shape| shape.params.is_empty() && is_same(shape.after.as_bytes(), text);
+            let known = self.find(hash(iter::empty(), text), has_rest, is)?;
+            return Some(known.owner);
         }
-        self.find(hash(iter::empty(), consumed.text), consumed.has_rest, |shape| {
-            shape.params.is_empty() && is_same(shape.after.as_bytes(), consumed.text)
-        })
+        self.owner_with_params(info, text, has_rest)
     }
 
     #[inline(never)]
-    fn owner_with_params<T: ResourcePath>(&self, consumed: &Consumed<'_, T>) -> Option<Owner> {
-        let (name, value) = consumed.info.iter().next()?;
-        if consumed.info.segment_count() > 1 {
-            return self.find(consumed.hash()?, consumed.has_rest, |shape| shape.fits(consumed));
+    fn owner_with_params<T: ResourcePath>(
+        &self,
+        info: &Path<T>,
+        text: &[u8],
+        has_rest: bool,
+    ) -> Option<Owner> {
+        if info.segment_count() > 1 {
+            return self.owner_with_several(&Consumed { info, text, has_rest });
         }
-        let (before, after) = consumed.around(value)?;
-        let hash = hash(iter::once(before), after);
-        self.find(hash, consumed.has_rest, |shape| match &shape.params[..] {
-            [(known, text)] => {
-                is_same(text.as_bytes(), before)
-                    && is_same(known.as_bytes(), name.as_bytes())
-                    && is_same(shape.after.as_bytes(), after)
+        let value = &info[0];
+        let start = value.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
+        let (before, after) = (text.get(..start)?, text.get(start.wrapping_add(value.len())..)?);
+        let known = self.find(hash(iter::once(before), after), has_rest, |shape| {
+            match &*shape.params {
+                [(_, text)] => is_same(text.as_bytes(), before) && is_same(shape.after.as_bytes(), after),
+                _ => false,
             }
-            _ => false,
-        })
+        })?;
+        if known.has_twin {
+            return self.owner_with_several(&Consumed { info, text, has_rest });
+        }
+        Some(known.owner)
+    }
+
+    #[inline(never)]
+    fn owner_with_several<T: ResourcePath>(&self, consumed: &Consumed<'_, T>) -> Option<Owner> {
+        let known = self.find(consumed.hash()?, consumed.has_rest, |shape| shape.fits(consumed))?;
+        Some(known.owner)
     }
 
     #[inline]
-    fn find(&self, hash: u64, has_rest: bool, is: impl Fn(&Shape) -> bool) -> Option<Owner> {
+    fn find(&self, hash: u64, has_rest: bool, is: impl Fn(&Shape) -> bool) -> Option<&Owned> {
         let mut place = self.first(hash);
         loop {
             let known = self.all.get(place)?.as_ref()?;
             if known.has_rest == has_rest && is(&known.shape) {
-                return Some(known.owner);
+                return Some(known);
             }
             place = self.next(place);
         }
@@ -242,7 +278,8 @@ impl Owners {
 
     /// The owner of what has this shape.
     pub(crate) fn owner_of(&self, shape: &Shape, has_rest: bool) -> Option<Owner> {
-        self.find(shape.hash(), has_rest, |known| known == shape)
+        let known = self.find(shape.hash(), has_rest, |known| known == shape)?;
+        Some(known.owner)
     }
 }
 

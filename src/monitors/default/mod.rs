@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use actix_web::http::StatusCode;
+use actix_web::{body::BodySize, http::StatusCode};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use crate::{
@@ -93,8 +93,11 @@ pub struct DefaultMonitor<L = NoLabels> {
     table: RefCell<Weak<InFlightTable>>,
     /// Where that table is; it is kept, so no other comes to lie there.
     table_address: Cell<usize>,
-    /// Whether there is nothing else to record of a request than its latency.
-    latency_only: bool,
+    /// Whether there is something to read when a request arrives, and when there is a response.
+    reads_requests: bool,
+    reads_responses: bool,
+    /// Whether there is something to record besides the latency.
+    has_further: bool,
 }
 
 /// What the workers share, and what a scrape encodes.
@@ -156,8 +159,13 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             None => registry,
         };
         registry.register_collector(Box::new(DefaultCollector(Arc::clone(&storage))));
+        let exemplars = storage.exemplars.as_ref();
         Self {
-            latency_only: storage.series.measures().is_latency_only(),
+            reads_requests: has_labels || exemplars.is_some_and(Exemplars::are_of_requests),
+            reads_responses: has_labels
+                || storage.times_head
+                || exemplars.is_some_and(|exemplars| !exemplars.are_of_requests()),
+            has_further: !storage.series.measures().further.is_empty(),
             storage,
             worker: OnceCell::new(),
             table: RefCell::default(),
@@ -277,7 +285,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             self.record(labels, method, route, end.status(), end.latency())
         });
         self.keep_exemplar(block, end.latency(), exemplar);
-        if !self.latency_only {
+        if self.has_further {
             self.observe_further(block, time_to_head, end);
         }
     }
@@ -307,7 +315,9 @@ impl<L> Clone for DefaultMonitor<L> {
             worker: OnceCell::new(),
             table: RefCell::default(),
             table_address: Cell::default(),
-            latency_only: self.latency_only,
+            reads_requests: self.reads_requests,
+            reads_responses: self.reads_responses,
+            has_further: self.has_further,
         }
     }
 }
@@ -365,15 +375,22 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
         if self.table_address.get() != Arc::as_ptr(request.table).addr() {
             self.begin_in_worker(request);
         }
-        if is_none::<L>() && self.latency_only {
-            return DefaultInFlight(None);
+        if self.reads_requests {
+            self.read_request(request)
+        } else {
+            DefaultInFlight(None)
         }
-        self.read_request(request)
+    }
+
+    #[inline]
+    fn looks_at_response(&self, body: BodySize) -> bool {
+        // Some streams are long-lived.
+        self.reads_responses || body == BodySize::Stream
     }
 
     #[inline]
     fn update_response_metrics(&self, in_flight: &mut DefaultInFlight<L>, response: &ResponseStart<'_>) {
-        if !self.latency_only || !is_none::<L>() || response.is_long_lived() {
+        if self.reads_responses || response.is_long_lived() {
             self.read_response(&mut in_flight.0, response);
         }
     }
@@ -385,7 +402,7 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
         }
         let (method, route) = (end.method(), end.route_label());
         let block = self.record(DiscardOnDrop::none(), method, route, end.status(), end.latency());
-        if !self.latency_only {
+        if self.has_further {
             self.observe_further(block, None, end);
         }
     }

@@ -251,7 +251,7 @@ impl Seen {
 }
 
 /// Fewer than eight bytes as one word.
-#[inline]
+#[inline(never)]
 fn short(bytes: &[u8]) -> u64 {
     let mut word = [0; 8];
     word[..bytes.len()].copy_from_slice(bytes);

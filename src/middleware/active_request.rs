@@ -209,6 +209,16 @@ impl<S: MonitorSet> ActiveRequest<S> {
         }
     }
 
+    #[cold]
+    fn end_by_drop(&mut self) {
+        // Such as a panic while an error is made into a response.
+        self.end(if thread::panicking() {
+            Ending::Panicked
+        } else {
+            Ending::Dropped
+        });
+    }
+
     /// Ends the request, if it has not ended.
     pub(super) fn end(&mut self, ending: Ending) {
         let Some(mut state) = self.state.take() else {
@@ -242,12 +252,7 @@ impl<S: MonitorSet> Drop for ActiveRequest<S> {
     #[inline]
     fn drop(&mut self) {
         if self.state.is_some() {
-            // Such as a panic while an error is made into a response.
-            self.end(if thread::panicking() {
-                Ending::Panicked
-            } else {
-                Ending::Dropped
-            });
+            self.end_by_drop();
         }
     }
 }

@@ -100,7 +100,12 @@ impl<S: MonitorSet> RequestState<S> {
     #[inline]
     pub(super) fn has_path(&self, request: &HttpRequest, path: &str) -> bool {
         // In most there is nothing to be decoded.
-        self.place.has_path(path) || self.place.has_path(request.match_info().get_ref().uri().path())
+        self.place.has_path(path) || self.has_encoded_path(request)
+    }
+
+    #[cold]
+    fn has_encoded_path(&self, request: &HttpRequest) -> bool {
+        self.place.has_path(request.match_info().get_ref().uri().path())
     }
 
     /// Learns what is known of the response, and tells the monitors; `false` if there is nothing of a body to come.

@@ -9,7 +9,7 @@ mod shape;
 mod table;
 
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     mem,
     rc::Rc,
     sync::Arc,
@@ -48,6 +48,8 @@ pub(crate) struct RouteLabel {
     pub(crate) has_route: bool,
     /// Whether there are values in it, of which a client can make up any number.
     pub(crate) has_values: bool,
+    /// The route that has this label for the path which is the same text: one whose parameters are all kept.
+    route_of_path: Cell<Option<usize>>,
 }
 
 /// What is known of a request that was answered.
@@ -125,7 +127,7 @@ impl Routes {
     pub(crate) fn served(&self, request: &HttpRequest, path: &str, status: StatusCode) -> Served {
         let consumed = Consumed::of_path(request.match_info(), path);
         // No route was entered: nothing to look up, at any size of the route table.
-        if self.root_is_free && consumed.is_empty() {
+        if consumed.is_empty() && self.root_is_free {
             return Served::As(self.served_by_none(request, status));
         }
         match self.labelling.table.owners.owner(&consumed) {
@@ -230,13 +232,24 @@ impl Routes {
 
     #[inline(never)]
     fn label_with_values(&self, route: usize, info: &Path<Url>) -> Option<Rc<RouteLabel>> {
+        let path = info.as_str();
+        // Most often the values need not be looked at once more.
+        if let Some(known) = self.labels.borrow().get(path)
+            && known.route_of_path.get() == Some(route)
+        {
+            return Some(Rc::clone(known));
+        }
         let mut text = self.text.borrow_mut();
         if !self.labelling.write_kept(route, info, &mut text) {
             return self.label(self.labelling.verdict_of_route(route));
         }
         // A label of this worker is not excluded, and stays admitted.
         let known = self.labels.borrow().get(&**text).cloned();
-        known.or_else(|| self.label(self.labelling.verdict_of_kept(&text, Values::Admit)))
+        let label = known.or_else(|| self.label(self.labelling.verdict_of_kept(&text, Values::Admit)))?;
+        if *label.text == *path {
+            label.route_of_path.set(Some(route));
+        }
+        Some(label)
     }
 
     /// The label of a request that no route served: a default service did, or a middleware answered before it was routed.
@@ -327,6 +340,7 @@ impl Routes {
             has_route,
             has_values: has_route && &*text != OTHER && table.label(&text).is_none(),
             text: Arc::clone(&text),
+            route_of_path: Cell::new(None),
         });
         labels.insert(text, Rc::clone(&label));
         label

@@ -31,12 +31,11 @@ impl<'a, T: ResourcePath> Consumed<'a, T> {
     /// The same; `path` is that of `info`.
     #[inline]
     pub(crate) fn of_path(info: &'a Path<T>, path: &'a str) -> Self {
-        let path = path.as_bytes();
         // Panics where a middleware replaced the path and left the position within a character.
         let rest = catch(|| info.unprocessed().len()).unwrap_or(0);
         Self {
             info,
-            text: path.get(..path.len() - rest).unwrap_or_default(),
+            text: &path.as_bytes()[..path.len() - rest],
             has_rest: rest > 0,
         }
     }
@@ -266,13 +265,24 @@ impl Owners {
 
     #[inline]
     fn find(&self, hash: u64, has_rest: bool, is: impl Fn(&Shape) -> bool) -> Option<&Owned> {
-        let mut place = self.first(hash);
+        let place = self.first(hash);
+        let known = self.all.get(place)?.as_ref()?;
+        if known.has_rest == has_rest && is(&known.shape) {
+            return Some(known);
+        }
+        self.find_behind(place, has_rest, is)
+    }
+
+    /// Looks behind a place that the hash of another shape points to as well.
+    #[cold]
+    fn find_behind(&self, place: usize, has_rest: bool, is: impl Fn(&Shape) -> bool) -> Option<&Owned> {
+        let mut place = place;
         loop {
+            place = self.next(place);
             let known = self.all.get(place)?.as_ref()?;
             if known.has_rest == has_rest && is(&known.shape) {
                 return Some(known);
             }
-            place = self.next(place);
         }
     }
 
@@ -283,19 +293,22 @@ impl Owners {
     }
 }
 
-/// Equality, without a call for texts of up to 16 bytes, as most texts of routes and names of parameters are.
+/// Equality, without a call for texts of eight to 16 bytes, as most texts of routes are, and for none.
 #[inline]
 fn is_same(a: &[u8], b: &[u8]) -> bool {
-    let length = a.len();
-    if length != b.len() {
+    if a.len() != b.len() {
         return false;
     }
-    match length {
-        0 => true,
-        1..4 => a[0] == b[0] && a[length / 2] == b[length / 2] && a[length - 1] == b[length - 1],
-        4..8 => a.first_chunk::<4>() == b.first_chunk() && a.last_chunk::<4>() == b.last_chunk(),
-        8..=16 => a.first_chunk::<8>() == b.first_chunk() && a.last_chunk::<8>() == b.last_chunk(),
-        _ => a == b,
+    match (
+        a.first_chunk::<8>(),
+        b.first_chunk(),
+        a.last_chunk::<8>(),
+        b.last_chunk(),
+    ) {
+        (Some(first), Some(other_first), Some(last), Some(other_last)) if a.len() <= 16 => {
+            first == other_first && last == other_last
+        }
+        _ => a.is_empty() || a == b,
     }
 }
 

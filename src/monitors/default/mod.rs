@@ -106,6 +106,8 @@ struct DefaultStorage {
     series: Arc<Series<CustomLabels>>,
     in_flight: Arc<InFlight>,
     families: Vec<(Content, FamilyEncoder)>,
+    /// What the further measures are of, in their order, which is that of the families.
+    further: Vec<fn(&Ended<'_>) -> Option<u64>>,
     label_sets: Arc<LabelSets>,
     exemplars: Option<Exemplars>,
     counts_request_body: bool,
@@ -142,10 +144,16 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         let has_labels = !is_none::<L>();
         let families = config.recorded();
         let families = families.map(|(row, _)| (row.content, config.encoder(row, has_labels)));
+        let families: Vec<_> = families.collect();
+        let further = families.iter().filter_map(|(content, _)| match content {
+            Content::Further(_, value) => Some(*value),
+            _ => None,
+        });
         let storage = Arc::new(DefaultStorage {
             series: Series::new(config.measures()),
             in_flight: Arc::default(),
-            families: families.collect(),
+            further: further.collect(),
+            families,
             label_sets: Arc::new(LabelSets::new(config.max_label_sets, config.label_names())),
             exemplars: config.exemplars.clone().map(Exemplars::new),
             counts_request_body: config.chosen(DefaultFamily::RequestBodyBytes).is_on,
@@ -246,7 +254,9 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             return;
         }
         let noted = noted.get_or_insert_with(|| self.take_spare());
-        noted.exemplar = noted.exemplar.take().or(exemplar);
+        if exemplar.is_some() && noted.exemplar.is_none() {
+            noted.exemplar = exemplar;
+        }
         if let Some(labels) = noted.labels.as_mut() {
             let read = self.storage.label_sets.contain(|| labels.at_response(response));
             if read.is_none() {
@@ -264,34 +274,31 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             let labels = mem::take(&mut noted.labels);
             let block = self.record(labels, method, route, response.status(), latency);
             noted.recorded = Some(block);
-            self.keep_exemplar(block, latency, noted.exemplar.take());
+            self.keep_exemplar(block, latency, &mut noted.exemplar);
         }
     }
 
     fn end(&self, mut noted: Box<Noted<L>>, end: &RequestEnd<'_>) {
-        let Noted {
-            labels,
-            time_to_head,
-            exemplar,
-            recorded,
-        } = mem::take(&mut *noted);
+        let block = noted.recorded.take().unwrap_or_else(|| {
+            let labels = mem::take(&mut noted.labels);
+            let (method, route) = (end.method(), end.route_label());
+            self.record(labels, method, route, end.status(), end.latency())
+        });
+        self.keep_exemplar(block, end.latency(), &mut noted.exemplar);
+        let time_to_head = noted.time_to_head.take();
         let mut spare = self.worker().spare.borrow_mut();
         if spare.len() < MOST_SPARE {
             spare.push(noted);
         }
         drop(spare);
-        let block = recorded.unwrap_or_else(|| {
-            let (method, route) = (end.method(), end.route_label());
-            self.record(labels, method, route, end.status(), end.latency())
-        });
-        self.keep_exemplar(block, end.latency(), exemplar);
         if self.has_further {
             self.observe_further(block, time_to_head, end);
         }
     }
 
-    fn keep_exemplar(&self, block: BlockIndex, latency: Duration, exemplar: Option<ExemplarLabels>) {
-        if let Some(labels) = exemplar {
+    #[inline]
+    fn keep_exemplar(&self, block: BlockIndex, latency: Duration, exemplar: &mut Option<ExemplarLabels>) {
+        if let Some(labels) = exemplar.take() {
             let replace = |pairs: &mut _| labels.replace(pairs);
             self.worker().series.keep_exemplar(block, latency, replace);
         }
@@ -299,11 +306,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
 
     fn observe_further(&self, block: BlockIndex, time_to_head: Option<u64>, end: &RequestEnd<'_>) {
         let ended = Ended { end, time_to_head };
-        let contents = self.storage.families.iter().map(|(content, _)| content);
-        let values = contents.filter_map(|content| match content {
-            Content::Further(_, value) => Some(value(&ended)),
-            _ => None,
-        });
+        let values = self.storage.further.iter().map(|value| value(&ended));
         self.worker().series.observe(block, values);
     }
 }

@@ -77,10 +77,13 @@ impl<S: MonitorSet> ActiveRequest<S> {
     #[inline]
     fn start(&mut self, worker: &Worker<S>, request: &mut ServiceRequest) {
         let Some(state) = &mut *self.state else { return };
-        let in_flight = {
+        let unseen = worker
+            .monitors
+            .start_unseen(Arc::as_ptr(&worker.in_flight).addr());
+        let in_flight = unseen.unwrap_or_else(|| {
             let start = worker.start(request, state.facts.method, Values::Admit);
             worker.monitors.start(&start)
-        };
+        });
         mem::forget(state.in_flight.replace(in_flight));
         worker.in_flight.note_arrival(&state.place, state.facts.arrived);
         if worker.counts_request_body {

@@ -195,6 +195,17 @@ pub trait RequestMonitor: Clone + Send + 'static {
     )]
     fn update_response_metrics(&self, in_flight: &mut Self::InFlight, response: &ResponseStart<'_>) {}
 
+    /// What `update_init_metrics` would give, if it would neither look at the request nor do anything else: what it is
+    /// given need not be prepared then. `table_address` is where the worker has its table of requests in progress.
+    #[doc(hidden)]
+    #[expect(
+        unused_variables,
+        reason = "the name is documentation; the body is for implementors"
+    )]
+    fn start_unseen(&self, table_address: usize) -> Option<Self::InFlight> {
+        None
+    }
+
     /// Whether `update_response_metrics` has anything to do for a response with such a body: what it is given need not be
     /// prepared otherwise.
     #[doc(hidden)]

@@ -167,6 +167,8 @@ pub trait MonitorSet: Clone + Send + 'static {
     /// As [`RequestMonitor::for_worker`].
     #[must_use]
     fn for_worker(&self) -> Self;
+    /// As [`RequestMonitor::start_unseen`]; `None` if one of them is to see the request.
+    fn start_unseen(&self, table_address: usize) -> Option<Self::InFlight>;
     /// As [`RequestMonitor::update_init_metrics`].
     fn start(&self, request: &RequestStart<'_>) -> Self::InFlight;
     /// Whether any of them [looks at the response](RequestMonitor::looks_at_response).
@@ -192,6 +194,12 @@ impl<A: MonitorSet, B: MonitorSet> MonitorSet for (A, B) {
 
     fn for_worker(&self) -> Self {
         (self.0.for_worker(), self.1.for_worker())
+    }
+
+    #[inline]
+    fn start_unseen(&self, table_address: usize) -> Option<Self::InFlight> {
+        let first = self.0.start_unseen(table_address)?;
+        Some((first, self.1.start_unseen(table_address)?))
     }
 
     #[inline]
@@ -296,6 +304,13 @@ impl<M: RequestMonitor> MonitorSet for Contained<M> {
 
     fn for_worker(&self) -> Self {
         self.copied_by("for_worker", M::for_worker)
+    }
+
+    #[inline]
+    fn start_unseen(&self, table_address: usize) -> Option<Self::InFlight> {
+        let monitor = self.monitor.as_ref()?;
+        let start = || monitor.start_unseen(table_address);
+        self.contain("start_unseen", start).flatten().map(Some)
     }
 
     #[inline]

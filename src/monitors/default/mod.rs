@@ -386,6 +386,12 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
     }
 
     #[inline]
+    fn start_unseen(&self, table_address: usize) -> Option<DefaultInFlight<L>> {
+        let knows_table = self.table_address.get() == table_address;
+        (knows_table && !self.reads_requests).then_some(DefaultInFlight(None))
+    }
+
+    #[inline]
     fn looks_at_response(&self, body: BodySize) -> bool {
         // Some streams are long-lived.
         self.reads_responses || body == BodySize::Stream

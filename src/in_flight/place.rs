@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use actix_web::http::uri::PathAndQuery;
+use actix_web::http::uri::{PathAndQuery, Uri};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::{method::MethodLabel, route::labelling::Verdict};
@@ -43,7 +43,8 @@ pub(crate) struct Place {
 struct Details {
     /// The turn of the request that these are of.
     turn: u64,
-    long_path: Option<Arc<str>>,
+    /// With its query, because a clone of both allocates nothing.
+    long_path: Option<PathAndQuery>,
     /// Where somebody asks for it.
     arrived: Option<Instant>,
     /// From the response, or from a scrape that looked before.
@@ -81,18 +82,19 @@ impl Place {
 
     /// Writes down a request that arrived.
     #[inline]
-    pub(crate) fn arrive(&self, method: &'static MethodLabel, path: &str) {
+    pub(crate) fn arrive(&self, method: &'static MethodLabel, uri: &Uri) {
+        let path = uri.path();
         let turn = self.turn.load(Relaxed);
         self.turn.store(turn.wrapping_add(1), Relaxed);
         fence(Release);
-        self.write_path(path, turn.wrapping_add(2));
+        self.write_path(path, uri, turn.wrapping_add(2));
         let request = (path.len() as u64) << 32 | (u64::from(method.number) + 1);
         self.request.store(request, Relaxed);
         self.turn.store(turn.wrapping_add(2), Release);
     }
 
     #[inline]
-    fn write_path(&self, path: &str, turn: u64) {
+    fn write_path(&self, path: &str, uri: &Uri, turn: u64) {
         let bytes = path.as_bytes();
         let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else {
             return self.path[0].store(short(bytes), Relaxed);
@@ -100,16 +102,16 @@ impl Place {
         self.path[0].store(u64::from_le_bytes(*first), Relaxed);
         self.path[1].store(u64::from_le_bytes(*last), Relaxed);
         if bytes.len() > 16 {
-            self.write_middle(path, turn);
+            self.write_middle(path, uri, turn);
         }
     }
 
     #[inline(never)]
-    fn write_middle(&self, path: &str, turn: u64) {
+    fn write_middle(&self, path: &str, uri: &Uri, turn: u64) {
         if path.len() > 8 * WORDS {
             *self.details.lock() = Details {
                 turn,
-                long_path: Some(path.into()),
+                long_path: uri.path_and_query().cloned(),
                 ..Details::default()
             };
             return;
@@ -138,7 +140,8 @@ impl Place {
     #[inline(never)]
     fn has_middle(&self, path: &str) -> bool {
         if path.len() > 8 * WORDS {
-            return self.details.lock().long_path.as_deref() == Some(path);
+            let details = self.details.lock();
+            return details.long_path.as_ref().map(PathAndQuery::path) == Some(path);
         }
         let mut words = self.path[2..].iter().zip(middle(path));
         words.all(|(word, bytes)| word.load(Relaxed) == u64::from_le_bytes(*bytes))
@@ -208,12 +211,11 @@ impl Place {
             let details = Some(&*details).filter(|details| details.turn == turn);
             let route = match details.and_then(|details| details.verdict.clone()) {
                 Some(verdict) => RouteOf::Known(verdict),
-                None => {
-                    let length = usize::try_from(request >> 32).ok()?;
-                    let long_path = details.and_then(|details| details.long_path.as_deref());
-                    // A long path that has gone was that of a request which has ended.
-                    RouteOf::Unknown(path_of(&words, length, long_path)?)
-                }
+                None => RouteOf::Unknown(match usize::try_from(request >> 32).ok()? {
+                    length if length <= 8 * WORDS => path_of(&words, length)?,
+                    // If it is gone, so is the request.
+                    _ => details?.long_path.clone()?,
+                }),
             };
             return Some(Seen {
                 place: Arc::clone(self),
@@ -270,19 +272,18 @@ fn method_of(request: u64) -> &'static str {
 }
 
 /// The path of so many bytes in these words; `*` for CONNECT in authority form, which has none: no route matches this.
-fn path_of(words: &[u64; WORDS], length: usize, long_path: Option<&str>) -> Option<PathAndQuery> {
-    let bytes = match length {
-        0 => return Some(PathAndQuery::from_static("*")),
-        1..=8 => words[0].to_le_bytes()[..length].to_vec(),
-        _ if length <= 8 * WORDS => {
-            let further = words[2..].iter().flat_map(|word| word.to_le_bytes());
-            let mut bytes = words[0].to_le_bytes().to_vec();
-            bytes.extend(further.take(length.saturating_sub(16)));
-            bytes.extend(&words[1].to_le_bytes()[8 - (length - bytes.len())..]);
-            bytes
+fn path_of(words: &[u64; WORDS], length: usize) -> Option<PathAndQuery> {
+    let [first, last, further @ ..] = words.map(u64::to_le_bytes);
+    let mut bytes = first.to_vec();
+    bytes.extend(further.as_flattened());
+    match length.checked_sub(8) {
+        None if length == 0 => return Some(PathAndQuery::from_static("*")),
+        None => bytes.truncate(length),
+        Some(before_last) => {
+            bytes.truncate(before_last);
+            bytes.extend(last);
         }
-        _ => long_path?.as_bytes().to_vec(),
-    };
+    }
     PathAndQuery::from_maybe_shared(bytes).ok()
 }
 
@@ -297,7 +298,7 @@ mod tests {
         time::{Duration, Instant},
     };
 
-    use actix_web::http::Method;
+    use actix_web::http::{Method, Uri};
 
     use super::{Place, RouteOf, Seen};
     use crate::{
@@ -314,9 +315,13 @@ mod tests {
             .collect()
     }
 
+    fn uri(text: &str) -> Uri {
+        text.parse().unwrap()
+    }
+
     fn path_of(seen: &Seen) -> &str {
         match &seen.route {
-            RouteOf::Unknown(path) => path.as_str(),
+            RouteOf::Unknown(path) => path.path(),
             RouteOf::Known(verdict) => panic!("{verdict:?}"),
         }
     }
@@ -327,7 +332,7 @@ mod tests {
         let methods = Methods::default();
         for length in 1..300 {
             let path = path(length);
-            place.arrive(methods.label(&Method::PUT), &path);
+            place.arrive(methods.label(&Method::PUT), &uri(&path));
             let seen = place.read().unwrap();
             assert_eq!((seen.method, path_of(&seen)), ("PUT", &*path));
             assert!(place.has_path(&path));
@@ -345,7 +350,10 @@ mod tests {
     #[test]
     fn a_request_without_a_path_has_one_that_no_route_matches() {
         let place = Arc::new(Place::new(0));
-        place.arrive(Methods::default().label(&Method::CONNECT), "");
+        place.arrive(
+            Methods::default().label(&Method::CONNECT),
+            &uri("example.org:443"),
+        );
         assert_eq!(path_of(&place.read().unwrap()), "*");
     }
 
@@ -355,10 +363,10 @@ mod tests {
         let get = Methods::default().label(&Method::GET);
         let verdict = |label: &str| Verdict::Label(label.into());
         for length in [10, 200] {
-            place.arrive(get, &path(length));
+            place.arrive(get, &uri(&path(length)));
             let before = place.read().unwrap();
             place.leave();
-            place.arrive(get, &path(length));
+            place.arrive(get, &uri(&path(length)));
             before.note(verdict("of the one before"));
             let seen = place.read().unwrap();
             assert_eq!(path_of(&seen), path(length));
@@ -377,11 +385,11 @@ mod tests {
         let place = Arc::new(Place::new(0));
         let get = Methods::default().label(&Method::GET);
         let arrived = Instant::now();
-        place.arrive(get, "/a");
+        place.arrive(get, &uri("/a"));
         place.set_arrival(arrived);
         assert_eq!(place.read().unwrap().arrived, Some(arrived));
         place.leave();
-        place.arrive(get, "/a");
+        place.arrive(get, &uri("/a"));
         assert_eq!(place.read().unwrap().arrived, None);
     }
 
@@ -394,19 +402,19 @@ mod tests {
             .zip((0..11).cycle())
             .map(|((letter, &length), method)| {
                 let path = format!("/{}", letter.to_string().repeat(length - 1));
-                (path, MethodLabel::numbered(method))
+                (uri(&path), MethodLabel::numbered(method))
             })
             .collect();
         let known: Vec<_> = requests
             .iter()
-            .map(|(path, method)| (path.clone(), method.text))
+            .map(|(uri, method)| (uri.path().to_owned(), method.text))
             .collect();
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             let worker = scope.spawn(|| {
                 let mut written = 0;
-                for (turn, (path, method)) in requests.iter().cycle().enumerate() {
-                    place.arrive(method, path);
+                for (turn, (uri, method)) in requests.iter().cycle().enumerate() {
+                    place.arrive(method, uri);
                     written = turn;
                     if turn % 3 != 0 {
                         place.leave();

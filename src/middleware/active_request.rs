@@ -55,7 +55,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
         }
         let facts = Facts::new(method, Instant::now());
         let mut state = worker.spare_states.take(facts, &worker.in_flight);
-        state.place.arrive(method, request.uri().path());
+        state.place.arrive(method, request.uri());
         // In its place is none, so there is nothing to drop; the same below.
         mem::forget(state.worker.replace(Rc::clone(worker)));
         state.facts = facts;

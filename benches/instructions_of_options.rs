@@ -10,7 +10,7 @@ mod harness;
 use std::process::ExitCode;
 
 use actix_http::Request;
-use callgrind::{Ceiling, serve_with};
+use callgrind::{Application, Ceiling, serve_with};
 use harness::Kind;
 use hr_prometheus::{
     DefaultMonitor, HrPrometheus, OtelMonitor, RequestLabels, RequestStart,
@@ -49,36 +49,38 @@ fn main() -> ExitCode {
     callgrind::run(&CEILINGS, serve)
 }
 
-async fn serve(subject: &str, routes: usize, requests: Vec<Request>) {
+async fn serve(subject: &str, application: Application, requests: Vec<Request>) {
     let builder = DefaultMonitor::builder;
     match subject {
-        "default" => serve_with(HrPrometheus::default(), routes, requests).await,
-        "kept values" => serve_with(HrPrometheus::default().keep_all_params(), routes, requests).await,
-        "OpenTelemetry" => serve_with(HrPrometheus::with_monitor::<OtelMonitor>(), routes, requests).await,
+        "default" => serve_with(HrPrometheus::default(), application, requests).await,
+        "kept values" => serve_with(HrPrometheus::default().keep_all_params(), application, requests).await,
+        "OpenTelemetry" => {
+            serve_with(HrPrometheus::with_monitor::<OtelMonitor>(), application, requests).await
+        }
         "OpenTelemetry beside default" => {
             let metrics = HrPrometheus::with_monitor::<(DefaultMonitor, OtelMonitor)>();
-            serve_with(metrics, routes, requests).await;
+            serve_with(metrics, application, requests).await;
         }
         "custom labels" => {
             let metrics = HrPrometheus::with_monitor::<DefaultMonitor<BySecure>>();
-            serve_with(metrics, routes, requests).await;
+            serve_with(metrics, application, requests).await;
         }
         "exemplars" => {
             let monitor = builder().exemplars_from_traceparent();
-            serve_with(HrPrometheus::with_builder(monitor), routes, requests).await;
+            serve_with(HrPrometheus::with_builder(monitor), application, requests).await;
         }
         "body sizes" => {
             let monitor = builder().request_body_bytes([100.0, 10_000.0]).unwrap();
             let monitor = monitor.response_body_bytes([100.0, 10_000.0]).unwrap();
-            serve_with(HrPrometheus::with_builder(monitor), routes, requests).await;
+            serve_with(HrPrometheus::with_builder(monitor), application, requests).await;
         }
         "time to head" => {
             let monitor = builder().time_to_head([0.1, 1.0]).unwrap();
-            serve_with(HrPrometheus::with_builder(monitor), routes, requests).await;
+            serve_with(HrPrometheus::with_builder(monitor), application, requests).await;
         }
         "excluded by a predicate" => {
             let metrics = HrPrometheus::default().exclude(|start| start.method() == "GET");
-            serve_with(metrics, routes, requests).await;
+            serve_with(metrics, application, requests).await;
         }
         subject => panic!("no subject {subject}"),
     }

@@ -1,16 +1,81 @@
 //! The label `method`: bounded, whatever clients send.
 
-use std::collections::BTreeSet;
+use std::ptr;
 
 use actix_web::http::Method;
 use parking_lot::Mutex;
 
 use crate::{error::Error, limit::OTHER};
 
+/// The label of a method. There is one for each text in this process: labels are compared by where they are.
+#[derive(Debug)]
+pub(crate) struct MethodLabel {
+    pub(crate) text: &'static str,
+    /// By which it is found again.
+    pub(crate) number: u32,
+}
+
+/// Those of RFC 9110, PATCH (RFC 5789) and QUERY; the last is that of all others, as the OpenTelemetry HTTP semantic
+/// conventions name it.
+static KNOWN: [MethodLabel; 11] = [
+    MethodLabel::new("GET", 0),
+    MethodLabel::new("HEAD", 1),
+    MethodLabel::new("POST", 2),
+    MethodLabel::new("PUT", 3),
+    MethodLabel::new("DELETE", 4),
+    MethodLabel::new("CONNECT", 5),
+    MethodLabel::new("OPTIONS", 6),
+    MethodLabel::new("TRACE", 7),
+    MethodLabel::new("PATCH", 8),
+    MethodLabel::new("QUERY", 9),
+    MethodLabel::new(OTHER, 10),
+];
+
+/// Those that options name, in the order of their numbers. What is leaked is bounded by what the program is configured
+/// with.
+static EXTRA: Mutex<Vec<&'static MethodLabel>> = Mutex::new(Vec::new());
+
+impl MethodLabel {
+    const fn new(text: &'static str, number: u32) -> Self {
+        Self { text, number }
+    }
+
+    /// The label with this number.
+    pub(crate) fn numbered(number: u32) -> &'static Self {
+        let number = number as usize;
+        let extra = || EXTRA.lock().get(number - KNOWN.len()).copied();
+        KNOWN.get(number).or_else(extra).unwrap_or(Self::other())
+    }
+
+    fn other() -> &'static Self {
+        &KNOWN[KNOWN.len() - 1]
+    }
+
+    fn of(method: &str) -> &'static Self {
+        if let Some(known) = KNOWN.iter().find(|known| known.text == method) {
+            return known;
+        }
+        let mut extra = EXTRA.lock();
+        if let Some(known) = extra.iter().find(|known| known.text == method) {
+            return known;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "nobody configures that many")]
+        let number = (KNOWN.len() + extra.len()) as u32;
+        let label: &'static Self = Box::leak(Box::new(Self::new(String::leak(method.to_owned()), number)));
+        extra.push(label);
+        label
+    }
+
+    #[inline]
+    pub(crate) fn is_head(&self) -> bool {
+        ptr::eq(self, &raw const KNOWN[1])
+    }
+}
+
 /// The methods that have a label of their own.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Methods {
-    extra: Vec<&'static str>,
+    extra: Vec<&'static MethodLabel>,
 }
 
 impl Methods {
@@ -22,27 +87,25 @@ impl Methods {
                 "{method:?} is not a method: write a token of RFC 9110, section 5.6.2, such as \"PURGE\""
             )));
         }
-        if method != OTHER && known(method).is_none() {
-            self.extra.push(label_of(method));
-        }
+        self.extra.push(MethodLabel::of(method));
         Ok(())
     }
 
-    /// The label of a request's method: itself if RFC 9110 defines it, PATCH (RFC 5789), QUERY or one that was added,
-    /// else `_OTHER`, as the OpenTelemetry HTTP semantic conventions name what they do not know.
+    /// The label of a request's method: itself if it is known or was added, else `_OTHER`.
     #[inline]
-    pub(crate) fn label(&self, method: &Method) -> &'static str {
-        if method == Method::GET {
-            return "GET";
+    pub(crate) fn label(&self, method: &Method) -> &'static MethodLabel {
+        if matches!(*method, Method::GET) {
+            return &KNOWN[0];
         }
-        let method = method.as_str();
-        known(method).unwrap_or_else(|| self.extra_label(method))
+        self.label_of_other(method)
     }
 
-    #[cold]
-    fn extra_label(&self, method: &str) -> &'static str {
-        let extra = self.extra.iter().find(|extra| **extra == method);
-        extra.copied().unwrap_or(OTHER)
+    #[inline(never)]
+    fn label_of_other(&self, method: &Method) -> &'static MethodLabel {
+        let method = method.as_str();
+        let known = KNOWN.iter().chain(self.extra.iter().copied());
+        let mut known = known.filter(|known| known.text == method);
+        known.next().unwrap_or(MethodLabel::other())
     }
 }
 
@@ -52,39 +115,7 @@ pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.chars().all(is_tchar)
 }
 
-#[inline]
-fn known(method: &str) -> Option<&'static str> {
-    Some(match method {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "DELETE" => "DELETE",
-        "CONNECT" => "CONNECT",
-        "OPTIONS" => "OPTIONS",
-        "TRACE" => "TRACE",
-        "PATCH" => "PATCH",
-        "QUERY" => "QUERY",
-        _ => return None,
-    })
-}
-
-/// The one copy of a method in this process: labels of methods are compared by where they are. What is leaked is
-/// bounded by what the program is configured with.
+/// The text of the one label of a method in this process.
 pub(crate) fn label_of(method: &str) -> &'static str {
-    static METHODS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-
-    if let Some(known) = known(method) {
-        return known;
-    }
-    if method == OTHER {
-        return OTHER;
-    }
-    let mut methods = METHODS.lock();
-    if let Some(known) = methods.get(method) {
-        return known;
-    }
-    let method: &'static str = String::leak(method.to_owned());
-    methods.insert(method);
-    method
+    MethodLabel::of(method).text
 }

@@ -135,6 +135,11 @@ async fn a_tail_allocates_nothing_more() {
 }
 
 #[actix_web::test]
+async fn a_long_path_allocates_nothing_more() {
+    assert_adds_nothing(&format!("/users/{}", "x".repeat(100))).await;
+}
+
+#[actix_web::test]
 async fn a_resource_with_several_patterns_allocates_nothing_more() {
     for path in ["/first?", "/second/"] {
         assert_adds_nothing(path).await;

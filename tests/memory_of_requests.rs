@@ -166,8 +166,8 @@ async fn a_burst_that_ends_in_any_order_leaves_no_memory_behind() {
         drop(hang(0));
     });
 
-    // The pool of actix-web has 128 requests.
-    assert!(left.bytes_current < 200_000, "{} bytes", left.bytes_current);
+    // The pools of actix-web and of the middleware have 128 requests each.
+    assert!(left.bytes_current < 250_000, "{} bytes", left.bytes_current);
     assert_eq!(registry.value("requests_in_progress", &[]), Some(0.0));
 }
 

@@ -7,7 +7,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Barrier,
         atomic::{AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
@@ -259,6 +259,43 @@ fn a_burst_on_one_worker_leaves_the_numbers_exact() {
         Some(151.0)
     );
     assert_balanced(registry);
+}
+
+/// A path of more than 96 bytes with a parameter, and another of as many.
+const LONG_ROUTE: &str = "/a/path/that/is/longer/than/most/because/somebody/has/put/a/whole/sentence/into/it/before/the/number/{id}";
+
+#[test]
+fn a_request_that_blocks_its_worker_is_shown_to_other_threads() {
+    let registry = MetricsRegistry::new();
+    let gate = Arc::new((Barrier::new(2), Barrier::new(2)));
+    let (data, entrance) = (registry.clone(), Arc::clone(&gate));
+    let server = serve(1, move || {
+        let gate = Arc::clone(&entrance);
+        let block = move || {
+            gate.0.wait();
+            gate.1.wait();
+            ready(HttpResponse::NoContent())
+        };
+        App::new()
+            .app_data(data.clone())
+            .route("/users/{id}", web::get().to(block.clone()))
+            .route(LONG_ROUTE, web::get().to(block))
+            .wrap(HrPrometheus::default())
+    });
+
+    // One after the other in the same place of the worker's table.
+    for route in ["/users/{id}", LONG_ROUTE, "/users/{id}", LONG_ROUTE] {
+        let (address, path) = (server.address, route.replace("{id}", "7?a=query"));
+        let client = thread::spawn(move || http(address, "GET", &path));
+        gate.0.wait();
+        let scrape = registry.encode().unwrap();
+        let shown = format!(r#"{{method="GET",path="{route}"}}"#);
+        assert!(in_progress(&scrape).contains(&(&shown, "1")), "{scrape}");
+        gate.1.wait();
+        client.join().unwrap();
+        eventually_has(&registry, "requests_in_progress", &[], 0.0);
+    }
+    assert_balanced(&registry);
 }
 
 /// Asserts that a request whose head is out is shown by the route that served it, where the path alone leads to

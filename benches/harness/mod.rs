@@ -28,6 +28,10 @@ pub enum Kind {
     /// As `Param`, with the same few identifiers over and over.
     Known,
     NotFound,
+    /// As the others, of an application whose paths begin with [`PREFIX`].
+    LongStatic,
+    LongParam,
+    LongNotFound,
 }
 
 /// What paths of a realistic length begin with: with it they have about 36 bytes.
@@ -43,28 +47,40 @@ impl Kind {
             Self::Param => "param",
             Self::Known => "known",
             Self::NotFound => "404",
+            Self::LongStatic => "long static",
+            Self::LongParam => "long param",
+            Self::LongNotFound => "long 404",
+        }
+    }
+
+    /// What all paths of its application begin with.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Static | Self::Param | Self::Known | Self::NotFound => "",
+            Self::LongStatic | Self::LongParam | Self::LongNotFound => PREFIX,
         }
     }
 
     pub fn of(name: &str) -> Option<Self> {
-        let mut kinds = Self::ALL.into_iter().chain([Self::Known]);
+        let further = [Self::Known, Self::LongStatic, Self::LongParam, Self::LongNotFound];
+        let mut kinds = Self::ALL.into_iter().chain(further);
         kinds.find(|kind| kind.name() == name)
     }
 
     /// One of many requests of this kind; identifiers and unknown paths are distinct. The target is in the middle of
     /// an application with `routes` routes.
     pub fn request(self, routes: usize, number: usize) -> Request {
-        self.request_below("", routes, number)
+        self.request_below(self.prefix(), routes, number)
     }
 
     /// The same in an application whose paths begin with `prefix`.
     pub fn request_below(self, prefix: &str, routes: usize, number: usize) -> Request {
         let target = routes / 10;
         let uri = match self {
-            Self::Static => format!("{prefix}/static{target}"),
-            Self::Param => format!("{prefix}/users{target}/{number}"),
+            Self::Static | Self::LongStatic => format!("{prefix}/static{target}"),
+            Self::Param | Self::LongParam => format!("{prefix}/users{target}/{number}"),
             Self::Known => format!("{prefix}/users{target}/{}", number % 10),
-            Self::NotFound => format!("{prefix}/nowhere/{number}"),
+            Self::NotFound | Self::LongNotFound => format!("{prefix}/nowhere/{number}"),
         };
         let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let request = TestRequest::with_uri(&uri).insert_header(("traceparent", trace));

@@ -5,6 +5,7 @@ use std::{
     mem::{self, ManuallyDrop},
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::Poll,
     thread,
     time::Instant,
@@ -25,10 +26,13 @@ use crate::{
         worker::{RequestState, Worker},
     },
     monitor::{
-        hooks::{Ending, Facts, RequestEnd, ResponseStart},
+        hooks::{Ending, Facts, RequestEnd},
         set::MonitorSet,
     },
-    route::{RouteLabel, Served, TargetId, arrived_path, labelling::Values},
+    route::{
+        Served,
+        labelling::{Values, Verdict},
+    },
 };
 
 /// The guard of one request. It travels from `call` into the future and from there into the body; wherever it is
@@ -43,22 +47,22 @@ pub(crate) struct ActiveRequest<S: MonitorSet> {
 impl<S: MonitorSet> ActiveRequest<S> {
     /// Begins to measure a request, unless it is excluded.
     #[inline]
-    pub(crate) fn begin(worker: &Rc<Worker<S>>, request: &mut ServiceRequest, arrived: Instant) -> Self {
+    pub(crate) fn begin(worker: &Rc<Worker<S>>, request: &mut ServiceRequest) -> Self {
         let method = worker.options.methods.label(request.method());
+        // Before the clock is read, which an excluded request does not need.
         if worker.has_predicates && worker.excludes(request, method) {
             return Self::of(None);
         }
-        let facts = Facts::new(method, arrived);
-        let target = TargetId::of(request.uri());
-        let mut state = worker.spare_states.take(facts, target);
-        state.place = worker.in_flight.arrive(method, arrived_path(request), arrived);
-        state.worker = Some(Rc::clone(worker));
+        let facts = Facts::new(method, Instant::now());
+        let mut state = worker.spare_states.take(facts, &worker.in_flight);
+        state.place.arrive(method, request.uri());
+        // In its place is none, so there is nothing to drop; the same below.
+        mem::forget(state.worker.replace(Rc::clone(worker)));
         state.facts = facts;
-        state.target = target;
         state.route_is_shown = false;
         // From here on the request ends once, whatever happens.
         let mut active = Self::of(Some(state));
-        active.start(request);
+        active.start(worker, request);
         active
     }
 
@@ -71,14 +75,17 @@ impl<S: MonitorSet> ActiveRequest<S> {
 
     /// Tells the monitors that the request arrived.
     #[inline]
-    fn start(&mut self, request: &mut ServiceRequest) {
+    fn start(&mut self, worker: &Worker<S>, request: &mut ServiceRequest) {
         let Some(state) = &mut *self.state else { return };
-        let Some(worker) = &state.worker else { return };
-        let start = worker.start(request, state.facts.method, Values::Admit);
-        let before = state.in_flight.replace(worker.monitors.start(&start));
-        // None, so there is nothing to drop.
-        mem::forget(before);
-        drop(start);
+        let unseen = worker
+            .monitors
+            .start_unseen(Arc::as_ptr(&worker.in_flight).addr());
+        let in_flight = unseen.unwrap_or_else(|| {
+            let start = worker.start(request, state.facts.method, Values::Admit);
+            worker.monitors.start(&start)
+        });
+        mem::forget(state.in_flight.replace(in_flight));
+        worker.in_flight.note_arrival(&state.place, state.facts.arrived);
         if worker.counts_request_body {
             count_request_body(request, &mut state.request_body_bytes);
         }
@@ -109,19 +116,32 @@ impl<S: MonitorSet> ActiveRequest<S> {
             return true;
         };
         let Some(worker) = &state.worker else { return true };
-        if Excluded::marks(response.request(), &response.response().extensions()) {
+        let request = response.request();
+        let (head, extensions) = (response.response().head(), response.response().extensions());
+        if Excluded::marks(request, &extensions) {
             self.forget();
             return true;
         }
-        let (request, status) = (response.request(), response.status());
-        let mut served = worker.routes.served(request, state.target, status);
-        if matches!(served, Served::Unclear) {
-            served = worker.routes.served_as_noted(request, status);
-        }
-        let Served::As(route) = served else {
-            return false;
+        let path = request.match_info().as_str();
+        let served = if state.has_path(request, path) {
+            worker.routes.served(request, path, head.status)
+        } else {
+            Served::Unclear
         };
-        self.respond_as(route, response, body_size);
+        let route = match served {
+            Served::As(route) => route,
+            Served::Unclear => match worker.routes.served_as_noted(request, head.status) {
+                Served::As(route) => route,
+                Served::Unclear => return false,
+            },
+        };
+        let Some(route) = route else {
+            self.forget();
+            return true;
+        };
+        if !state.respond(route, request, (head, extensions), body_size) {
+            self.end(Ending::Completed);
+        }
         true
     }
 
@@ -133,46 +153,25 @@ impl<S: MonitorSet> ActiveRequest<S> {
         body_size: BodySize,
     ) -> Poll<Result<ServiceResponse<B>, E>> {
         result.map_ok(|response| {
-            let worker = self.state.as_ref().and_then(|state| state.worker.clone());
-            let Some(worker) = worker else { return response };
-            let status = response.status();
-            let (request, response) = response.into_parts();
-            let (request, route) = worker.routes.served_for_certain(request, status);
-            let response = ServiceResponse::new(request, response);
-            self.respond_as(route, &response, body_size);
-            response
-        })
-    }
-
-    /// Tells the monitors of the response, or excludes the request, which has no route then.
-    #[inline]
-    fn respond_as<B>(
-        &mut self,
-        route: Option<Rc<RouteLabel>>,
-        response: &ServiceResponse<B>,
-        body_size: BodySize,
-    ) {
-        let Some(route) = route else {
-            return self.forget();
-        };
-        let Some(state) = &mut *self.state else { return };
-        let state = &mut **state;
-        let Some(worker) = &state.worker else { return };
-        state.facts.status = Some(response.status());
-        state.facts.response_body_size = body_size;
-        if let Some(in_flight) = &mut state.in_flight {
-            let start = ResponseStart {
-                request: response.request(),
-                head: response.response().head(),
-                extensions: response.response().extensions(),
-                long_lived_types: &worker.options.long_lived_types,
-                facts: &state.facts,
-                route: &route,
+            let Some(state) = &mut *self.state else {
+                return response;
             };
-            worker.monitors.respond(in_flight, &start);
-        }
-        state.route = Some(route);
-        self.expect_body(body_size);
+            let Some(worker) = &state.worker else {
+                return response;
+            };
+            let (request, response) = response.into_parts();
+            let (request, route) = worker.routes.served_for_certain(request, response.status());
+            match route {
+                Some(route) => {
+                    let head = (response.head(), response.extensions());
+                    if !state.respond(route, &request, head, body_size) {
+                        self.end(Ending::Completed);
+                    }
+                }
+                None => self.forget(),
+            }
+            ServiceResponse::new(request, response)
+        })
     }
 
     /// Excludes the request.
@@ -184,18 +183,6 @@ impl<S: MonitorSet> ActiveRequest<S> {
         }
         // With nothing left to be called.
         self.end(Ending::Dropped);
-    }
-
-    /// Learns how much is to come; ends the request where that is nothing.
-    #[inline]
-    pub(super) fn expect_body(&mut self, size: BodySize) {
-        let Some(state) = &mut *self.state else { return };
-        state.facts.response_body_size = size;
-        // The server sends no byte of a body in answer to HEAD. On HTTP/1 it polls it all the same, and a stream that
-        // stays pending would keep the request for ever.
-        if size.is_eof() || state.facts.method == "HEAD" {
-            self.end(Ending::Completed);
-        }
     }
 
     /// Learns that bytes of the body were handed to the server; ends the request if they were the last.
@@ -218,11 +205,21 @@ impl<S: MonitorSet> ActiveRequest<S> {
     pub(super) fn show_route(&mut self) {
         if let Some(state) = &mut *self.state
             && !state.route_is_shown
-            && let (Some(worker), Some(route)) = (&state.worker, &state.route)
+            && let Some(route) = &state.route
         {
-            worker.in_flight.label(state.place, &route.text);
+            state.place.label(Verdict::Label(Arc::clone(&route.text)));
             state.route_is_shown = true;
         }
+    }
+
+    #[cold]
+    fn end_by_drop(&mut self) {
+        // Such as a panic while an error is made into a response.
+        self.end(if thread::panicking() {
+            Ending::Panicked
+        } else {
+            Ending::Dropped
+        });
     }
 
     /// Ends the request, if it has not ended.
@@ -234,7 +231,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
         if state.route.is_none() {
             state.route_without_response(&worker);
         }
-        worker.in_flight.leave(state.place);
+        state.place.leave();
         if let (Some(in_flight), Some(route)) = (state.in_flight.take(), &state.route) {
             let status = state.facts.status;
             let end = RequestEnd {
@@ -250,7 +247,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
             worker.monitors.end(in_flight, &end);
         }
         state.route = None;
-        worker.spare_states.put_back(state);
+        worker.spare_states.put_back(state, &worker.in_flight);
     }
 }
 
@@ -258,12 +255,7 @@ impl<S: MonitorSet> Drop for ActiveRequest<S> {
     #[inline]
     fn drop(&mut self) {
         if self.state.is_some() {
-            // Such as a panic while an error is made into a response.
-            self.end(if thread::panicking() {
-                Ending::Panicked
-            } else {
-                Ending::Dropped
-            });
+            self.end_by_drop();
         }
     }
 }

@@ -83,8 +83,11 @@ impl<S: MonitorSet> ActiveRequest<S> {
             };
             if let Some(state) = &mut *request.state {
                 state.facts.status = Some(response.status());
+                state.facts.response_body_size = response.body().size();
+                if !state.has_body_to_come() {
+                    request.end(Ending::Completed);
+                }
             }
-            request.expect_body(response.body().size());
             response.map_body(|_, body| MeasuredBody { body, request }.boxed())
         });
     }

@@ -6,7 +6,6 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
 };
 
 use actix_service::{Service, Transform};
@@ -105,12 +104,11 @@ where
     }
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
-        let arrived = Instant::now();
         let worker = self.worker(request.request());
         if worker.counts_on_connections {
             connections::count(request.request());
         }
-        let mut active = ActiveRequest::begin(worker, &mut request, arrived);
+        let mut active = ActiveRequest::begin(worker, &mut request);
         let response = active.run(|| self.next.call(request));
         MeasuredResponse::new(response, active)
     }

@@ -1,21 +1,31 @@
 //! What the requests of one worker share.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, OnceCell, Ref, RefCell},
+    mem,
     rc::Rc,
     sync::Arc,
 };
 
-use actix_web::{dev::ServiceRequest, http::StatusCode};
+use actix_web::{
+    HttpRequest,
+    body::BodySize,
+    dev::{Extensions, ResponseHead, ServiceRequest},
+    http::StatusCode,
+};
 
 use crate::{
-    in_flight::{InFlightTable, RouteOf},
+    in_flight::{
+        InFlightTable,
+        place::{Place, RouteOf},
+    },
+    method::MethodLabel,
     middleware::Options,
     monitor::{
-        hooks::{Ending, Facts, RequestStart},
+        hooks::{Ending, Facts, RequestStart, ResponseStart},
         set::MonitorSet,
     },
-    route::{RouteLabel, Routes, TargetId, labelling::Values},
+    route::{RouteLabel, Routes, labelling::Values},
     workers::ShownWorker,
 };
 
@@ -39,7 +49,7 @@ impl<S: MonitorSet> Worker<S> {
     pub(crate) fn start<'a>(
         &'a self,
         request: &'a ServiceRequest,
-        method: &'static str,
+        method: &'static MethodLabel,
         values: Values,
     ) -> RequestStart<'a> {
         RequestStart {
@@ -54,7 +64,7 @@ impl<S: MonitorSet> Worker<S> {
 
     /// Whether a predicate excludes this request.
     #[cold]
-    pub(crate) fn excludes(&self, request: &ServiceRequest, method: &'static str) -> bool {
+    pub(crate) fn excludes(&self, request: &ServiceRequest, method: &'static MethodLabel) -> bool {
         let start = self.start(request, method, Values::Show);
         self.options.predicates.exclude(&start)
     }
@@ -64,12 +74,11 @@ impl<S: MonitorSet> Worker<S> {
 pub(crate) struct RequestState<S: MonitorSet> {
     /// `None` while the memory waits for its next request, else a worker would own itself.
     pub(super) worker: Option<Rc<Worker<S>>>,
-    /// The place of the request in the worker's table of requests in progress.
-    pub(super) place: usize,
+    /// The place of this memory in the worker's table of requests in progress.
+    pub(super) place: Arc<Place>,
     /// `None` when nothing is left to be called for this request.
     pub(super) in_flight: Option<S::InFlight>,
     pub(super) facts: Facts,
-    pub(super) target: TargetId,
     /// How much was read of the request's body, where it has one and that is counted.
     pub(super) request_body_bytes: Option<Rc<Cell<u64>>>,
     /// The route that served the request, once there was a response.
@@ -79,17 +88,67 @@ pub(crate) struct RequestState<S: MonitorSet> {
 }
 
 impl<S: MonitorSet> RequestState<S> {
-    fn new(facts: Facts, target: TargetId) -> Self {
+    fn new(facts: Facts, place: Arc<Place>) -> Self {
         Self {
             worker: None,
-            place: 0,
+            place,
             in_flight: None,
             facts,
-            target,
             request_body_bytes: None,
             route: None,
             route_is_shown: false,
         }
+    }
+
+    /// Whether the path of the request, which is `path` when it is decoded, is still the one that arrived, and no other
+    /// that a middleware put in its place.
+    #[inline]
+    pub(super) fn has_path(&self, request: &HttpRequest, path: &str) -> bool {
+        // In most there is nothing to be decoded.
+        self.place.has_path(path) || self.has_encoded_path(request)
+    }
+
+    #[cold]
+    fn has_encoded_path(&self, request: &HttpRequest) -> bool {
+        self.place.has_path(request.match_info().get_ref().uri().path())
+    }
+
+    /// Learns what is known of the response, and tells the monitors; `false` if there is nothing of a body to come.
+    #[inline]
+    pub(super) fn respond(
+        &mut self,
+        route: Rc<RouteLabel>,
+        request: &HttpRequest,
+        (head, extensions): (&ResponseHead, Ref<'_, Extensions>),
+        body_size: BodySize,
+    ) -> bool {
+        let facts = &mut self.facts;
+        facts.status = Some(head.status);
+        facts.response_body_size = body_size;
+        if let (Some(worker), Some(in_flight)) = (&self.worker, &mut self.in_flight)
+            && worker.monitors.looks_at_response(body_size)
+        {
+            let start = ResponseStart {
+                request,
+                head,
+                extensions,
+                long_lived_types: &worker.options.long_lived_types,
+                facts,
+                route: &route,
+            };
+            worker.monitors.respond(in_flight, &start);
+        }
+        // In its place is none, so there is nothing to drop.
+        mem::forget(self.route.replace(route));
+        self.has_body_to_come()
+    }
+
+    /// Whether there are bytes of a body to come.
+    #[inline]
+    pub(super) fn has_body_to_come(&self) -> bool {
+        // The server sends no byte of a body in answer to HEAD. On HTTP/1 it polls it all the same, and a stream that
+        // stays pending would keep the request for ever.
+        !self.facts.response_body_size.is_eof() && !self.facts.method.is_head()
     }
 
     /// The status of a request that ended without a response.
@@ -105,7 +164,7 @@ impl<S: MonitorSet> RequestState<S> {
     #[cold]
     pub(super) fn route_without_response(&mut self, worker: &Worker<S>) {
         if self.in_flight.is_some() {
-            self.route = match worker.in_flight.label_of(self.place) {
+            self.route = match self.place.route() {
                 Some(RouteOf::Unknown(path)) => {
                     let status = self.facts.status.or(self.facts.status_of_error);
                     worker.routes.without_response(&path, status)
@@ -144,16 +203,18 @@ impl<S: MonitorSet> SpareStates<S> {
         reason = "it is the memory that is handed out"
     )]
     #[inline]
-    pub(super) fn take(&self, facts: Facts, target: TargetId) -> Box<RequestState<S>> {
+    pub(super) fn take(&self, facts: Facts, table: &InFlightTable) -> Box<RequestState<S>> {
         let spare = self.0.borrow_mut().pop();
-        spare.unwrap_or_else(|| Box::new(RequestState::new(facts, target)))
+        spare.unwrap_or_else(|| Box::new(RequestState::new(facts, table.add_place())))
     }
 
     #[inline]
-    pub(super) fn put_back(&self, state: Box<RequestState<S>>) {
+    pub(super) fn put_back(&self, state: Box<RequestState<S>>, table: &InFlightTable) {
         let mut spare = self.0.borrow_mut();
         if spare.len() < Self::MOST {
             spare.push(state);
+        } else {
+            table.remove_place(&state.place);
         }
     }
 }

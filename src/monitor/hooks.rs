@@ -17,6 +17,7 @@ use actix_web::{
 use crate::{
     in_flight::InFlightTable,
     limit::Limits,
+    method::MethodLabel,
     monitor::long_lived::LongLivedTypes,
     route::{
         RouteLabel, Routes, arrived_path,
@@ -28,7 +29,7 @@ use crate::{
 /// A request that arrived and has not been routed yet.
 pub struct RequestStart<'a> {
     pub(crate) request: &'a ServiceRequest,
-    pub(crate) method: &'static str,
+    pub(crate) method: &'static MethodLabel,
     pub(crate) table: &'a Arc<InFlightTable>,
     pub(crate) routes: &'a Routes,
     pub(crate) route: OnceCell<Arc<str>>,
@@ -48,7 +49,7 @@ impl RequestStart<'_> {
     /// [`extra_methods`](crate::HrPrometheus::extra_methods); anything else is `_OTHER`.
     #[must_use]
     pub fn method(&self) -> &'static str {
-        self.method
+        self.method.text
     }
 
     /// The label of the route that matches the path, ignoring guards; `unmatched` if there is none.
@@ -75,7 +76,7 @@ impl RequestStart<'_> {
 impl fmt::Debug for RequestStart<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestStart")
-            .field("method", &self.method)
+            .field("method", &self.method())
             .field("path", &self.request.path())
             .finish_non_exhaustive()
     }
@@ -84,7 +85,7 @@ impl fmt::Debug for RequestStart<'_> {
 /// What is known of one request, whichever monitor asks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
-    pub(crate) method: &'static str,
+    pub(crate) method: &'static MethodLabel,
     pub(crate) arrived: Instant,
     pub(crate) response_body_size: BodySize,
     pub(crate) response_body_bytes: u64,
@@ -97,7 +98,7 @@ pub(crate) struct Facts {
 impl Facts {
     /// What is known of a request that arrived.
     #[inline]
-    pub(crate) fn new(method: &'static str, arrived: Instant) -> Self {
+    pub(crate) fn new(method: &'static MethodLabel, arrived: Instant) -> Self {
         Self {
             method,
             arrived,
@@ -129,7 +130,7 @@ impl ResponseStart<'_> {
     /// The label of the method, as [`RequestStart::method`].
     #[must_use]
     pub fn method(&self) -> &'static str {
-        self.facts.method
+        self.facts.method.text
     }
 
     /// The label of the route that served the request; `unmatched` if there was none.
@@ -202,7 +203,7 @@ impl ResponseStart<'_> {
 impl fmt::Debug for ResponseStart<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseStart")
-            .field("method", &self.facts.method)
+            .field("method", &self.method())
             .field("route", &self.route.text)
             .field("status", &self.head.status)
             .finish_non_exhaustive()
@@ -224,7 +225,7 @@ impl RequestEnd<'_> {
     /// The label of the method, as [`RequestStart::method`].
     #[must_use]
     pub fn method(&self) -> &'static str {
-        self.facts.method
+        self.facts.method.text
     }
 
     /// The label of the route that served the request; `unmatched` if there was none. For a request that ended

@@ -4,6 +4,7 @@ pub(crate) mod hooks;
 pub(crate) mod long_lived;
 pub(crate) mod set;
 
+use actix_web::body::BodySize;
 use futures_util::future::LocalBoxFuture;
 use prometheus_client::registry::Registry;
 
@@ -253,6 +254,28 @@ pub trait RequestMonitor: Clone + Send + 'static {
         reason = "the names are documentation; the body is for implementors"
     )]
     fn update_response_metrics(&self, in_flight: &mut Self::InFlight, response: &ResponseStart<'_>) {}
+
+    /// What `update_init_metrics` would give, if it would neither look at the request nor do anything else: what it is
+    /// given need not be prepared then. `table_address` is where the worker has its table of requests in progress.
+    #[doc(hidden)]
+    #[expect(
+        unused_variables,
+        reason = "the name is documentation; the body is for implementors"
+    )]
+    fn start_unseen(&self, table_address: usize) -> Option<Self::InFlight> {
+        None
+    }
+
+    /// Whether `update_response_metrics` has anything to do for a response with such a body: what it is given need not be
+    /// prepared otherwise.
+    #[doc(hidden)]
+    #[expect(
+        unused_variables,
+        reason = "the name is documentation; the body is for implementors"
+    )]
+    fn looks_at_response(&self, body: BodySize) -> bool {
+        true
+    }
 
     /// Called exactly once for every `update_init_metrics`, when the last byte of the body was handed to the server
     /// or the request ended otherwise; [`RequestEnd::ending`] says how.

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use actix_web::HttpRequest;
+use actix_web::{HttpRequest, body::BodySize};
 use futures_util::future::LocalBoxFuture;
 use log::Level;
 use parking_lot::ReentrantMutex;
@@ -167,8 +167,12 @@ pub trait MonitorSet: Clone + Send + 'static {
     /// As [`RequestMonitor::for_worker`].
     #[must_use]
     fn for_worker(&self) -> Self;
+    /// As [`RequestMonitor::start_unseen`]; `None` if one of them is to see the request.
+    fn start_unseen(&self, table_address: usize) -> Option<Self::InFlight>;
     /// As [`RequestMonitor::update_init_metrics`].
     fn start(&self, request: &RequestStart<'_>) -> Self::InFlight;
+    /// Whether any of them [looks at the response](RequestMonitor::looks_at_response).
+    fn looks_at_response(&self, body: BodySize) -> bool;
     /// As [`RequestMonitor::update_response_metrics`].
     fn respond(&self, in_flight: &mut Self::InFlight, response: &ResponseStart<'_>);
     /// As [`RequestMonitor::update_end_metrics`].
@@ -193,8 +197,19 @@ impl<A: MonitorSet, B: MonitorSet> MonitorSet for (A, B) {
     }
 
     #[inline]
+    fn start_unseen(&self, table_address: usize) -> Option<Self::InFlight> {
+        let first = self.0.start_unseen(table_address)?;
+        Some((first, self.1.start_unseen(table_address)?))
+    }
+
+    #[inline]
     fn start(&self, request: &RequestStart<'_>) -> Self::InFlight {
         (self.0.start(request), self.1.start(request))
+    }
+
+    #[inline]
+    fn looks_at_response(&self, body: BodySize) -> bool {
+        self.0.looks_at_response(body) || self.1.looks_at_response(body)
     }
 
     #[inline]
@@ -292,9 +307,24 @@ impl<M: RequestMonitor> MonitorSet for Contained<M> {
     }
 
     #[inline]
+    fn start_unseen(&self, table_address: usize) -> Option<Self::InFlight> {
+        let monitor = self.monitor.as_ref()?;
+        let start = || monitor.start_unseen(table_address);
+        self.contain("start_unseen", start).flatten().map(Some)
+    }
+
+    #[inline]
     fn start(&self, request: &RequestStart<'_>) -> Self::InFlight {
         let monitor = self.monitor.as_ref()?;
         self.contain("update_init_metrics", || monitor.update_init_metrics(request))
+    }
+
+    #[inline]
+    fn looks_at_response(&self, body: BodySize) -> bool {
+        self.monitor.as_ref().is_some_and(|monitor| {
+            let looks = self.contain("looks_at_response", || monitor.looks_at_response(body));
+            looks.unwrap_or(true)
+        })
     }
 
     #[inline]

@@ -9,7 +9,7 @@ mod shape;
 mod table;
 
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     mem,
     rc::Rc,
     sync::Arc,
@@ -48,19 +48,8 @@ pub(crate) struct RouteLabel {
     pub(crate) has_route: bool,
     /// Whether there are values in it, of which a client can make up any number.
     pub(crate) has_values: bool,
-}
-
-/// Tells whether a URI is still the one of a request that arrived, and no other that a middleware put in its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TargetId(usize, usize);
-
-impl TargetId {
-    #[inline]
-    pub(crate) fn of(uri: &Uri) -> Self {
-        // Clones of a URI share its text, which the request in progress keeps alive until its route is known.
-        let text = uri.path_and_query().map_or("", PathAndQuery::as_str);
-        Self(text.as_ptr().addr(), text.len())
-    }
+    /// The route that has this label for the path which is the same text: one whose parameters are all kept.
+    route_of_path: Cell<Option<usize>>,
 }
 
 /// What is known of a request that was answered.
@@ -69,6 +58,14 @@ pub(crate) enum Served {
     As(Option<Rc<RouteLabel>>),
     /// Nothing certain.
     Unclear,
+}
+
+/// What a worker knows of a route.
+struct OfRoute {
+    /// Whether its label depends on the values of its parameters.
+    keeps_values: bool,
+    /// Its label without values; the inner `None` if it is excluded.
+    label: OnceCell<Option<Rc<RouteLabel>>>,
 }
 
 /// What a decoded path alone says of a request.
@@ -84,8 +81,7 @@ pub(crate) struct Routes {
     pub(crate) labelling: Arc<Labelling>,
     /// Whether nothing is mounted at the root, where it would serve requests of which nothing was consumed.
     root_is_free: bool,
-    /// By the index of the route, where no values are kept; the inner `None` is an excluded one.
-    by_index: Vec<OnceCell<Option<Rc<RouteLabel>>>>,
+    by_index: Vec<OfRoute>,
     without_route: Option<Rc<RouteLabel>>,
     /// By their texts; the number of each is its id.
     labels: RefCell<HashMap<Arc<str>, Rc<RouteLabel>>>,
@@ -103,7 +99,12 @@ impl Routes {
         let table = &labelling.table;
         let mut routes = Self {
             root_is_free: table.owners.owner_of(&Shape::default(), true) == Some(Owner::NoRoute),
-            by_index: table.routes().iter().map(|_| OnceCell::new()).collect(),
+            by_index: (0..table.routes().len())
+                .map(|route| OfRoute {
+                    keeps_values: labelling.keeps_values_of(route),
+                    label: OnceCell::new(),
+                })
+                .collect(),
             without_route: None,
             labels: RefCell::default(),
             by_path: RefCell::default(),
@@ -117,19 +118,16 @@ impl Routes {
         routes
     }
 
-    /// The label of a request that has been answered, by the route that served it.
+    /// The label of a request that has been answered, by the route that served it; `path` is its decoded path.
     ///
     /// What was consumed of the path, and the names of its parameters, say which route that was, unless routes or scopes
-    /// with different labels share them, or a middleware replaced the path. No earlier request can change the answer.
+    /// with different labels share them. Not to be asked where a middleware replaced the path. No earlier request can
+    /// change the answer.
     #[inline]
-    pub(crate) fn served(&self, request: &HttpRequest, target: TargetId, status: StatusCode) -> Served {
-        let info = request.match_info();
-        if TargetId::of(info.get_ref().uri()) != target {
-            return Served::Unclear;
-        }
-        let consumed = Consumed::of(info);
+    pub(crate) fn served(&self, request: &HttpRequest, path: &str, status: StatusCode) -> Served {
+        let consumed = Consumed::of_path(request.match_info(), path);
         // No route was entered: nothing to look up, at any size of the route table.
-        if self.root_is_free && consumed.is_empty() {
+        if consumed.is_empty() && self.root_is_free {
             return Served::As(self.served_by_none(request, status));
         }
         match self.labelling.table.owners.owner(&consumed) {
@@ -224,22 +222,34 @@ impl Routes {
     #[inline]
     fn served_by(&self, request: &HttpRequest, route: usize, status: StatusCode) -> Option<Rc<RouteLabel>> {
         // What a handler does not find is a value that a client made up.
-        if status == StatusCode::NOT_FOUND || !self.labelling.keeps_values_of(route) {
+        let of_route = &self.by_index[route];
+        if !of_route.keeps_values || status == StatusCode::NOT_FOUND {
             let label = || self.label(self.labelling.verdict_of_route(route));
-            return self.by_index[route].get_or_init(label).clone();
+            return of_route.label.get_or_init(label).clone();
         }
         self.label_with_values(route, request.match_info())
     }
 
     #[inline(never)]
     fn label_with_values(&self, route: usize, info: &Path<Url>) -> Option<Rc<RouteLabel>> {
+        let path = info.as_str();
+        // Most often the values need not be looked at once more.
+        if let Some(known) = self.labels.borrow().get(path)
+            && known.route_of_path.get() == Some(route)
+        {
+            return Some(Rc::clone(known));
+        }
         let mut text = self.text.borrow_mut();
         if !self.labelling.write_kept(route, info, &mut text) {
             return self.label(self.labelling.verdict_of_route(route));
         }
         // A label of this worker is not excluded, and stays admitted.
         let known = self.labels.borrow().get(&**text).cloned();
-        known.or_else(|| self.label(self.labelling.verdict_of_kept(&text, Values::Admit)))
+        let label = known.or_else(|| self.label(self.labelling.verdict_of_kept(&text, Values::Admit)))?;
+        if *label.text == *path {
+            label.route_of_path.set(Some(route));
+        }
+        Some(label)
     }
 
     /// The label of a request that no route served: a default service did, or a middleware answered before it was routed.
@@ -330,6 +340,7 @@ impl Routes {
             has_route,
             has_values: has_route && &*text != OTHER && table.label(&text).is_none(),
             text: Arc::clone(&text),
+            route_of_path: Cell::new(None),
         });
         labels.insert(text, Rc::clone(&label));
         label

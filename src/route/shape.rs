@@ -1,7 +1,7 @@
 //! What was consumed of a path, and what such a path belongs to.
 
 use std::{
-    hash::{BuildHasher as _, Hasher as _},
+    hash::{BuildHasher as _, Hasher},
     iter, mem,
 };
 
@@ -25,12 +25,17 @@ pub(crate) struct Consumed<'a, T> {
 impl<'a, T: ResourcePath> Consumed<'a, T> {
     #[inline]
     pub(crate) fn of(info: &'a Path<T>) -> Self {
-        let path = info.as_str().as_bytes();
+        Self::of_path(info, info.as_str())
+    }
+
+    /// The same; `path` is that of `info`.
+    #[inline]
+    pub(crate) fn of_path(info: &'a Path<T>, path: &'a str) -> Self {
         // Panics where a middleware replaced the path and left the position within a character.
         let rest = catch(|| info.unprocessed().len()).unwrap_or(0);
         Self {
             info,
-            text: path.get(..path.len() - rest).unwrap_or_default(),
+            text: &path.as_bytes()[..path.len() - rest],
             has_rest: rest > 0,
         }
     }
@@ -61,7 +66,7 @@ impl<'a, T: ResourcePath> Consumed<'a, T> {
             hasher.write(before);
             true
         })?;
-        hasher.write(after);
+        write_after(&mut hasher, after);
         Some(hasher.finish())
     }
 }
@@ -111,6 +116,17 @@ impl Shape {
         after == Some(self.after.as_bytes())
     }
 
+    fn has_texts_of(&self, other: &Self) -> bool {
+        let texts_before = |shape: &Self| {
+            shape
+                .params
+                .iter()
+                .map(|(_, before)| before.clone())
+                .collect::<Vec<_>>()
+        };
+        self.after == other.after && texts_before(self) == texts_before(other)
+    }
+
     fn hash(&self) -> u64 {
         let texts_before = self.params.iter().map(|(_, before)| before.as_bytes());
         hash(texts_before, self.after.as_bytes())
@@ -121,8 +137,16 @@ impl Shape {
 fn hash<'a>(texts_before: impl Iterator<Item = &'a [u8]>, after: &[u8]) -> u64 {
     let mut hasher = FixedState::default().build_hasher();
     texts_before.for_each(|before| hasher.write(before));
-    hasher.write(after);
+    write_after(&mut hasher, after);
     hasher.finish()
+}
+
+/// Most paths end with a parameter or have none.
+#[inline]
+fn write_after(hasher: &mut impl Hasher, after: &[u8]) {
+    if !after.is_empty() {
+        hasher.write(after);
+    }
 }
 
 /// What a path belongs to.
@@ -143,67 +167,161 @@ pub(crate) enum Owner {
 /// Not a map: a path is found as it lies, without writing down its shape.
 #[derive(Debug, Default)]
 pub(crate) struct Owners {
-    /// By their hashes; as many as a power of two.
-    slots: Vec<Vec<(Shape, bool, Owner)>>,
+    all: Vec<Owned>,
+    /// The indices of all, each behind the place that its hash points to, as near as possible. As many places as a power
+    /// of two, most of them free.
+    places: Vec<u32>,
+}
+
+/// No index of an owner.
+const FREE: u32 = u32::MAX;
+
+#[derive(Clone, Debug)]
+struct Owned {
+    shape: Shape,
+    has_rest: bool,
+    owner: Owner,
+    /// Whether another shape differs in the names of its parameters alone.
+    has_twin: bool,
 }
 
 impl Owners {
     pub(crate) fn new(all: HashMap<(Shape, bool), Owner>) -> Self {
         let mut owners = Self {
-            slots: vec![Vec::new(); (2 * all.len()).next_power_of_two()],
+            places: vec![FREE; (8 * all.len()).next_power_of_two()],
+            all: Vec::with_capacity(all.len()),
         };
         for ((shape, has_rest), owner) in all {
-            let slot = owners.slot(shape.hash());
-            owners.slots[slot].push((shape, has_rest, owner));
+            owners.add(Owned {
+                shape,
+                has_rest,
+                owner,
+                has_twin: false,
+            });
         }
         owners
     }
 
+    fn add(&mut self, mut new: Owned) {
+        let mut place = self.first(new.shape.hash(), new.has_rest);
+        while let Some(known) = self.all.get_mut(self.places[place] as usize) {
+            if known.has_rest == new.has_rest && known.shape.has_texts_of(&new.shape) {
+                known.has_twin = true;
+                new.has_twin = true;
+            }
+            place = self.next(place);
+        }
+        self.places[place] = u32::try_from(self.all.len()).unwrap_or(FREE);
+        self.all.push(new);
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "the lower bits are as good")]
     #[inline]
-    fn slot(&self, hash: u64) -> usize {
-        hash as usize & self.slots.len().wrapping_sub(1)
+    fn first(&self, hash: u64, has_rest: bool) -> usize {
+        (hash as usize ^ usize::from(has_rest)) & self.places.len().wrapping_sub(1)
+    }
+
+    #[inline]
+    fn next(&self, place: usize) -> usize {
+        (place + 1) & self.places.len().wrapping_sub(1)
+    }
+
+    /// What is at a place, if it is not free.
+    #[inline]
+    fn at(&self, place: usize) -> Option<&Owned> {
+        self.all.get(*self.places.get(place)? as usize)
     }
 
     /// `None` for a path that nothing of the table has consumed, such as one which a middleware replaced after it was
     /// routed.
     #[inline]
     pub(crate) fn owner<T: ResourcePath>(&self, consumed: &Consumed<'_, T>) -> Option<Owner> {
-        if !consumed.info.is_empty() {
-            return self.owner_with_params(consumed);
+        let &Consumed { info, text, has_rest } = consumed;
+        if info.is_empty() {
+            let is = |shape: &Shape| shape.params.is_empty() && is_same(shape.after.as_bytes(), text);
+            let known = self.find(hash(iter::empty(), text), has_rest, is)?;
+            return Some(known.owner);
         }
-        self.find(hash(iter::empty(), consumed.text), consumed.has_rest, |shape| {
-            shape.params.is_empty() && shape.after.as_bytes() == consumed.text
-        })
+        self.owner_with_params(info, text, has_rest)
     }
 
     #[inline(never)]
-    fn owner_with_params<T: ResourcePath>(&self, consumed: &Consumed<'_, T>) -> Option<Owner> {
-        if consumed.info.segment_count() > 1 {
-            return self.find(consumed.hash()?, consumed.has_rest, |shape| shape.fits(consumed));
+    fn owner_with_params<T: ResourcePath>(
+        &self,
+        info: &Path<T>,
+        text: &[u8],
+        has_rest: bool,
+    ) -> Option<Owner> {
+        if info.segment_count() > 1 {
+            return self.owner_with_several(&Consumed { info, text, has_rest });
         }
-        let mut param = (&[][..], "");
-        let after = consumed.walk(|before, name| {
-            param = (before, name);
-            true
+        let value = &info[0];
+        let start = value.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
+        let (before, after) = (text.get(..start)?, text.get(start.wrapping_add(value.len())..)?);
+        let known = self.find(hash(iter::once(before), after), has_rest, |shape| {
+            match &*shape.params {
+                [(_, text)] => is_same(text.as_bytes(), before) && is_same(shape.after.as_bytes(), after),
+                _ => false,
+            }
         })?;
-        let hash = hash(iter::once(param.0), after);
-        self.find(hash, consumed.has_rest, |shape| {
-            matches!(&shape.params[..], [(name, before)] if (before.as_bytes(), &**name) == param)
-                && shape.after.as_bytes() == after
-        })
+        if known.has_twin {
+            return self.owner_with_several(&Consumed { info, text, has_rest });
+        }
+        Some(known.owner)
+    }
+
+    #[inline(never)]
+    fn owner_with_several<T: ResourcePath>(&self, consumed: &Consumed<'_, T>) -> Option<Owner> {
+        let known = self.find(consumed.hash()?, consumed.has_rest, |shape| shape.fits(consumed))?;
+        Some(known.owner)
     }
 
     #[inline]
-    fn find(&self, hash: u64, has_rest: bool, is: impl Fn(&Shape) -> bool) -> Option<Owner> {
-        let slot = self.slots.get(self.slot(hash))?;
-        let found = slot.iter().find(|known| known.1 == has_rest && is(&known.0));
-        found.map(|(_, _, owner)| *owner)
+    fn find(&self, hash: u64, has_rest: bool, is: impl Fn(&Shape) -> bool) -> Option<&Owned> {
+        let place = self.first(hash, has_rest);
+        let known = self.at(place)?;
+        if known.has_rest == has_rest && is(&known.shape) {
+            return Some(known);
+        }
+        self.find_behind(place, has_rest, is)
+    }
+
+    /// Looks behind a place that the hash of another shape points to as well.
+    #[cold]
+    fn find_behind(&self, place: usize, has_rest: bool, is: impl Fn(&Shape) -> bool) -> Option<&Owned> {
+        let mut place = place;
+        loop {
+            place = self.next(place);
+            let known = self.at(place)?;
+            if known.has_rest == has_rest && is(&known.shape) {
+                return Some(known);
+            }
+        }
     }
 
     /// The owner of what has this shape.
     pub(crate) fn owner_of(&self, shape: &Shape, has_rest: bool) -> Option<Owner> {
-        self.find(shape.hash(), has_rest, |known| known == shape)
+        let known = self.find(shape.hash(), has_rest, |known| known == shape)?;
+        Some(known.owner)
+    }
+}
+
+/// Equality, without a call for texts of eight to 16 bytes, as most texts of routes are, and for none.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match (
+        a.first_chunk::<8>(),
+        b.first_chunk(),
+        a.last_chunk::<8>(),
+        b.last_chunk(),
+    ) {
+        (Some(first), Some(other_first), Some(last), Some(other_last)) if a.len() <= 16 => {
+            first == other_first && last == other_last
+        }
+        _ => a.is_empty() || a == b,
     }
 }
 

@@ -85,11 +85,6 @@ impl Measures {
         self.native = native;
         self
     }
-
-    /// Whether there is nothing else to record than the latency.
-    pub(crate) fn is_latency_only(&self) -> bool {
-        self.further.is_empty() && !self.exemplars
-    }
 }
 
 impl Distribution {

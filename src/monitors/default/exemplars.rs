@@ -114,6 +114,11 @@ impl Exemplars {
         }
     }
 
+    /// Whether their labels are known when a request arrives, else with its response.
+    pub(super) fn are_of_requests(&self) -> bool {
+        matches!(self.source, ExemplarSource::Traceparent)
+    }
+
     /// The labels that are known when the request arrives.
     pub(super) fn at_arrival(&self, request: &RequestStart<'_>) -> Option<ExemplarLabels> {
         let ExemplarSource::Traceparent = self.source else {

@@ -7,14 +7,14 @@ pub(crate) mod families;
 pub(crate) mod labels;
 
 use std::{
-    cell::{OnceCell, RefCell},
-    fmt, mem, ptr,
+    cell::{Cell, OnceCell, RefCell},
+    fmt, mem,
     rc::Rc,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use actix_web::http::StatusCode;
+use actix_web::{body::BodySize, http::StatusCode};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use crate::{
@@ -91,8 +91,13 @@ pub struct DefaultMonitor<L = NoLabels> {
     worker: OnceCell<WorkerStorage<L>>,
     /// The table of the worker whose requests the gauge shows. A clone is for another worker.
     table: RefCell<Weak<InFlightTable>>,
-    /// Whether there is nothing else to record of a request than its latency.
-    latency_only: bool,
+    /// Where that table is; it is kept, so no other comes to lie there.
+    table_address: Cell<usize>,
+    /// Whether there is something to read when a request arrives, and when there is a response.
+    reads_requests: bool,
+    reads_responses: bool,
+    /// Whether there is something to record besides the latency.
+    has_further: bool,
 }
 
 /// What the workers share, and what a scrape encodes.
@@ -101,6 +106,8 @@ struct DefaultStorage {
     series: Arc<Series<CustomLabels>>,
     in_flight: Arc<InFlight>,
     families: Vec<(Content, FamilyEncoder)>,
+    /// What the further measures are of, in their order, which is that of the families.
+    further: Vec<fn(&Ended<'_>) -> Option<u64>>,
     label_sets: Arc<LabelSets>,
     exemplars: Option<Exemplars>,
     counts_request_body: bool,
@@ -110,6 +117,11 @@ struct DefaultStorage {
 impl DefaultStorage {
     fn shows_in_progress(&self) -> bool {
         self.families.iter().any(|(content, _)| content.is_in_progress())
+    }
+
+    fn shows_ages(&self) -> bool {
+        let mut contents = self.families.iter().map(|(content, _)| content);
+        contents.any(|content| matches!(content, Content::OldestInProgress))
     }
 }
 
@@ -132,10 +144,16 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         let has_labels = !is_none::<L>();
         let families = config.recorded();
         let families = families.map(|(row, _)| (row.content, config.encoder(row, has_labels)));
+        let families: Vec<_> = families.collect();
+        let further = families.iter().filter_map(|(content, _)| match content {
+            Content::Further(_, value) => Some(*value),
+            _ => None,
+        });
         let storage = Arc::new(DefaultStorage {
             series: Series::new(config.measures()),
             in_flight: Arc::default(),
-            families: families.collect(),
+            further: further.collect(),
+            families,
             label_sets: Arc::new(LabelSets::new(config.max_label_sets, config.label_names())),
             exemplars: config.exemplars.clone().map(Exemplars::new),
             counts_request_body: config.chosen(DefaultFamily::RequestBodyBytes).is_on,
@@ -149,11 +167,17 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             None => registry,
         };
         registry.register_collector(Box::new(DefaultCollector(Arc::clone(&storage))));
+        let exemplars = storage.exemplars.as_ref();
         Self {
-            latency_only: storage.series.measures().is_latency_only(),
+            reads_requests: has_labels || exemplars.is_some_and(Exemplars::are_of_requests),
+            reads_responses: has_labels
+                || storage.times_head
+                || exemplars.is_some_and(|exemplars| !exemplars.are_of_requests()),
+            has_further: !storage.series.measures().further.is_empty(),
             storage,
             worker: OnceCell::new(),
             table: RefCell::default(),
+            table_address: Cell::default(),
         }
     }
 
@@ -182,6 +206,20 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         let (row, labels) = worker.labels.row(labels, route);
         let key = (method, &route.text, status, &labels);
         worker.series.record(row, key, latency)
+    }
+
+    /// Shows the requests of the worker that this one is of.
+    #[cold]
+    fn begin_in_worker(&self, request: &RequestStart<'_>) {
+        self.storage.in_flight.add_table(request.table);
+        if self.storage.shows_ages() {
+            request.table.keep_arrivals();
+        }
+        if !is_none::<L>() {
+            self.storage.label_sets.count_in(request.limits());
+        }
+        self.table_address.set(Arc::as_ptr(request.table).addr());
+        self.table.replace(Arc::downgrade(request.table));
     }
 
     /// Reads what is only known when a request arrives.
@@ -216,7 +254,9 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             return;
         }
         let noted = noted.get_or_insert_with(|| self.take_spare());
-        noted.exemplar = noted.exemplar.take().or(exemplar);
+        if exemplar.is_some() && noted.exemplar.is_none() {
+            noted.exemplar = exemplar;
+        }
         if let Some(labels) = noted.labels.as_mut() {
             let read = self.storage.label_sets.contain(|| labels.at_response(response));
             if read.is_none() {
@@ -234,34 +274,31 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             let labels = mem::take(&mut noted.labels);
             let block = self.record(labels, method, route, response.status(), latency);
             noted.recorded = Some(block);
-            self.keep_exemplar(block, latency, noted.exemplar.take());
+            self.keep_exemplar(block, latency, &mut noted.exemplar);
         }
     }
 
     fn end(&self, mut noted: Box<Noted<L>>, end: &RequestEnd<'_>) {
-        let Noted {
-            labels,
-            time_to_head,
-            exemplar,
-            recorded,
-        } = mem::take(&mut *noted);
+        let block = noted.recorded.take().unwrap_or_else(|| {
+            let labels = mem::take(&mut noted.labels);
+            let (method, route) = (end.method(), end.route_label());
+            self.record(labels, method, route, end.status(), end.latency())
+        });
+        self.keep_exemplar(block, end.latency(), &mut noted.exemplar);
+        let time_to_head = noted.time_to_head.take();
         let mut spare = self.worker().spare.borrow_mut();
         if spare.len() < MOST_SPARE {
             spare.push(noted);
         }
         drop(spare);
-        let block = recorded.unwrap_or_else(|| {
-            let (method, route) = (end.method(), end.route_label());
-            self.record(labels, method, route, end.status(), end.latency())
-        });
-        self.keep_exemplar(block, end.latency(), exemplar);
-        if !self.latency_only {
+        if self.has_further {
             self.observe_further(block, time_to_head, end);
         }
     }
 
-    fn keep_exemplar(&self, block: BlockIndex, latency: Duration, exemplar: Option<ExemplarLabels>) {
-        if let Some(labels) = exemplar {
+    #[inline]
+    fn keep_exemplar(&self, block: BlockIndex, latency: Duration, exemplar: &mut Option<ExemplarLabels>) {
+        if let Some(labels) = exemplar.take() {
             let replace = |pairs: &mut _| labels.replace(pairs);
             self.worker().series.keep_exemplar(block, latency, replace);
         }
@@ -269,11 +306,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
 
     fn observe_further(&self, block: BlockIndex, time_to_head: Option<u64>, end: &RequestEnd<'_>) {
         let ended = Ended { end, time_to_head };
-        let contents = self.storage.families.iter().map(|(content, _)| content);
-        let values = contents.filter_map(|content| match content {
-            Content::Further(_, value) => Some(value(&ended)),
-            _ => None,
-        });
+        let values = self.storage.further.iter().map(|value| value(&ended));
         self.worker().series.observe(block, values);
     }
 }
@@ -284,7 +317,10 @@ impl<L> Clone for DefaultMonitor<L> {
             storage: Arc::clone(&self.storage),
             worker: OnceCell::new(),
             table: RefCell::default(),
-            latency_only: self.latency_only,
+            table_address: Cell::default(),
+            reads_requests: self.reads_requests,
+            reads_responses: self.reads_responses,
+            has_further: self.has_further,
         }
     }
 }
@@ -339,22 +375,31 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
     #[inline]
     fn update_init_metrics(&self, request: &RequestStart<'_>) -> DefaultInFlight<L> {
         // In the long run a comparison: a worker has one table.
-        if !ptr::eq(self.table.borrow().as_ptr(), Arc::as_ptr(request.table)) {
-            self.storage.in_flight.add_table(request.table);
-            if !is_none::<L>() {
-                self.storage.label_sets.count_in(request.limits());
-            }
-            self.table.replace(Arc::downgrade(request.table));
+        if self.table_address.get() != Arc::as_ptr(request.table).addr() {
+            self.begin_in_worker(request);
         }
-        if is_none::<L>() && self.latency_only {
-            return DefaultInFlight(None);
+        if self.reads_requests {
+            self.read_request(request)
+        } else {
+            DefaultInFlight(None)
         }
-        self.read_request(request)
+    }
+
+    #[inline]
+    fn start_unseen(&self, table_address: usize) -> Option<DefaultInFlight<L>> {
+        let knows_table = self.table_address.get() == table_address;
+        (knows_table && !self.reads_requests).then_some(DefaultInFlight(None))
+    }
+
+    #[inline]
+    fn looks_at_response(&self, body: BodySize) -> bool {
+        // Some streams are long-lived.
+        self.reads_responses || body == BodySize::Stream
     }
 
     #[inline]
     fn update_response_metrics(&self, in_flight: &mut DefaultInFlight<L>, response: &ResponseStart<'_>) {
-        if !self.latency_only || !is_none::<L>() || response.is_long_lived() {
+        if self.reads_responses || response.is_long_lived() {
             self.read_response(&mut in_flight.0, response);
         }
     }
@@ -366,7 +411,7 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
         }
         let (method, route) = (end.method(), end.route_label());
         let block = self.record(DiscardOnDrop::none(), method, route, end.status(), end.latency());
-        if !self.latency_only {
+        if self.has_further {
             self.observe_further(block, None, end);
         }
     }

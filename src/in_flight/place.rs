@@ -1,0 +1,441 @@
+//! One request in progress: its worker writes it without a lock, and whoever looks reads it again if it changed
+//! meanwhile.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+            fence,
+        },
+    },
+    time::Instant,
+};
+
+use actix_web::http::uri::{PathAndQuery, Uri};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::{method::MethodLabel, route::labelling::Verdict};
+
+/// How many words of eight bytes a place has for a path; a longer path is among its details.
+const WORDS: usize = 12;
+
+/// A place for one request after the other.
+///
+/// A sequence lock, whose one writer is the worker: `turn` is odd while a request is being written, and another for each
+/// request, so what was read between two equal even turns is of one request.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// By which the table finds it.
+    pub(super) number: u64,
+    turn: AtomicU64,
+    /// 0 while there is no request; else the length of its path and, in the lower half, one more than the number of its
+    /// method.
+    request: AtomicU64,
+    /// The first eight bytes of the path, the last eight, and what is between them; a shorter path alone in the first.
+    path: [AtomicU64; WORDS],
+    details: Mutex<Details>,
+}
+
+/// What only some requests have.
+#[derive(Debug, Default)]
+struct Details {
+    /// The turn of the request that these are of.
+    turn: u64,
+    /// With its query, because a clone of both allocates nothing.
+    long_path: Option<PathAndQuery>,
+    /// Where somebody asks for it.
+    arrived: Option<Instant>,
+    /// From the response, or from a scrape that looked before.
+    verdict: Option<Verdict>,
+}
+
+/// What is known of the route of a request in progress.
+#[derive(Clone, Debug)]
+pub(crate) enum RouteOf {
+    /// Nothing yet: the path as it arrived.
+    Unknown(PathAndQuery),
+    /// From the response, or from a scrape that looked before.
+    Known(Verdict),
+}
+
+/// A request in progress when its place was read.
+pub(super) struct Seen {
+    place: Arc<Place>,
+    turn: u64,
+    pub(super) method: &'static str,
+    pub(super) arrived: Option<Instant>,
+    pub(super) route: RouteOf,
+}
+
+impl Place {
+    pub(super) fn new(number: u64) -> Self {
+        Self {
+            number,
+            turn: AtomicU64::new(0),
+            request: AtomicU64::new(0),
+            path: [const { AtomicU64::new(0) }; WORDS],
+            details: Mutex::default(),
+        }
+    }
+
+    /// Writes down a request that arrived.
+    #[inline]
+    pub(crate) fn arrive(&self, method: &'static MethodLabel, uri: &Uri) {
+        let path = uri.path();
+        let turn = self.turn.load(Relaxed);
+        self.turn.store(turn.wrapping_add(1), Relaxed);
+        fence(Release);
+        self.write_path(path, uri, turn.wrapping_add(2));
+        let request = (path.len() as u64) << 32 | (u64::from(method.number) + 1);
+        self.request.store(request, Relaxed);
+        self.turn.store(turn.wrapping_add(2), Release);
+    }
+
+    #[inline]
+    fn write_path(&self, path: &str, uri: &Uri, turn: u64) {
+        let bytes = path.as_bytes();
+        let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else {
+            return self.path[0].store(short(bytes), Relaxed);
+        };
+        self.path[0].store(u64::from_le_bytes(*first), Relaxed);
+        self.path[1].store(u64::from_le_bytes(*last), Relaxed);
+        if bytes.len() > 16 {
+            self.write_middle(path, uri, turn);
+        }
+    }
+
+    #[inline(never)]
+    fn write_middle(&self, path: &str, uri: &Uri, turn: u64) {
+        if path.len() > 8 * WORDS {
+            *self.details.lock() = Details {
+                turn,
+                long_path: uri.path_and_query().cloned(),
+                ..Details::default()
+            };
+            return;
+        }
+        for (word, bytes) in self.path[2..].iter().zip(middle(path)) {
+            word.store(u64::from_le_bytes(*bytes), Relaxed);
+        }
+    }
+
+    /// Whether the request has this path; asked by its worker.
+    #[inline]
+    pub(crate) fn has_path(&self, path: &str) -> bool {
+        let bytes = path.as_bytes();
+        if self.request.load(Relaxed) >> 32 != bytes.len() as u64 {
+            return false;
+        }
+        let word = |index: usize| self.path[index].load(Relaxed);
+        let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else {
+            return word(0) == short(bytes);
+        };
+        word(0) == u64::from_le_bytes(*first)
+            && word(1) == u64::from_le_bytes(*last)
+            && (bytes.len() <= 16 || self.has_middle(path))
+    }
+
+    #[inline(never)]
+    fn has_middle(&self, path: &str) -> bool {
+        if path.len() > 8 * WORDS {
+            let details = self.details.lock();
+            return details.long_path.as_ref().map(PathAndQuery::path) == Some(path);
+        }
+        let mut words = self.path[2..].iter().zip(middle(path));
+        words.all(|(word, bytes)| word.load(Relaxed) == u64::from_le_bytes(*bytes))
+    }
+
+    /// Writes down when the request arrived.
+    #[cold]
+    pub(super) fn set_arrival(&self, arrived: Instant) {
+        self.details_of(self.turn.load(Relaxed)).arrived = Some(arrived);
+    }
+
+    /// Labels the request, and forgets a long path.
+    pub(crate) fn label(&self, verdict: Verdict) {
+        let mut details = self.details_of(self.turn.load(Relaxed));
+        details.verdict = Some(verdict);
+        details.long_path = None;
+    }
+
+    /// The details of the request of this turn, which has not ended.
+    fn details_of(&self, turn: u64) -> MutexGuard<'_, Details> {
+        let mut details = self.details.lock();
+        if details.turn != turn {
+            *details = Details {
+                turn,
+                ..Details::default()
+            };
+        }
+        details
+    }
+
+    /// Strikes the request out.
+    #[inline]
+    pub(crate) fn leave(&self) {
+        let request = self.request.load(Relaxed);
+        self.request.store(0, Relaxed);
+        if request >> 32 > 8 * WORDS as u64 {
+            self.forget_long_path();
+        }
+    }
+
+    #[cold]
+    fn forget_long_path(&self) {
+        self.details.lock().long_path = None;
+    }
+
+    /// What is known of the route of the request.
+    #[cold]
+    pub(crate) fn route(self: &Arc<Self>) -> Option<RouteOf> {
+        self.read().map(|seen| seen.route)
+    }
+
+    /// The request that is in this place, if there is one.
+    pub(super) fn read(self: &Arc<Self>) -> Option<Seen> {
+        loop {
+            let turn = self.turn.load(Acquire);
+            let request = self.request.load(Relaxed);
+            let words = self.path.each_ref().map(|word| word.load(Relaxed));
+            fence(Acquire);
+            if self.turn.load(Relaxed) != turn {
+                continue;
+            }
+            // One that is being written has not arrived yet.
+            if request == 0 || turn % 2 == 1 {
+                return None;
+            }
+            let details = self.details.lock();
+            let details = Some(&*details).filter(|details| details.turn == turn);
+            let route = match details.and_then(|details| details.verdict.clone()) {
+                Some(verdict) => RouteOf::Known(verdict),
+                None => RouteOf::Unknown(match usize::try_from(request >> 32).ok()? {
+                    length if length <= 8 * WORDS => path_of(&words, length)?,
+                    // If it is gone, so is the request.
+                    _ => details?.long_path.clone()?,
+                }),
+            };
+            return Some(Seen {
+                place: Arc::clone(self),
+                turn,
+                method: method_of(request),
+                arrived: details.and_then(|details| details.arrived),
+                route,
+            });
+        }
+    }
+
+    /// The label of the method of the request that is in this place, if there is one.
+    pub(super) fn method(&self) -> Option<&'static str> {
+        let request = self.request.load(Relaxed);
+        (request != 0).then(|| method_of(request))
+    }
+}
+
+impl Seen {
+    /// Labels the request for those who look after us, unless it has ended or has a label.
+    pub(super) fn note(&self, verdict: Verdict) {
+        let mut details = self.place.details.lock();
+        // The next request of this place changes the turn before it takes the lock.
+        if self.place.turn.load(Relaxed) != self.turn {
+            return;
+        }
+        if details.turn != self.turn {
+            *details = Details {
+                turn: self.turn,
+                ..Details::default()
+            };
+        }
+        details.verdict.get_or_insert(verdict);
+    }
+}
+
+/// Fewer than eight bytes as one word.
+#[inline(never)]
+fn short(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(word)
+}
+
+/// What is between the first eight bytes and the last, which overlap it.
+fn middle(path: &str) -> &[[u8; 8]] {
+    path.as_bytes()[8..].as_chunks().0
+}
+
+fn method_of(request: u64) -> &'static str {
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+    let number = request as u32;
+    MethodLabel::numbered(number.wrapping_sub(1)).text
+}
+
+/// The path of so many bytes in these words; `*` for CONNECT in authority form, which has none: no route matches this.
+fn path_of(words: &[u64; WORDS], length: usize) -> Option<PathAndQuery> {
+    let [first, last, further @ ..] = words.map(u64::to_le_bytes);
+    let mut bytes = first.to_vec();
+    bytes.extend(further.as_flattened());
+    match length.checked_sub(8) {
+        None if length == 0 => return Some(PathAndQuery::from_static("*")),
+        None => bytes.truncate(length),
+        Some(before_last) => {
+            bytes.truncate(before_last);
+            bytes.extend(last);
+        }
+    }
+    PathAndQuery::from_maybe_shared(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering::Relaxed},
+        },
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use actix_web::http::{Method, Uri};
+
+    use super::{Place, RouteOf, Seen};
+    use crate::{
+        method::{MethodLabel, Methods},
+        route::labelling::Verdict,
+    };
+
+    /// A path of so many bytes.
+    fn path(length: usize) -> String {
+        "/abcdefghijklmnopqrstuvwxyz0123456789"
+            .chars()
+            .cycle()
+            .take(length)
+            .collect()
+    }
+
+    fn uri(text: &str) -> Uri {
+        text.parse().unwrap()
+    }
+
+    fn path_of(seen: &Seen) -> &str {
+        match &seen.route {
+            RouteOf::Unknown(path) => path.path(),
+            RouteOf::Known(verdict) => panic!("{verdict:?}"),
+        }
+    }
+
+    #[test]
+    fn paths_of_every_length_are_read_as_they_were_written() {
+        let place = Arc::new(Place::new(0));
+        let methods = Methods::default();
+        for length in 1..300 {
+            let path = path(length);
+            place.arrive(methods.label(&Method::PUT), &uri(&path));
+            let seen = place.read().unwrap();
+            assert_eq!((seen.method, path_of(&seen)), ("PUT", &*path));
+            assert!(place.has_path(&path));
+            for at in 0..length {
+                let mut other = path.clone();
+                other.replace_range(at..=at, "_");
+                assert!(!place.has_path(&other), "{other}");
+            }
+            assert!(!place.has_path(&path[1..]));
+            place.leave();
+            assert!(place.read().is_none());
+        }
+    }
+
+    #[test]
+    fn a_request_without_a_path_has_one_that_no_route_matches() {
+        let place = Arc::new(Place::new(0));
+        place.arrive(
+            Methods::default().label(&Method::CONNECT),
+            &uri("example.org:443"),
+        );
+        assert_eq!(path_of(&place.read().unwrap()), "*");
+    }
+
+    #[test]
+    fn a_label_is_noted_for_its_own_request_alone() {
+        let place = Arc::new(Place::new(0));
+        let get = Methods::default().label(&Method::GET);
+        let verdict = |label: &str| Verdict::Label(label.into());
+        for length in [10, 200] {
+            place.arrive(get, &uri(&path(length)));
+            let before = place.read().unwrap();
+            place.leave();
+            place.arrive(get, &uri(&path(length)));
+            before.note(verdict("of the one before"));
+            let seen = place.read().unwrap();
+            assert_eq!(path_of(&seen), path(length));
+            seen.note(verdict("first"));
+            seen.note(verdict("second"));
+            let RouteOf::Known(known) = place.read().unwrap().route else {
+                panic!("it was noted");
+            };
+            assert_eq!(known, verdict("first"));
+            place.leave();
+        }
+    }
+
+    #[test]
+    fn an_arrival_is_that_of_one_request() {
+        let place = Arc::new(Place::new(0));
+        let get = Methods::default().label(&Method::GET);
+        let arrived = Instant::now();
+        place.arrive(get, &uri("/a"));
+        place.set_arrival(arrived);
+        assert_eq!(place.read().unwrap().arrived, Some(arrived));
+        place.leave();
+        place.arrive(get, &uri("/a"));
+        assert_eq!(place.read().unwrap().arrived, None);
+    }
+
+    #[test]
+    fn nobody_reads_halves_of_two_requests() {
+        let place = Arc::new(Place::new(0));
+        // Letter, length and method belong together.
+        let requests: Vec<_> = ('a'..='z')
+            .zip([3, 8, 9, 16, 17, 24, 40, 95, 96, 97, 150].iter().cycle())
+            .zip((0..11).cycle())
+            .map(|((letter, &length), method)| {
+                let path = format!("/{}", letter.to_string().repeat(length - 1));
+                (uri(&path), MethodLabel::numbered(method))
+            })
+            .collect();
+        let known: Vec<_> = requests
+            .iter()
+            .map(|(uri, method)| (uri.path().to_owned(), method.text))
+            .collect();
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                let mut written = 0;
+                for (turn, (uri, method)) in requests.iter().cycle().enumerate() {
+                    place.arrive(method, uri);
+                    written = turn;
+                    if turn % 3 != 0 {
+                        place.leave();
+                    }
+                    if stop.load(Relaxed) {
+                        break;
+                    }
+                }
+                written
+            });
+            let begin = Instant::now();
+            let mut read = 0_u64;
+            while begin.elapsed() < Duration::from_secs(1) || read == 0 {
+                if let Some(seen) = place.read() {
+                    let seen = (path_of(&seen).to_owned(), seen.method);
+                    assert!(known.contains(&seen), "{seen:?}");
+                    read += 1;
+                }
+            }
+            stop.store(true, Relaxed);
+            assert!(worker.join().unwrap() > 0);
+        });
+    }
+}

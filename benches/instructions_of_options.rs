@@ -68,12 +68,12 @@ async fn serve(subject: &str, routes: usize, requests: Vec<Request>) {
             serve_with(HrPrometheus::with_builder(monitor), routes, requests).await;
         }
         "body sizes" => {
-            let monitor = builder().request_body_bytes([100.0, 10_000.0]).unwrap();
-            let monitor = monitor.response_body_bytes([100.0, 10_000.0]).unwrap();
+            let monitor = builder().request_body_bytes([100.0, 10_000.0]);
+            let monitor = monitor.response_body_bytes([100.0, 10_000.0]);
             serve_with(HrPrometheus::with_builder(monitor), routes, requests).await;
         }
         "time to head" => {
-            let monitor = builder().time_to_head([0.1, 1.0]).unwrap();
+            let monitor = builder().time_to_head([0.1, 1.0]);
             serve_with(HrPrometheus::with_builder(monitor), routes, requests).await;
         }
         "excluded by a predicate" => {

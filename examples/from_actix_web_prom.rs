@@ -87,14 +87,14 @@ fn http_metrics() -> Result<HrPrometheus<DefaultMonitor>, Error> {
         ("status", Label::Status),
     ];
     let monitor = DefaultMonitor::builder()
-        .prefix("shop")?
-        .count_name("http_requests")? // `_total` is added in the scrape
-        .count_labels(labels)?
-        .latency_name("http_requests_duration_seconds")?
-        .latency_labels(labels)?
-        .latency_buckets([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])?
+        .prefix("shop")
+        .count_name("http_requests") // `_total` is added in the scrape
+        .count_labels(labels)
+        .latency_name("http_requests_duration_seconds")
+        .latency_labels(labels)
+        .latency_buckets([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
         .without_in_progress();
-    Ok(HrPrometheus::with_builder(monitor))
+    HrPrometheus::with_builder(monitor).build()
 }
 
 /// Metrics made with the crate `prometheus`.

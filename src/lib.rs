@@ -16,6 +16,7 @@ mod process;
 mod registry;
 mod route;
 mod series;
+mod texts;
 
 pub use prometheus_client;
 
@@ -38,6 +39,7 @@ pub use crate::{
     },
     monitor::{
         RequestMonitor,
+        builder::MonitorBuilder,
         hooks::{Ending, RequestEnd, RequestStart, ResponseStart, ScrapeStart},
         long_lived::LongLived,
         set::Monitors,
@@ -47,4 +49,5 @@ pub use crate::{
         OtelMonitor, RequestLabels,
     },
     registry::MetricsRegistry,
+    texts::Texts,
 };

@@ -175,7 +175,7 @@ async fn custom_labels_that_are_known_allocate_nothing_more() {
 #[actix_web::test]
 async fn exemplars_allocate_nothing_more() {
     // One bucket, so that none has its first exemplar while they are counted.
-    let monitor = DefaultMonitor::builder().latency_buckets([1_000.0]).unwrap();
+    let monitor = DefaultMonitor::builder().latency_buckets([1_000.0]);
     let monitor = monitor.exemplars_from_traceparent();
     assert_adds_nothing_with(HrPrometheus::with_builder(monitor), |number| {
         let header = format!("00-{:032x}-00f067aa0ba902b7-01", number + 1);
@@ -187,10 +187,10 @@ async fn exemplars_allocate_nothing_more() {
 #[actix_web::test]
 async fn further_histograms_allocate_nothing_more() {
     let builder = DefaultMonitor::builder;
-    let metrics = HrPrometheus::with_builder(builder().time_to_head([0.1, 1.0]).unwrap());
+    let metrics = HrPrometheus::with_builder(builder().time_to_head([0.1, 1.0]));
     assert_adds_nothing_to_users(metrics).await;
-    let sizes = builder().request_body_bytes([100.0]).unwrap();
-    let sizes = sizes.response_body_bytes([100.0]).unwrap();
+    let sizes = builder().request_body_bytes([100.0]);
+    let sizes = sizes.response_body_bytes([100.0]);
     assert_adds_nothing_to_users(HrPrometheus::with_builder(sizes)).await;
 }
 
@@ -199,7 +199,7 @@ async fn an_excluded_request_allocates_nothing_more() {
     let metrics = HrPrometheus::default().exclude(|start| start.request().path() == "/users/7");
     assert_adds_nothing_to_users(metrics).await;
     let metrics = HrPrometheus::default().exclude_routes(["/users/{id}"]);
-    assert_adds_nothing_to_users(metrics.unwrap()).await;
+    assert_adds_nothing_to_users(metrics).await;
 }
 
 /// The series of a registry, without their values.

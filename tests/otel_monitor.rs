@@ -196,7 +196,6 @@ async fn a_path_over_the_limit_has_a_route_and_an_unmatched_one_has_none() {
     let registry = MetricsRegistry::new();
     let metrics = HrPrometheus::with_monitor::<OtelMonitor>()
         .keep_params("/users/{id}", ["id"])
-        .unwrap()
         .max_kept_paths(0);
     let app = App::new()
         .app_data(registry.clone())

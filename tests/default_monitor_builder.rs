@@ -323,6 +323,79 @@ fn labels_that_no_series_can_have_are_refused() {
     }
 }
 
+#[test]
+fn each_family_has_the_help_text_and_the_labels_that_are_chosen() {
+    let registry = MetricsRegistry::new();
+    let further = [
+        DefaultFamily::RequestBodyBytes,
+        DefaultFamily::ResponseBodyBytes,
+        DefaultFamily::TimeToHead,
+    ];
+    let mut monitor = builder()
+        .request_body_bytes([1.0])
+        .response_body_bytes([1.0])
+        .time_to_head([1.0])
+        .oldest_in_progress()
+        .latency_labels([("verb", Label::Method)])
+        .family_labels(DefaultFamily::OldestInProgress, [])
+        .help(DefaultFamily::OldestInProgress, r#"How "old"\ it is"#)
+        .start_at_zero([(Method::GET, "/", StatusCode::OK)]);
+    for (family, label) in further
+        .into_iter()
+        .zip([Label::Path, Label::Status, Label::StatusClass])
+    {
+        monitor = monitor
+            .family_labels(family, [("label", label)])
+            .help(family, format!("Help of {label:?}"));
+    }
+    let metrics = HrPrometheus::with_builder(monitor);
+    let _metrics = metrics.register_in(&registry).unwrap();
+    let shown = |begin| samples(&registry, begin);
+    assert_eq!(
+        shown("request_latency_count"),
+        [r#"request_latency_count{verb="GET"} 0"#]
+    );
+    assert_eq!(
+        shown("request_body_bytes_count"),
+        [r#"request_body_bytes_count{label="/"} 0"#]
+    );
+    assert_eq!(
+        shown("response_body_bytes_count"),
+        [r#"response_body_bytes_count{label="200"} 0"#]
+    );
+    assert_eq!(
+        shown("request_time_to_head_seconds_count"),
+        [r#"request_time_to_head_seconds_count{label="2xx"} 0"#]
+    );
+    assert_eq!(
+        shown("oldest_request_in_progress_seconds"),
+        ["oldest_request_in_progress_seconds 0.0"]
+    );
+    assert_eq!(
+        shown("# HELP"),
+        [
+            "# HELP request_count Number of requests received",
+            "# HELP request_latency Elapsed time per request",
+            "# HELP request_body_bytes Help of Path",
+            "# HELP response_body_bytes Help of Status",
+            "# HELP request_time_to_head_seconds Help of StatusClass",
+            "# HELP requests_in_progress Requests in progress",
+            r#"# HELP oldest_request_in_progress_seconds How \"old\"\\ it is"#,
+        ],
+    );
+}
+
+#[test]
+fn help_texts_are_one_line() {
+    for text in ["", "two\nlines", "a\ttab"] {
+        let monitor = builder().help(DefaultFamily::Count, text);
+        assert_refused(
+            monitor,
+            &format!("help: {text:?} is not a help text; write one line, with no control characters"),
+        );
+    }
+}
+
 #[actix_web::test]
 async fn a_builder_that_is_told_nothing_changes_nothing() {
     let built = recorded(builder(), mixed()).await;

@@ -15,7 +15,7 @@ use crate::{
     },
     monitors::default::{
         DefaultMonitor,
-        checks::{checked_bounds, checked_labels, checked_name, checked_prefix},
+        checks::{checked_bounds, checked_help, checked_labels, checked_name, checked_prefix},
         config::{Config, DefaultFamily},
         exemplars::ExemplarSource,
         families::Label,
@@ -78,8 +78,9 @@ use crate::{
 /// | `request_time_to_head_seconds` | histogram, seconds | [`time_to_head`](Self::time_to_head) | those of the latency | from arrival to the response head |
 /// | `oldest_request_in_progress_seconds` | gauge, seconds | [`oldest_in_progress`](Self::oldest_in_progress) | those in progress | how long the oldest request in progress has run |
 ///
-/// Each family can be [renamed](Self::rename), and all of them can have a [prefix](Self::prefix). Whatever is chosen, in
-/// every scrape the sum over the counter is the sum over the `_count` of the latency.
+/// Each family can have another [name](Self::rename), other [labels](Self::family_labels) and another
+/// [help text](Self::help), and all of them can have a [prefix](Self::prefix). Whatever is chosen, in every scrape the sum
+/// over the counter is the sum over the `_count` of the latency.
 ///
 /// # Mistakes
 ///
@@ -237,6 +238,64 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     #[must_use]
     pub fn rename(self, family: DefaultFamily, name: impl AsRef<str>) -> Self {
         self.renamed("rename", family, name.as_ref())
+    }
+
+    /// Sets the help text of a family.
+    ///
+    /// ```
+    /// use hr_prometheus::{DefaultFamily, DefaultMonitor, HrPrometheus, MetricsRegistry};
+    ///
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder().help(DefaultFamily::Count, "Requests to the shop");
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(registry.encode()?.contains("# HELP request_count Requests to the shop"));
+    /// # Ok::<(), hr_prometheus::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If `text` is empty or has control characters, such as line breaks.
+    #[must_use]
+    pub fn help(mut self, family: DefaultFamily, text: impl AsRef<str>) -> Self {
+        if let Some(text) = self.mistakes.note("help", checked_help(text.as_ref())) {
+            self.config.chosen_mut(family).help = text;
+        }
+        self
+    }
+
+    /// Chooses the labels of a family and their names: for histograms whose labels differ.
+    ///
+    /// [`count_labels`](Self::count_labels), [`latency_labels`](Self::latency_labels) and
+    /// [`in_progress_labels`](Self::in_progress_labels) are short for it. A further histogram has the labels of the
+    /// latency until it is told its own, and the oldest request those in progress.
+    ///
+    /// ```
+    /// use actix_web::http::{Method, StatusCode};
+    /// use hr_prometheus::{DefaultFamily, DefaultMonitor, HrPrometheus, Label, MetricsRegistry};
+    ///
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder()
+    ///     .response_body_bytes([100.0, 10_000.0])
+    ///     .family_labels(DefaultFamily::ResponseBodyBytes, [("status", Label::StatusClass)])
+    ///     .start_at_zero([(Method::GET, "/", StatusCode::OK)]);
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// let scrape = registry.encode()?;
+    /// assert!(scrape.contains(r#"request_latency_count{method="GET",path="/"} 0"#));
+    /// assert!(scrape.contains(r#"response_body_bytes_count{status="2xx"} 0"#));
+    /// # Ok::<(), hr_prometheus::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If a name is not a valid label name, starts with `__`, is `le` or comes twice. And if a label of the gauges is not
+    /// [`Label::Method`] or [`Label::Path`].
+    #[must_use]
+    pub fn family_labels<'a>(
+        self,
+        family: DefaultFamily,
+        labels: impl IntoIterator<Item = (&'a str, Label)>,
+    ) -> Self {
+        self.labelled("family_labels", family, labels)
     }
 
     /// Sets the upper bounds of the latency buckets in seconds; by default 0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75

@@ -88,3 +88,13 @@ pub(super) fn checked_labels<'a>(
     }
     Ok(labels)
 }
+
+/// The help text of a family.
+pub(super) fn checked_help(text: &str) -> Result<Cow<'static, str>, Error> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err(Error::new(format!(
+            "{text:?} is not a help text; write one line, with no control characters"
+        )));
+    }
+    Ok(text.to_owned().into())
+}

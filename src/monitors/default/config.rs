@@ -204,6 +204,7 @@ pub(super) struct Config {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Chosen {
     pub(super) name: Cow<'static, str>,
+    pub(super) help: Cow<'static, str>,
     /// `None` for those of the table.
     pub(super) labels: Option<LabelNames>,
     pub(super) bounds: Cow<'static, [f64]>,
@@ -215,6 +216,7 @@ impl Default for Config {
         Self {
             chosen: FAMILIES.each_ref().map(|row| Chosen {
                 name: row.name.into(),
+                help: row.help.into(),
                 labels: None,
                 bounds: row.bounds.into(),
                 is_on: row.is_on,
@@ -258,9 +260,14 @@ impl Config {
 
     /// What encodes a family; `custom` says whether there are custom labels.
     pub(super) fn encoder(&self, row: &Row, custom: bool) -> FamilyEncoder {
-        let name = self.chosen(row.family).name.clone();
+        let chosen = self.chosen(row.family);
         let custom = custom && !row.content.is_in_progress();
-        FamilyEncoder::new(name, row.help, self.labels(row.family), custom)
+        FamilyEncoder::new(
+            chosen.name.clone(),
+            chosen.help.clone(),
+            self.labels(row.family),
+            custom,
+        )
     }
 
     fn labels(&self, family: DefaultFamily) -> LabelNames {

@@ -3,6 +3,7 @@
 mod attributes;
 
 use std::{
+    borrow::Cow,
     cell::{OnceCell, RefCell},
     collections::BTreeMap,
     fmt, ptr,
@@ -210,11 +211,11 @@ impl RequestMonitor for OtelMonitor {
         if let Err(reason) = check_own_labels(registry, LABELS) {
             give_up(format!("its registry {reason}"));
         }
-        let family = |name: &'static str, help, unit| FamilyEncoder {
+        let family = |name: &'static str, help: &'static str, unit| FamilyEncoder {
             unit,
             group_by: GroupBy::ALL,
             has_unknown_labels: false,
-            ..FamilyEncoder::new(name.into(), help, Vec::new(), true)
+            ..FamilyEncoder::new(name.into(), Cow::Borrowed(help), Vec::new(), true)
         };
         let measures = Measures::latency(&DURATION)
             .and(&SIZE, Scale::Bytes)

@@ -171,6 +171,72 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         DefaultMonitor::new(&self.config, registry)
     }
 
+    /// Records what the crate actix-web-prom 0.10 does by default, so that its dashboards and alerts go on working:
+    /// its names, labels, buckets and help texts, and no gauge.
+    ///
+    /// `namespace` is that of its `PrometheusMetricsBuilder::new`; `""` for none.
+    ///
+    /// | family | type | labels | buckets |
+    /// | --- | --- | --- | --- |
+    /// | `http_requests_total` | counter | `endpoint`, `method`, `status` | |
+    /// | `http_requests_duration_seconds` | histogram | `endpoint`, `method`, `status` | 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 |
+    ///
+    /// Options that follow change it. What differs:
+    ///
+    /// - More is counted: requests that end in the `Err` of a middleware, in a panic or with a client that left.
+    /// - If no route served the request, also because no route has its method, `endpoint` is `unmatched` and never what
+    ///   the client sent; [`unmatched`](crate::HrPrometheus::unmatched) changes the text. A `web::resource` that refuses
+    ///   a method with 405 keeps its label.
+    /// - Invented methods are `_OTHER`.
+    /// - A label does not have the regular expressions of parameters: `/orders/{id}`, not `/orders/{id:\d+}`.
+    /// - A bound is written `le="1.0"`, as OpenMetrics demands, no longer `le="1"`.
+    ///
+    /// ```
+    /// use actix_web::http::{Method, StatusCode};
+    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    ///
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder()
+    ///     .actix_web_prom("api")
+    ///     .start_at_zero([(Method::GET, "/", StatusCode::OK)]);
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// let scrape = registry.encode()?;
+    /// let labels = r#"{endpoint="/",method="GET",status="200"}"#;
+    /// assert!(scrape.contains(&format!("api_http_requests_total{labels} 0")));
+    /// assert!(scrape.contains(&format!("api_http_requests_duration_seconds_count{labels} 0")));
+    /// # Ok::<(), hr_prometheus::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the name of a metric cannot begin with `namespace`, or if `namespace` ends in `_`, which is added.
+    #[must_use]
+    pub fn actix_web_prom(mut self, namespace: impl AsRef<str>) -> Self {
+        let namespace = match namespace.as_ref() {
+            "" => Ok(None),
+            namespace => checked_prefix(namespace).map(Some),
+        };
+        if let Some(prefix) = self.mistakes.note("actix_web_prom", namespace) {
+            self.config.prefix = prefix;
+        }
+        let labels = [
+            ("endpoint", Label::Path),
+            ("method", Label::Method),
+            ("status", Label::Status),
+        ];
+        self.count_name("http_requests")
+            .help(DefaultFamily::Count, "Total number of HTTP requests")
+            .count_labels(labels)
+            .latency_name("http_requests_duration_seconds")
+            .help(
+                DefaultFamily::Latency,
+                "HTTP request duration in seconds for all requests",
+            )
+            .latency_labels(labels)
+            .latency_buckets([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+            .without_in_progress()
+    }
+
     /// Begins the names of all families with `prefix` and `_`.
     ///
     /// Two monitors in one registry need different names. Here two scopes have their own buckets:

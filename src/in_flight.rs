@@ -233,24 +233,6 @@ impl InFlight {
         }
     }
 
-    /// Calls `each` with the method of each request in progress, but for those that are excluded.
-    pub(crate) fn for_each_method(&self, mut each: impl FnMut(&'static str)) {
-        for table in self.tables() {
-            let mut first = 0;
-            while let Some(mut requests) = table.read(first) {
-                if table.labelling.rules.excludes_any() {
-                    table.label_seen(&mut requests, Values::Show);
-                }
-                for seen in requests {
-                    if !matches!(seen.label, RouteOf::Known(Verdict::Excluded)) {
-                        each(seen.method);
-                    }
-                }
-                first += READ_AT_ONCE;
-            }
-        }
-    }
-
     fn tables(&self) -> Vec<Arc<InFlightTable>> {
         self.tables.lock().iter().filter_map(Weak::upgrade).collect()
     }

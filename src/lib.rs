@@ -46,7 +46,7 @@ pub use crate::{
     },
     monitors::{
         DefaultFamily, DefaultInFlight, DefaultMonitor, DefaultMonitorBuilder, Label, NoLabels, OtelInFlight,
-        OtelMonitor, RequestLabels,
+        OtelMonitor, OtelMonitorBuilder, RequestLabels,
     },
     registry::MetricsRegistry,
     texts::Texts,

@@ -11,6 +11,8 @@ use crate::{error::Error, limit::OTHER};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Methods {
     extra: Vec<&'static str>,
+    /// Whether these are all, and those of RFC 9110 are unknown too.
+    are_all: bool,
 }
 
 impl Methods {
@@ -22,16 +24,25 @@ impl Methods {
                 "{method:?} is not a method: write a token of RFC 9110, section 5.6.2, such as \"PURGE\""
             )));
         }
-        if method != OTHER && known(method).is_none() {
+        if method != OTHER && (self.are_all || known(method).is_none()) {
             self.extra.push(label_of(method));
         }
         Ok(())
+    }
+
+    /// Takes away the label of every method.
+    pub(crate) fn clear(&mut self) {
+        self.extra.clear();
+        self.are_all = true;
     }
 
     /// The label of a request's method: itself if RFC 9110 defines it, PATCH (RFC 5789), QUERY or one that was added,
     /// else `_OTHER`, as the OpenTelemetry HTTP semantic conventions name what they do not know.
     #[inline]
     pub(crate) fn label(&self, method: &Method) -> &'static str {
+        if self.are_all {
+            return self.extra_label(method.as_str());
+        }
         if method == Method::GET {
             return "GET";
         }

@@ -151,6 +151,14 @@ async fn kept_values_that_are_known_allocate_nothing_more() {
 async fn the_otel_monitor_allocates_nothing_more() {
     assert_adds_nothing_to_users(HrPrometheus::with_monitor::<OtelMonitor>()).await;
     assert_adds_nothing_to_users(HrPrometheus::with_monitor::<(DefaultMonitor, OtelMonitor)>()).await;
+    let with_options = OtelMonitor::builder()
+        .active_requests()
+        .response_body_size()
+        .route_of_unmatched()
+        .network_protocol_name()
+        .scheme_from("X-Forwarded-Proto")
+        .user_agent_synthetic_type();
+    assert_adds_nothing_to_users(HrPrometheus::with_builder(with_options)).await;
 }
 
 #[actix_web::test]

@@ -210,7 +210,8 @@ impl HrPrometheus {
         }
     }
 
-    /// Measures with what `builder` makes, such as [`DefaultMonitor::builder`], or a pair of builders.
+    /// Measures with what `builder` makes: [`DefaultMonitor::builder`], [`OtelMonitor::builder`], or both as a pair,
+    /// `with_builder((DefaultMonitor::builder(), OtelMonitor::builder()))`.
     ///
     /// The monitor is made once for each registry and all builders that are equal: workers and clones share it, and two
     /// builders that differ make two monitors. Their families need different names, for example by a
@@ -245,6 +246,8 @@ impl HrPrometheus {
     /// ```
     ///
     /// A builder that chooses nothing makes the same monitor as [`with_monitor`](Self::with_monitor).
+    ///
+    /// [`OtelMonitor::builder`]: crate::OtelMonitor::builder
     #[must_use = "give it to `App::wrap`"]
     pub fn with_builder<B: MonitorBuilder>(builder: B) -> HrPrometheus<B::Monitor> {
         let options = Options {
@@ -508,6 +511,49 @@ impl<M: Monitors> HrPrometheus<M> {
         methods.for_each_text(|method| {
             let added = self.options().methods.add(method);
             self.options().mistakes.note("extra_methods", added);
+        });
+        self
+    }
+
+    /// Gives these methods their own labels, and no other: also those of RFC 9110 that are not among them are `_OTHER`.
+    ///
+    /// This is what the OpenTelemetry semantic conventions want the variable `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS` to
+    /// do: `.known_methods(variable.split(','))`. Replaces [`extra_methods`](Self::extra_methods) so far, and holds for
+    /// every monitor of this middleware.
+    ///
+    /// ```
+    /// use actix_web::{App, HttpResponse, http::Method, test, web};
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() {
+    /// let registry = MetricsRegistry::new();
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .route("/", web::to(HttpResponse::Ok))
+    ///         .wrap(HrPrometheus::default().known_methods("GET,POST".split(','))),
+    /// )
+    /// .await;
+    ///
+    /// for method in [Method::GET, Method::DELETE] {
+    ///     let request = test::TestRequest::default().method(method);
+    ///     test::call_and_read_body(&app, request.to_request()).await;
+    /// }
+    /// assert_eq!(registry.value("request_count_total", &[("method", "GET")]), Some(1.0));
+    /// assert_eq!(registry.value("request_count_total", &[("method", "_OTHER")]), Some(1.0));
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If a text is not a token of RFC 9110, section 5.6.2, and so cannot be a method.
+    #[must_use = "give it to `App::wrap`"]
+    pub fn known_methods<K>(mut self, methods: impl Texts<K>) -> Self {
+        self.options().methods.clear();
+        methods.for_each_text(|method| {
+            let added = self.options().methods.add(method);
+            self.options().mistakes.note("known_methods", added);
         });
         self
     }

@@ -4,7 +4,8 @@ use crate::{error::Error, monitor::set::Monitors, registry::MetricsRegistry};
 
 /// Chooses what a monitor records: what [`HrPrometheus::with_builder`](crate::HrPrometheus::with_builder) takes.
 ///
-/// Implemented for [`DefaultMonitorBuilder`](crate::DefaultMonitorBuilder) and for `(A, B)` where `A` and `B` are builders, which make monitors
+/// Implemented for [`DefaultMonitorBuilder`](crate::DefaultMonitorBuilder),
+/// [`OtelMonitorBuilder`](crate::OtelMonitorBuilder), and for `(A, B)` where `A` and `B` are builders, which make monitors
 /// that run side by side. It cannot be implemented otherwise.
 pub trait MonitorBuilder: sealed::Sealed + Clone + Send + Sync + 'static {
     /// The monitor that it makes.

@@ -42,7 +42,7 @@ async fn main() -> io::Result<()> {
         .map_err(|_| io::Error::other(format!("PORT is `{port}`: set it to a number from 0 to 65535")))?;
 
     // Made here, where `?` works, and cloned for each worker.
-    let metrics = HrPrometheus::default().keep_params(LABEL, ["direction"])?;
+    let metrics = HrPrometheus::default().keep_params(LABEL, "direction").build()?;
 
     let server = HttpServer::new(move || {
         App::new()

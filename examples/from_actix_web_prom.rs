@@ -18,11 +18,12 @@
 //! shop_parcel_kilograms_count{carrier="post"} 2
 //! ```
 //!
-//! `http_metrics` has what `PrometheusMetricsBuilder::new("shop")` did; constant labels are those of a registry. Numbers
-//! change all the same, because more is counted: requests that end in an error of a middleware, in a panic or with
-//! a client that left. Some labels do too:
+//! `.actix_web_prom("shop")` records what `PrometheusMetricsBuilder::new("shop")` does; constant labels are those of a
+//! registry, `MetricsRegistry::with_labels(map)`. Numbers change all the same, because more is counted: requests that
+//! end in an error of a middleware, in a panic or with a client that left. Some labels do too:
 //!
-//! - Where no route matched, `endpoint` is `unmatched`: not what the client asked for.
+//! - Where no route matched, `endpoint` is `unmatched`: not what the client asked for. That includes a path whose routes
+//!   all have another method, such as `POST /orders/1` here.
 //! - Methods that are not known are `_OTHER`.
 //! - A label has no regular expressions: `/orders/{id}`, not `/orders/{id:\d+}`.
 //!
@@ -38,9 +39,7 @@
 use std::{env, io};
 
 use actix_web::{App, HttpServer, Responder, web};
-use hr_prometheus::{
-    DefaultMonitor, Error, HrPrometheus, Label, MetricsRegistry, metrics_scope, prometheus_metrics,
-};
+use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry, metrics_scope, prometheus_metrics};
 use prometheus::{HistogramOpts, HistogramVec, IntCounter};
 
 #[actix_web::main]
@@ -57,7 +56,8 @@ async fn main() -> io::Result<()> {
 
     let registry = MetricsRegistry::new();
     registry.register_with(prometheus_metrics(old_registry));
-    let metrics = http_metrics()?;
+    let monitor = DefaultMonitor::builder().actix_web_prom("shop");
+    let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
 
     let server = HttpServer::new(move || {
         App::new()
@@ -73,24 +73,6 @@ async fn main() -> io::Result<()> {
         println!("Listening on http://{address}");
     }
     server.run().await
-}
-
-/// The two families of `PrometheusMetricsBuilder::new("shop")`.
-fn http_metrics() -> Result<HrPrometheus<DefaultMonitor>, Error> {
-    let labels = [
-        ("endpoint", Label::Path),
-        ("method", Label::Method),
-        ("status", Label::Status),
-    ];
-    let monitor = DefaultMonitor::builder()
-        .prefix("shop")?
-        .count_name("http_requests")? // `_total` is added in the scrape
-        .count_labels(labels)?
-        .latency_name("http_requests_duration_seconds")?
-        .latency_labels(labels)?
-        .latency_buckets([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])?
-        .without_in_progress();
-    Ok(HrPrometheus::with_builder(monitor))
 }
 
 /// Metrics made with the crate `prometheus`.

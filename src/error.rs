@@ -14,7 +14,7 @@ use std::{borrow::Cow, fmt, io};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     message: Cow<'static, str>,
 }
@@ -38,5 +38,34 @@ impl std::error::Error for Error {}
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         Self::other(error)
+    }
+}
+
+/// What is wrong with the options that were chosen so far: the first mistake, kept until somebody uses them.
+///
+/// An option that returned a `Result` could not be chained in `App::wrap`, where the compiler would suggest deleting it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Mistakes(Option<Error>);
+
+impl Mistakes {
+    /// Those of a builder.
+    pub(crate) fn of(checked: Result<(), Error>) -> Self {
+        Self(checked.err())
+    }
+
+    /// The value of an option, or `None` if that is wrong.
+    pub(crate) fn note<T>(&mut self, option: &str, value: Result<T, Error>) -> Option<T> {
+        match value {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.0
+                    .get_or_insert_with(|| Error::new(format!("{option}: {error}")));
+                None
+            }
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.0.clone().map_or(Ok(()), Err)
     }
 }

@@ -19,6 +19,7 @@ mod prometheus_metrics;
 mod registry;
 mod route;
 mod series;
+mod texts;
 mod workers;
 
 pub use prometheus_client;
@@ -47,13 +48,15 @@ pub use crate::{
     },
     monitor::{
         RequestMonitor,
+        builder::MonitorBuilder,
         hooks::{Ending, RequestEnd, RequestStart, ResponseStart, ScrapeStart},
         long_lived::LongLived,
         set::Monitors,
     },
     monitors::{
         DefaultFamily, DefaultInFlight, DefaultMonitor, DefaultMonitorBuilder, Label, NoLabels, OtelInFlight,
-        OtelMonitor, RequestLabels,
+        OtelMonitor, OtelMonitorBuilder, RequestLabels,
     },
     registry::MetricsRegistry,
+    texts::Texts,
 };

@@ -1,7 +1,5 @@
 //! The label `method`: bounded, whatever clients send.
 
-use std::ptr;
-
 use actix_web::http::Method;
 use parking_lot::Mutex;
 
@@ -65,17 +63,14 @@ impl MethodLabel {
         extra.push(label);
         label
     }
-
-    #[inline]
-    pub(crate) fn is_head(&self) -> bool {
-        ptr::eq(self, &raw const KNOWN[1])
-    }
 }
 
 /// The methods that have a label of their own.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Methods {
     extra: Vec<&'static MethodLabel>,
+    /// Whether these are all, and those of RFC 9110 have none.
+    are_all: bool,
 }
 
 impl Methods {
@@ -91,10 +86,16 @@ impl Methods {
         Ok(())
     }
 
+    /// Takes away the label of every method.
+    pub(crate) fn clear(&mut self) {
+        self.extra.clear();
+        self.are_all = true;
+    }
+
     /// The label of a request's method: itself if it is known or was added, else `_OTHER`.
     #[inline]
     pub(crate) fn label(&self, method: &Method) -> &'static MethodLabel {
-        if matches!(*method, Method::GET) {
+        if !self.are_all && matches!(*method, Method::GET) {
             return &KNOWN[0];
         }
         self.label_of_other(method)
@@ -103,7 +104,8 @@ impl Methods {
     #[inline(never)]
     fn label_of_other(&self, method: &Method) -> &'static MethodLabel {
         let method = method.as_str();
-        let known = KNOWN.iter().chain(self.extra.iter().copied());
+        let known: &[_] = if self.are_all { &[] } else { &KNOWN };
+        let known = known.iter().chain(self.extra.iter().copied());
         let mut known = known.filter(|known| known.text == method);
         known.next().unwrap_or(MethodLabel::other())
     }

@@ -156,6 +156,14 @@ async fn kept_values_that_are_known_allocate_nothing_more() {
 async fn the_otel_monitor_allocates_nothing_more() {
     assert_adds_nothing_to_users(HrPrometheus::with_monitor::<OtelMonitor>()).await;
     assert_adds_nothing_to_users(HrPrometheus::with_monitor::<(DefaultMonitor, OtelMonitor)>()).await;
+    let with_options = OtelMonitor::builder()
+        .active_requests()
+        .response_body_size()
+        .route_of_unmatched()
+        .network_protocol_name()
+        .scheme_from("X-Forwarded-Proto")
+        .user_agent_synthetic_type();
+    assert_adds_nothing_to_users(HrPrometheus::with_builder(with_options)).await;
 }
 
 #[actix_web::test]
@@ -180,7 +188,7 @@ async fn custom_labels_that_are_known_allocate_nothing_more() {
 #[actix_web::test]
 async fn exemplars_allocate_nothing_more() {
     // One bucket, so that none has its first exemplar while they are counted.
-    let monitor = DefaultMonitor::builder().latency_buckets([1_000.0]).unwrap();
+    let monitor = DefaultMonitor::builder().latency_buckets([1_000.0]);
     let monitor = monitor.exemplars_from_traceparent();
     assert_adds_nothing_with(HrPrometheus::with_builder(monitor), |number| {
         let header = format!("00-{:032x}-00f067aa0ba902b7-01", number + 1);
@@ -192,10 +200,10 @@ async fn exemplars_allocate_nothing_more() {
 #[actix_web::test]
 async fn further_histograms_allocate_nothing_more() {
     let builder = DefaultMonitor::builder;
-    let metrics = HrPrometheus::with_builder(builder().time_to_head([0.1, 1.0]).unwrap());
+    let metrics = HrPrometheus::with_builder(builder().time_to_head([0.1, 1.0]));
     assert_adds_nothing_to_users(metrics).await;
-    let sizes = builder().request_body_bytes([100.0]).unwrap();
-    let sizes = sizes.response_body_bytes([100.0]).unwrap();
+    let sizes = builder().request_body_bytes([100.0]);
+    let sizes = sizes.response_body_bytes([100.0]);
     assert_adds_nothing_to_users(HrPrometheus::with_builder(sizes)).await;
 }
 
@@ -204,7 +212,7 @@ async fn an_excluded_request_allocates_nothing_more() {
     let metrics = HrPrometheus::default().exclude(|start| start.request().path() == "/users/7");
     assert_adds_nothing_to_users(metrics).await;
     let metrics = HrPrometheus::default().exclude_routes(["/users/{id}"]);
-    assert_adds_nothing_to_users(metrics.unwrap()).await;
+    assert_adds_nothing_to_users(metrics).await;
 }
 
 /// The series of a registry, without their values.

@@ -15,13 +15,11 @@ use actix_web::{
     web,
 };
 use hr_prometheus::{
-    DefaultFamily, DefaultMonitor, DefaultMonitorBuilder, Error, HrPrometheus, Label, MetricsRegistry,
+    DefaultFamily, DefaultMonitor, DefaultMonitorBuilder, HrPrometheus, Label, MetricsRegistry,
     RequestLabels, RequestStart, ResponseStart, prometheus_client::encoding::EncodeLabelSet,
 };
 
 use support::{assert_balanced, eventually, eventually_has, http, serve};
-
-type Builder = Result<DefaultMonitorBuilder, Error>;
 
 fn builder() -> DefaultMonitorBuilder {
     DefaultMonitor::builder()
@@ -40,11 +38,11 @@ fn second_closure(_response: &ResponseStart<'_>) -> Option<[(&'static str, &'sta
 }
 
 /// A builder for each option, with that option alone; and for some a second with another value.
-fn builders() -> Vec<(&'static str, Builder)> {
+fn builders() -> Vec<(&'static str, DefaultMonitorBuilder)> {
     let path = [("path", Label::Path)];
     let verb = [("verb", Label::Method)];
     vec![
-        ("nothing", Ok(builder())),
+        ("nothing", builder()),
         ("prefix a", builder().prefix("a")),
         ("prefix b", builder().prefix("b")),
         ("rename", builder().rename(DefaultFamily::TimeToHead, "a")),
@@ -61,30 +59,27 @@ fn builders() -> Vec<(&'static str, Builder)> {
         ("other count_labels", builder().count_labels(verb)),
         ("latency_labels", builder().latency_labels(path)),
         ("in_progress_labels", builder().in_progress_labels(path)),
-        ("without_count", Ok(builder().without_count())),
-        ("without_latency", Ok(builder().without_latency())),
-        ("without_in_progress", Ok(builder().without_in_progress())),
+        ("without_count", builder().without_count()),
+        ("without_latency", builder().without_latency()),
+        ("without_in_progress", builder().without_in_progress()),
         ("request_body_bytes", builder().request_body_bytes([1.0])),
         ("response_body_bytes", builder().response_body_bytes([1.0])),
         ("time_to_head", builder().time_to_head([1.0])),
-        ("oldest_in_progress", Ok(builder().oldest_in_progress())),
-        ("start_at_zero", Ok(builder().start_at_zero(zero(Method::GET)))),
+        ("oldest_in_progress", builder().oldest_in_progress()),
+        ("start_at_zero", builder().start_at_zero(zero(Method::GET))),
         (
             "start_at_zero for POST",
-            Ok(builder().start_at_zero(zero(Method::POST))),
+            builder().start_at_zero(zero(Method::POST)),
         ),
-        ("max_label_sets", Ok(builder().max_label_sets(7))),
+        ("max_label_sets", builder().max_label_sets(7)),
         (
             "exemplars_from_traceparent",
-            Ok(builder().exemplars_from_traceparent()),
+            builder().exemplars_from_traceparent(),
         ),
-        ("exemplars_from", Ok(builder().exemplars_from(first_closure))),
-        (
-            "exemplars_from another",
-            Ok(builder().exemplars_from(second_closure)),
-        ),
+        ("exemplars_from", builder().exemplars_from(first_closure)),
+        ("exemplars_from another", builder().exemplars_from(second_closure)),
         #[cfg(feature = "protobuf")]
-        ("native_histograms", Ok(builder().native_histograms())),
+        ("native_histograms", builder().native_histograms()),
     ]
 }
 
@@ -116,10 +111,9 @@ async fn one_request_each<A: RequestLabels, B: RequestLabels>(
 #[test]
 fn builders_are_equal_if_all_their_options_are() {
     for (index, (option, first)) in builders().into_iter().enumerate() {
-        let first = first.unwrap();
         assert_eq!(first, first.clone(), "{option}");
         for (other_index, (other, second)) in builders().into_iter().enumerate() {
-            let is_equal = first == second.unwrap();
+            let is_equal = first == second;
             assert_eq!(is_equal, index == other_index, "{option} and {other}");
         }
     }
@@ -130,7 +124,7 @@ async fn builders_that_differ_in_one_option_make_two_monitors() {
     let chosen = builders().into_iter();
     for (option, other) in chosen.filter(|(option, _)| *option != "nothing") {
         // Both choose something, since a builder that chooses nothing is the default monitor anyway.
-        let [first, second] = [builder(), other.unwrap()].map(|b| b.start_at_zero(zero(Method::DELETE)));
+        let [first, second] = [builder(), other].map(|b| b.start_at_zero(zero(Method::DELETE)));
         let registry = one_request_each(first, second).await;
         // Of two monitors either the names differ, or both have the series that begin at zero, which are omitted once.
         let omitted = ["families", "series"]
@@ -145,9 +139,8 @@ async fn equal_builders_share_one_monitor() {
     let chosen = || {
         builder()
             .prefix("shop")
-            .and_then(|builder| builder.latency_buckets([0.5, 60.0]))
-            .map(|builder| builder.exemplars_from(first_closure))
-            .unwrap()
+            .latency_buckets([0.5, 60.0])
+            .exemplars_from(first_closure)
     };
     let registry = one_request_each(chosen(), chosen()).await;
     assert_eq!(registry.value("shop_request_count_total", &[]), Some(2.0));
@@ -205,7 +198,7 @@ fn workers_share_a_monitor_for_each_prefix_that_a_helper_is_called_with() {
     type Workers = Mutex<HashSet<ThreadId>>;
 
     fn metrics(prefix: &'static str) -> HrPrometheus<DefaultMonitor> {
-        HrPrometheus::with_builder(builder().prefix(prefix).unwrap())
+        HrPrometheus::with_builder(builder().prefix(prefix))
     }
 
     async fn hello(workers: web::Data<Workers>) -> &'static str {

@@ -17,7 +17,7 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 use hr_prometheus::{
-    DefaultMonitor, Error as MetricsError, HrPrometheus, Label, MetricsRegistry, OtelMonitor, RequestMonitor,
+    DefaultMonitor, HrPrometheus, Label, MetricsRegistry, OtelMonitor, OtelMonitorBuilder, RequestMonitor,
     metrics_scope,
     prometheus_client::{
         metrics::{counter::Counter, family::Family, histogram::Histogram},
@@ -190,22 +190,29 @@ async fn scrape<M: RequestMonitor>(metrics: HrPrometheus<M>) -> Scrape {
     last_response_of!(App::new().app_data(MetricsRegistry::new()).wrap(metrics))
 }
 
-/// `http_requests_total` and `http_requests_duration_seconds` with their buckets, and nothing else.
-fn http_requests(
-    prefix: Option<&'static str>,
-    labels: [(&'static str, Label); 3],
-) -> Result<HrPrometheus<DefaultMonitor>, MetricsError> {
-    let mut monitor = DefaultMonitor::builder()
-        .count_name("http_requests")?
-        .count_labels(labels)?
-        .latency_name("http_requests_duration_seconds")?
-        .latency_labels(labels)?
-        .latency_buckets(BUCKETS)?
+/// `http_requests_total` and `http_requests_duration_seconds` by path, method and status, with their buckets.
+fn http_requests() -> HrPrometheus {
+    let labels = [
+        ("path", Label::Path),
+        ("method", Label::Method),
+        ("status", Label::Status),
+    ];
+    let monitor = DefaultMonitor::builder()
+        .count_name("http_requests")
+        .count_labels(labels)
+        .latency_name("http_requests_duration_seconds")
+        .latency_labels(labels)
+        .latency_buckets(BUCKETS)
         .without_in_progress();
-    if let Some(prefix) = prefix {
-        monitor = monitor.prefix(prefix)?;
-    }
-    Ok(HrPrometheus::with_builder(monitor))
+    HrPrometheus::with_builder(monitor)
+}
+
+/// What the conventions call optional too.
+fn all_of_otel() -> OtelMonitorBuilder {
+    OtelMonitor::builder()
+        .active_requests()
+        .request_body_size()
+        .response_body_size()
 }
 
 const ENDPOINT: [(&str, Label); 3] = [
@@ -222,26 +229,25 @@ fn unmatched(sample: &mut Sample) {
 
 #[actix_web::test]
 async fn what_actix_web_prom_has_stays() {
-    let ours = scrape(http_requests(None, ENDPOINT).unwrap()).await;
-    assert_same(&ours, &recorded!("actix-web-prom-0.10.0").map(unmatched));
-    let ours = scrape(http_requests(Some("api"), ENDPOINT).unwrap()).await;
-    assert_same(
-        &ours,
-        &recorded!("actix-web-prom-0.10.0-namespace-api").map(unmatched),
-    );
+    for (namespace, theirs) in [
+        ("", recorded!("actix-web-prom-0.10.0")),
+        ("api", recorded!("actix-web-prom-0.10.0-namespace-api")),
+    ] {
+        let monitor = DefaultMonitor::builder().actix_web_prom(namespace);
+        let ours = scrape(HrPrometheus::with_builder(monitor)).await;
+        assert_same(&ours, &theirs.map(unmatched));
+    }
 }
 
 #[actix_web::test]
 async fn what_actix_web_prometheus_has_stays_but_for_the_ends_of_counters() {
-    let monitor = || {
-        DefaultMonitor::builder()
-            .count_name("incoming_requests")?
-            .count_labels(ENDPOINT)?
-            .latency_name("response_time")?
-            .latency_labels(ENDPOINT)?
-            .latency_buckets(BUCKETS)
-    };
-    let monitor = monitor().unwrap().without_in_progress();
+    let monitor = DefaultMonitor::builder()
+        .count_name("incoming_requests")
+        .count_labels(ENDPOINT)
+        .latency_name("response_time")
+        .latency_labels(ENDPOINT)
+        .latency_buckets(BUCKETS)
+        .without_in_progress();
     // Counters end in `_total`; `response_code` has the same numbers with the label `status` named `statuscode`.
     let theirs = recorded!("actix-web-prometheus-0.1.2")
         .only(&["incoming_requests", "response_time"])
@@ -252,7 +258,7 @@ async fn what_actix_web_prometheus_has_stays_but_for_the_ends_of_counters() {
         &theirs,
     );
 
-    let monitor = monitor.prefix("api").unwrap();
+    let monitor = monitor.prefix("api");
     let theirs = recorded!("actix-web-prometheus-0.1.2-namespace-api")
         .only(&["api_incoming_requests", "api_response_time"])
         .rename("api_incoming_requests", "api_incoming_requests_total")
@@ -261,28 +267,12 @@ async fn what_actix_web_prometheus_has_stays_but_for_the_ends_of_counters() {
 }
 
 #[actix_web::test]
-async fn what_actix_web_metrics_has_gets_buckets_and_units() {
-    // Histograms instead of summaries, units in the names, and the labels of the current conventions.
+async fn what_actix_web_metrics_has_stays_but_for_summaries() {
+    // Histograms instead of summaries, and the labels of the current conventions.
     let mut theirs = recorded!("actix-web-metrics-0.5.0")
-        .rename(
-            "http_server_request_duration",
-            "http_server_request_duration_seconds",
-        )
-        .rename(
-            "http_server_request_body_size",
-            "http_server_request_body_size_bytes",
-        )
-        .rename(
-            "http_server_response_body_size",
-            "http_server_response_body_size_bytes",
-        )
         .without(|sample| sample.labels.contains_key("quantile"))
         .map(|sample| {
-            sample.labels.remove("network_protocol_name");
             sample.labels.insert("url_scheme".to_owned(), "http".to_owned());
-            if sample.has("http_route", "UNKNOWN") {
-                sample.labels.remove("http_route");
-            }
             if sample.has("http_response_status_code", "500") {
                 sample.labels.insert("error_type".to_owned(), "500".to_owned());
             }
@@ -290,7 +280,12 @@ async fn what_actix_web_metrics_has_gets_buckets_and_units() {
     for kind in theirs.types.values_mut().filter(|kind| *kind == "summary") {
         "histogram".clone_into(kind);
     }
-    let ours = scrape(HrPrometheus::with_monitor::<OtelMonitor>()).await;
+    let monitor = all_of_otel()
+        .without_units()
+        .network_protocol_name()
+        .route_of_unmatched();
+    let metrics = HrPrometheus::with_builder(monitor).unmatched("UNKNOWN");
+    let ours = scrape(metrics).await;
     assert_same(&ours.without(|sample| sample.name.ends_with("_bucket")), &theirs);
 }
 
@@ -319,7 +314,7 @@ async fn what_opentelemetry_instrumentation_actix_web_has_loses_what_clients_cho
             && sample.has("http_request_method", "GET")
             && sample.value == Some(0.0)
     });
-    let ours = scrape(HrPrometheus::with_monitor::<OtelMonitor>()).await;
+    let ours = scrape(HrPrometheus::with_builder(all_of_otel())).await;
     let ours = ours.map(|sample| {
         if sample.name.contains("request_body_size") {
             sample.labels.remove("http_response_status_code");
@@ -331,29 +326,22 @@ async fn what_opentelemetry_instrumentation_actix_web_has_loses_what_clients_cho
 
 #[actix_web::test]
 async fn what_axum_prometheus_has_stays() {
-    let monitor = || {
-        DefaultMonitor::builder()
-            .prefix("axum")?
-            .count_name("http_requests")?
-            .count_labels(ENDPOINT)?
-            .latency_name("http_requests_duration_seconds")?
-            .latency_labels(ENDPOINT)?
-            .latency_buckets(BUCKETS)?
-            .in_progress_name("http_requests_pending")?
-            .in_progress_labels([("endpoint", Label::Path), ("method", Label::Method)])
-    };
-    let ours = scrape(HrPrometheus::with_builder(monitor().unwrap())).await;
+    let monitor = DefaultMonitor::builder()
+        .prefix("axum")
+        .count_name("http_requests")
+        .count_labels(ENDPOINT)
+        .latency_name("http_requests_duration_seconds")
+        .latency_labels(ENDPOINT)
+        .latency_buckets(BUCKETS)
+        .in_progress_name("http_requests_pending")
+        .in_progress_labels([("endpoint", Label::Path), ("method", Label::Method)]);
+    let ours = scrape(HrPrometheus::with_builder(monitor)).await;
     assert_same(&ours, &recorded!("axum-prometheus-0.10.1").map(unmatched));
 }
 
 #[actix_web::test]
 async fn what_axum_has_by_hand_stays() {
-    let labels = [
-        ("path", Label::Path),
-        ("method", Label::Method),
-        ("status", Label::Status),
-    ];
-    let ours = scrape(http_requests(None, labels).unwrap()).await;
+    let ours = scrape(http_requests()).await;
     // A `route_layer` does not see what no route served.
     let ours = ours.without(|sample| sample.has("path", "unmatched"));
     assert_same(&ours, &recorded!("axum-0.8.9-by-hand"));
@@ -430,10 +418,5 @@ async fn what_a_monitor_by_hand_has_stays() {
             .app_data(metrics)
             .wrap(from_fn(measure_by_hand))
     );
-    let labels = [
-        ("path", Label::Path),
-        ("method", Label::Method),
-        ("status", Label::Status),
-    ];
-    assert_same(&scrape(http_requests(None, labels).unwrap()).await, &theirs);
+    assert_same(&scrape(http_requests()).await, &theirs);
 }

@@ -19,7 +19,7 @@ use actix_web::{
 };
 use futures_util::stream;
 use hr_prometheus::{
-    DefaultFamily, DefaultMonitor, DefaultMonitorBuilder, Error, HrPrometheus, Label, MetricsRegistry,
+    DefaultFamily, DefaultMonitor, DefaultMonitorBuilder, HrPrometheus, Label, MetricsRegistry,
     RequestLabels, RequestStart, prometheus_client::encoding::EncodeLabelSet,
 };
 
@@ -116,8 +116,9 @@ fn samples(registry: &MetricsRegistry, name: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_refused(result: Result<DefaultMonitorBuilder, Error>, message: &str) {
-    assert_eq!(result.unwrap_err().to_string(), message);
+fn assert_refused(builder: DefaultMonitorBuilder, message: &str) {
+    let error = HrPrometheus::with_builder(builder).build().unwrap_err();
+    assert_eq!(error.to_string(), message);
 }
 
 #[test]
@@ -250,17 +251,17 @@ fn two_families_of_one_name_are_refused() {
 async fn every_family_can_be_renamed_and_all_of_them_have_a_prefix() {
     let monitor = builder()
         .prefix("shop")
-        .and_then(|b| b.request_body_bytes([1.0]))
-        .and_then(|b| b.response_body_bytes([1.0]))
-        .and_then(|b| b.time_to_head([1.0]))
-        .and_then(|b| b.oldest_in_progress().rename(DefaultFamily::Count, "a"))
-        .and_then(|b| b.rename(DefaultFamily::Latency, "b"))
-        .and_then(|b| b.rename(DefaultFamily::RequestBodyBytes, "c"))
-        .and_then(|b| b.rename(DefaultFamily::ResponseBodyBytes, "d"))
-        .and_then(|b| b.rename(DefaultFamily::TimeToHead, "e"))
-        .and_then(|b| b.rename(DefaultFamily::InProgress, "f"))
-        .and_then(|b| b.rename(DefaultFamily::OldestInProgress, "g"))
-        .unwrap();
+        .request_body_bytes([1.0])
+        .response_body_bytes([1.0])
+        .time_to_head([1.0])
+        .oldest_in_progress()
+        .rename(DefaultFamily::Count, "a")
+        .rename(DefaultFamily::Latency, "b")
+        .rename(DefaultFamily::RequestBodyBytes, "c")
+        .rename(DefaultFamily::ResponseBodyBytes, "d")
+        .rename(DefaultFamily::TimeToHead, "e")
+        .rename(DefaultFamily::InProgress, "f")
+        .rename(DefaultFamily::OldestInProgress, "g");
     let registry = recorded(monitor, [get("/a")]).await;
     assert_eq!(
         samples(&registry, "# HELP"),
@@ -285,10 +286,10 @@ async fn every_family_can_be_renamed_and_all_of_them_have_a_prefix() {
 
 #[test]
 fn a_family_can_have_the_name_that_another_gave_up() {
-    builder()
+    let monitor = builder()
         .rename(DefaultFamily::TimeToHead, "time_to_head_seconds")
-        .and_then(|b| b.latency_name("request_time_to_head_seconds"))
-        .unwrap();
+        .latency_name("request_time_to_head_seconds");
+    assert!(HrPrometheus::with_builder(monitor).build().is_ok());
 }
 
 #[test]
@@ -322,6 +323,79 @@ fn labels_that_no_series_can_have_are_refused() {
     }
 }
 
+#[test]
+fn each_family_has_the_help_text_and_the_labels_that_are_chosen() {
+    let registry = MetricsRegistry::new();
+    let further = [
+        DefaultFamily::RequestBodyBytes,
+        DefaultFamily::ResponseBodyBytes,
+        DefaultFamily::TimeToHead,
+    ];
+    let mut monitor = builder()
+        .request_body_bytes([1.0])
+        .response_body_bytes([1.0])
+        .time_to_head([1.0])
+        .oldest_in_progress()
+        .latency_labels([("verb", Label::Method)])
+        .family_labels(DefaultFamily::OldestInProgress, [])
+        .help(DefaultFamily::OldestInProgress, r#"How "old"\ it is"#)
+        .start_at_zero([(Method::GET, "/", StatusCode::OK)]);
+    for (family, label) in further
+        .into_iter()
+        .zip([Label::Path, Label::Status, Label::StatusClass])
+    {
+        monitor = monitor
+            .family_labels(family, [("label", label)])
+            .help(family, format!("Help of {label:?}"));
+    }
+    let metrics = HrPrometheus::with_builder(monitor);
+    let _metrics = metrics.register_in(&registry).unwrap();
+    let shown = |begin| samples(&registry, begin);
+    assert_eq!(
+        shown("request_latency_count"),
+        [r#"request_latency_count{verb="GET"} 0"#]
+    );
+    assert_eq!(
+        shown("request_body_bytes_count"),
+        [r#"request_body_bytes_count{label="/"} 0"#]
+    );
+    assert_eq!(
+        shown("response_body_bytes_count"),
+        [r#"response_body_bytes_count{label="200"} 0"#]
+    );
+    assert_eq!(
+        shown("request_time_to_head_seconds_count"),
+        [r#"request_time_to_head_seconds_count{label="2xx"} 0"#]
+    );
+    assert_eq!(
+        shown("oldest_request_in_progress_seconds"),
+        ["oldest_request_in_progress_seconds 0.0"]
+    );
+    assert_eq!(
+        shown("# HELP"),
+        [
+            "# HELP request_count Number of requests received",
+            "# HELP request_latency Elapsed time per request",
+            "# HELP request_body_bytes Help of Path",
+            "# HELP response_body_bytes Help of Status",
+            "# HELP request_time_to_head_seconds Help of StatusClass",
+            "# HELP requests_in_progress Requests in progress",
+            r#"# HELP oldest_request_in_progress_seconds How \"old\"\\ it is"#,
+        ],
+    );
+}
+
+#[test]
+fn help_texts_are_one_line() {
+    for text in ["", "two\nlines", "a\ttab"] {
+        let monitor = builder().help(DefaultFamily::Count, text);
+        assert_refused(
+            monitor,
+            &format!("help: {text:?} is not a help text; write one line, with no control characters"),
+        );
+    }
+}
+
 #[actix_web::test]
 async fn a_builder_that_is_told_nothing_changes_nothing() {
     let built = recorded(builder(), mixed()).await;
@@ -347,7 +421,7 @@ async fn a_builder_that_is_told_nothing_changes_nothing() {
 #[actix_web::test]
 async fn all_statuses_without_a_class_are_one_series() {
     let registry = MetricsRegistry::new();
-    let monitor = builder().count_labels([("class", Label::StatusClass)]).unwrap();
+    let monitor = builder().count_labels([("class", Label::StatusClass)]);
     let metrics = HrPrometheus::with_builder(monitor);
     let answer = async |status: web::Path<u16>| HttpResponse::new(StatusCode::from_u16(*status).unwrap());
     let app = App::new()
@@ -369,7 +443,7 @@ async fn all_statuses_without_a_class_are_one_series() {
 #[actix_web::test]
 async fn series_are_aggregated_over_the_labels_that_are_not_chosen() {
     let count = |labels: Vec<(&'static str, Label)>| async move {
-        let registry = recorded(builder().count_labels(labels).unwrap(), mixed()).await;
+        let registry = recorded(builder().count_labels(labels), mixed()).await;
         samples(&registry, "request_count_total")
     };
     assert_eq!(count(vec![]).await, ["request_count_total 11"]);
@@ -415,8 +489,8 @@ async fn series_are_aggregated_over_the_labels_that_are_not_chosen() {
 
 #[actix_web::test]
 async fn a_histogram_without_path_has_the_requests_of_all_routes() {
-    let monitor = builder().latency_buckets([1e9]).unwrap();
-    let monitor = monitor.latency_labels([("class", Label::StatusClass)]).unwrap();
+    let monitor = builder().latency_buckets([1e9]);
+    let monitor = monitor.latency_labels([("class", Label::StatusClass)]);
     let registry = recorded(monitor, mixed()).await;
     let mut lines = samples(&registry, "request_latency_");
     lines.retain(|line| !line.contains("_sum"));
@@ -438,7 +512,7 @@ async fn a_histogram_without_path_has_the_requests_of_all_routes() {
 
 #[actix_web::test]
 async fn request_bodies_are_observed_as_far_as_they_were_read() {
-    let monitor = builder().request_body_bytes([4.0, 5.0]).unwrap();
+    let monitor = builder().request_body_bytes([4.0, 5.0]);
     let registry = recorded(monitor, mixed()).await;
     let value = |name: &str, labels: &[(&str, &str)]| registry.value(name, labels);
 
@@ -459,7 +533,7 @@ async fn request_bodies_are_observed_as_far_as_they_were_read() {
 
 #[actix_web::test]
 async fn response_bodies_are_observed_as_they_passed() {
-    let monitor = builder().response_body_bytes([4.0, 8.0]).unwrap();
+    let monitor = builder().response_body_bytes([4.0, 8.0]);
     let registry = MetricsRegistry::new();
     let app = app(monitor, &registry).await;
     let sum = |path| registry.value("response_body_bytes_sum", &[("path", path)]);
@@ -493,7 +567,7 @@ async fn response_bodies_are_observed_as_they_passed() {
 
 #[actix_web::test]
 async fn the_time_to_the_head_is_observed_where_there_was_one() {
-    let monitor = builder().time_to_head([1e9]).unwrap();
+    let monitor = builder().time_to_head([1e9]);
     let registry = MetricsRegistry::new();
     let app = app(monitor, &registry).await;
 
@@ -550,7 +624,6 @@ async fn gauges_of_requests_in_progress_can_have_fewer_labels() {
     let registry = MetricsRegistry::new();
     let monitor = builder()
         .in_progress_labels([("route", Label::Path)])
-        .unwrap()
         .oldest_in_progress();
     let app = app(monitor, &registry).await;
     let context = &mut Context::from_waker(Waker::noop());
@@ -610,11 +683,7 @@ async fn series_can_be_there_before_their_first_request() {
 #[actix_web::test]
 async fn what_a_worker_that_stopped_had_observed_stays() {
     let registry = MetricsRegistry::new();
-    let monitor = builder()
-        .response_body_bytes([4.0])
-        .unwrap()
-        .time_to_head([1.0])
-        .unwrap();
+    let monitor = builder().response_body_bytes([4.0]).time_to_head([1.0]);
     for _ in 0..3 {
         let app = app(monitor.clone(), &registry).await;
         call_and_read_body(&app, get("/a").to_request()).await;
@@ -631,7 +700,7 @@ async fn what_a_worker_that_stopped_had_observed_stays() {
     assert_eq!(registry.value("request_count", &[]), Some(3.0));
 }
 
-type Change = fn(DefaultMonitorBuilder) -> Result<DefaultMonitorBuilder, Error>;
+type Change = fn(DefaultMonitorBuilder) -> DefaultMonitorBuilder;
 type Shown = fn(&MetricsRegistry) -> bool;
 
 /// Options, each with what shows it in the scrape after [`mixed`], whatever else is chosen.
@@ -671,15 +740,15 @@ const OPTIONS: [(&str, Change, Shown); 16] = [
         |b| b.in_progress_labels([("verb", Label::Method)]),
         |r| !has(r, "# TYPE requests_in_progress") && !has(r, "# TYPE busy") || has(r, r#"{verb="POST"} 0"#),
     ),
-    ("without_count", |b| Ok(b.without_count()), |r| !has(r, "_total")),
+    ("without_count", |b| b.without_count(), |r| !has(r, "_total")),
     (
         "without_latency",
-        |b| Ok(b.without_latency()),
+        |b| b.without_latency(),
         |r| !has(r, "request_latency") && !has(r, "duration_seconds"),
     ),
     (
         "without_in_progress",
-        |b| Ok(b.without_in_progress()),
+        |b| b.without_in_progress(),
         |r| !has(r, "# TYPE requests_in_progress") && !has(r, "# TYPE busy"),
     ),
     (
@@ -699,17 +768,17 @@ const OPTIONS: [(&str, Change, Shown); 16] = [
     ),
     (
         "oldest_in_progress",
-        |b| Ok(b.oldest_in_progress()),
+        |b| b.oldest_in_progress(),
         |r| r.value("oldest_request_in_progress_seconds", &[]) == Some(0.0),
     ),
     (
         "start_at_zero",
-        |b| Ok(b.start_at_zero([(Method::DELETE, "/zero", StatusCode::CONFLICT)])),
+        |b| b.start_at_zero([(Method::DELETE, "/zero", StatusCode::CONFLICT)]),
         |r| !has(r, "path=") || has(r, "/zero"),
     ),
     (
         "exemplars_from_traceparent",
-        |b| Ok(b.exemplars_from_traceparent()),
+        |b| b.exemplars_from_traceparent(),
         |r| {
             !has(r, "_total{") && !has(r, "# TYPE request_latency") && !has(r, "# TYPE duration")
                 || has(r, "trace_id=")
@@ -725,7 +794,7 @@ fn has(registry: &MetricsRegistry, text: &str) -> bool {
 async fn every_option_obeys_every_other() {
     for (first, change_first, first_shown) in OPTIONS {
         for (second, change_second, second_shown) in OPTIONS {
-            let both = change_second(change_first(builder()).unwrap()).unwrap();
+            let both = change_second(change_first(builder()));
             let registry = recorded(both, mixed()).await;
             let scrape = registry.encode().unwrap();
             assert!(
@@ -774,7 +843,7 @@ impl RequestLabels for Query {
 #[actix_web::test]
 async fn custom_labels_obey_every_option() {
     for (option, change, _) in OPTIONS {
-        let monitor = change(builder()).unwrap().labels::<Query>();
+        let monitor = change(builder()).labels::<Query>();
         let registry = recorded(monitor, mixed()).await;
         let scrape = registry.encode().unwrap();
         let lacks = |line: &&str| {
@@ -800,7 +869,7 @@ async fn custom_labels_obey_every_option() {
 #[actix_web::test]
 async fn with_every_option_on_a_client_makes_no_series_over_the_limit() {
     let monitor = OPTIONS.iter().filter(|(name, ..)| !name.starts_with("without_"));
-    let monitor = monitor.fold(builder(), |monitor, (_, change, _)| change(monitor).unwrap());
+    let monitor = monitor.fold(builder(), |monitor, (_, change, _)| change(monitor));
     let monitor = monitor.labels::<Query>().max_label_sets(10);
     let registry = MetricsRegistry::new();
     let app = app(monitor, &registry).await;

@@ -23,6 +23,7 @@ fn a_syntax_that_no_route_can_have_is_an_error_that_names_the_fix() {
     ] {
         let error = HrPrometheus::default()
             .exclude_routes([label])
+            .build()
             .unwrap_err()
             .to_string();
         assert!(
@@ -30,7 +31,7 @@ fn a_syntax_that_no_route_can_have_is_an_error_that_names_the_fix() {
             "{label}: {error}"
         );
         let kept = HrPrometheus::default().keep_params(label, ["id"]);
-        assert!(kept.is_err(), "{label} as a route with parameters");
+        assert!(kept.build().is_err(), "{label} as a route with parameters");
     }
 }
 
@@ -50,7 +51,10 @@ fn what_looks_unusual_and_can_be_a_route_is_accepted() {
         "//double",
         "/a+b",
     ] {
-        HrPrometheus::default().exclude_routes([label]).expect(label);
+        HrPrometheus::default()
+            .exclude_routes([label])
+            .build()
+            .expect(label);
     }
 }
 
@@ -68,7 +72,7 @@ async fn scrape_excluding(labels: &[&str]) {
         .service(web::resource(["/first", "/second"]).to(HttpResponse::Ok))
         .service(web::scope("/api").route("", ok()).route("/items/{id}", ok()))
         .service(Files::new("/static", "tests/support"))
-        .wrap(HrPrometheus::default().exclude_routes(labels).unwrap());
+        .wrap(HrPrometheus::default().exclude_routes(labels));
     let app = init_service(app).await;
     for _ in 0..3 {
         call_and_read_body(&app, TestRequest::with_uri("/metrics").to_request()).await;

@@ -143,7 +143,7 @@ const OUT: [&str; 5] = [
 fn an_excluded_route_leaves_no_trace_however_its_requests_end() {
     let registry = MetricsRegistry::new();
     let hooks = Hooks::default();
-    let metrics = hooks.with_default().exclude_routes(OUT).unwrap();
+    let metrics = hooks.with_default().exclude_routes(OUT);
     let (server, enters) = serve_endings(&registry, metrics);
 
     assert_eq!(http(server.address, "GET", "/out/1/well").1, "well");
@@ -185,8 +185,8 @@ fn unmatched_requests_are_excluded_by_their_label() {
     for text in ["unmatched", "none"] {
         let registry = MetricsRegistry::new();
         let hooks = Hooks::default();
-        let metrics = hooks.with_default().unmatched(text).unwrap();
-        let (server, _enters) = serve_endings(&registry, metrics.exclude_routes([text]).unwrap());
+        let metrics = hooks.with_default().unmatched(text);
+        let (server, _enters) = serve_endings(&registry, metrics.exclude_routes([text]));
 
         http(server.address, "GET", "/nowhere");
         http(server.address, "GET", "/nowhere?refuse");
@@ -202,7 +202,7 @@ fn unmatched_requests_are_excluded_by_their_label() {
 #[actix_web::test]
 async fn an_unmatched_request_that_is_excluded_is_not_in_the_gauge() {
     let registry = MetricsRegistry::new();
-    let metrics = HrPrometheus::default().exclude_routes(["unmatched"]).unwrap();
+    let metrics = HrPrometheus::default().exclude_routes(["unmatched"]);
     let app = App::new().app_data(registry.clone());
     let app = app
         .default_service(web::to(pending::<HttpResponse>))
@@ -226,9 +226,7 @@ async fn two_middleware_of_one_registry_leave_out_what_each_is_told() {
                 .route("/hang", web::get().to(hang)),
         )
     };
-    let excluding = HrPrometheus::default()
-        .exclude_routes(["/one/a", "/one/hang", "/two/a"])
-        .unwrap();
+    let excluding = HrPrometheus::default().exclude_routes(["/one/a", "/one/hang", "/two/a"]);
     let app = App::new()
         .app_data(registry.clone())
         .service(of("/one", excluding))
@@ -375,7 +373,7 @@ async fn a_route_is_excluded_by_who_served_not_by_who_might_have() {
                 .to(HttpResponse::Ok),
         )
         .service(web::resource("/d/{second}").to(HttpResponse::Ok))
-        .wrap(HrPrometheus::default().exclude_routes(["/d/{first}"]).unwrap());
+        .wrap(HrPrometheus::default().exclude_routes(["/d/{first}"]));
     let app = init_service(app).await;
 
     for request in [TestRequest::get(), TestRequest::post()] {
@@ -394,36 +392,47 @@ fn a_text_that_is_the_label_of_no_route_is_an_error_that_names_the_fix() {
     let error = |label: &str| {
         let error = HrPrometheus::default()
             .exclude_routes(["/good", label])
+            .build()
             .unwrap_err();
         error.to_string()
     };
     assert_eq!(
         error("health"),
-        r#""health" is the label of no route: a label begins with `/`, as "/health" does, or it is "unmatched", that of requests without a route"#,
+        r#"exclude_routes: "health" is the label of no route: a label begins with `/`, as "/health" does, or it is "unmatched", that of requests without a route"#,
     );
     assert_eq!(
         error(""),
-        r#""" is the label of no route: a service mounted at the root has the label "/""#,
+        r#"exclude_routes: "" is the label of no route: a service mounted at the root has the label "/""#,
     );
     assert_eq!(
         error(r"/users/{id:\d+}/posts"),
-        r#""/users/{id:\\d+}/posts" is the label of no route: labels do not have the regular expressions of parameters: write "/users/{id}/posts""#,
+        r#"exclude_routes: "/users/{id:\\d+}/posts" is the label of no route: labels do not have the regular expressions of parameters: write "/users/{id}/posts""#,
     );
     for unclosed in ["/users/{id", "/users/{"] {
         let error = error(unclosed);
         assert!(error.ends_with("a parameter is not closed: add `}`"), "{error}");
     }
-    let renamed = HrPrometheus::default().unmatched("none").unwrap();
-    let error = renamed.exclude_routes(["unmatched"]).unwrap_err().to_string();
+    let renamed = HrPrometheus::default().unmatched("none");
+    let error = renamed
+        .exclude_routes(["unmatched"])
+        .build()
+        .unwrap_err()
+        .to_string();
     assert!(error.contains(r#"or it is "none""#), "{error}");
 }
 
 #[test]
 fn a_text_that_cannot_stand_for_requests_without_a_route_is_an_error() {
-    let error = |text: &str| HrPrometheus::default().unmatched(text).unwrap_err().to_string();
+    let error = |text: &str| {
+        HrPrometheus::default()
+            .unmatched(text)
+            .build()
+            .unwrap_err()
+            .to_string()
+    };
     assert_eq!(
         error(""),
-        r#""" cannot be the label of requests without a route, because it would be an empty label, which Prometheus takes for none; choose a word, such as "none""#,
+        r#"unmatched: "" cannot be the label of requests without a route, because it would be an empty label, which Prometheus takes for none; choose a word, such as "none""#,
     );
     assert!(error("/none").contains("because it could be a route;"));
     assert!(error("_OTHER").contains("because that is the label of everything over a limit;"));

@@ -81,7 +81,7 @@ async fn counted_as(metrics: HrPrometheus, configure: impl FnOnce(&mut ServiceCo
 
 #[actix_web::test]
 async fn the_values_of_chosen_parameters_are_kept_and_all_others_collapsed() {
-    let keep = |route: &str, names: &[&str]| HrPrometheus::default().keep_params(route, names).unwrap();
+    let keep = |route: &str, names: &[&str]| HrPrometheus::default().keep_params(route, names);
     let cell = "/cell/{cell_id}/direction/{direction}";
     for (route, names, uri, label) in [
         (
@@ -230,9 +230,7 @@ async fn a_mount_keeps_the_parameters_before_it() {
         // A value with which nothing is found may be made up.
         ("/f/acme/none/at/all", "/f/{tenant}"),
     ] {
-        let metrics = HrPrometheus::default()
-            .keep_params("/f/{tenant}", ["tenant"])
-            .unwrap();
+        let metrics = HrPrometheus::default().keep_params("/f/{tenant}", ["tenant"]);
         assert_eq!(counted_as(metrics, mount, uri).await, path);
     }
 }
@@ -467,9 +465,7 @@ async fn a_monitor_gets_the_kept_path_and_one_number_for_it() {
 fn a_look_from_elsewhere_shows_the_label_that_the_request_is_counted_under() {
     let registry = MetricsRegistry::new();
     let data = registry.clone();
-    let metrics = HrPrometheus::default()
-        .keep_params("/slow/{name}/{id}", ["name"])
-        .unwrap();
+    let metrics = HrPrometheus::default().keep_params("/slow/{name}/{id}", ["name"]);
     let public = serve(1, move || {
         App::new()
             .app_data(data.clone())
@@ -496,20 +492,23 @@ fn a_look_from_elsewhere_shows_the_label_that_the_request_is_counted_under() {
 #[test]
 fn what_cannot_be_kept_is_an_error_that_names_the_fix() {
     let error = |route: &str, name: &str| {
-        let error = HrPrometheus::default().keep_params(route, [name]).unwrap_err();
+        let error = HrPrometheus::default()
+            .keep_params(route, [name])
+            .build()
+            .unwrap_err();
         error.to_string()
     };
     assert_eq!(
         error("/cell/{cell_id}/direction/{direction}", "cell"),
-        r#"the route "/cell/{cell_id}/direction/{direction}" has no parameter `cell`; it has `cell_id`, `direction`"#,
+        r#"keep_params: the route "/cell/{cell_id}/direction/{direction}" has no parameter `cell`; it has `cell_id`, `direction`"#,
     );
     assert_eq!(
         error("/about", "id"),
-        r#"the route "/about" has no parameter `id`; it has no parameters"#,
+        r#"keep_params: the route "/about" has no parameter `id`; it has no parameters"#,
     );
     assert_eq!(
         error(r"/users/{id:\d+}", "id"),
-        r#""/users/{id:\\d+}" is the label of no route: labels do not have the regular expressions of parameters: write "/users/{id}""#,
+        r#"keep_params: "/users/{id:\\d+}" is the label of no route: labels do not have the regular expressions of parameters: write "/users/{id}""#,
     );
     assert!(error("users/{id}", "id").contains(r#"as "/users/{id}" does"#));
 }
@@ -531,8 +530,7 @@ fn the_limit_is_exposed_with_the_families_that_are_registered_beforehand() {
     let _ = HrPrometheus::default()
         .register_in(after)
         .unwrap()
-        .keep_params("/{a}", ["a"])
-        .unwrap();
+        .keep_params("/{a}", ["a"]);
     let _ = HrPrometheus::default()
         .register_in(all)
         .unwrap()

@@ -168,12 +168,9 @@ impl Table {
         let mut metrics = HrPrometheus::with_monitor::<(DefaultMonitor, Notes)>()
             .max_kept_paths(1_000_000)
             .unmatched(self.unmatched)
-            .and_then(|metrics| metrics.exclude_routes(&self.excluded))
-            .expect("labels of routes");
+            .exclude_routes(&self.excluded);
         for (label, parameter) in &self.kept {
-            metrics = metrics
-                .keep_params(label, [parameter])
-                .expect("a parameter of a route");
+            metrics = metrics.keep_params(label, [parameter]);
         }
         metrics
     }

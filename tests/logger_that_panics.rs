@@ -276,7 +276,7 @@ fn an_exemplar_whose_function_panics_is_reported_in_vain() {
 #[test]
 fn a_limit_on_paths_that_is_exceeded_is_reported_in_vain() {
     let metrics = HrPrometheus::default().keep_params("/hello/{name}", ["name"]);
-    let measured = measured_by(metrics.unwrap().max_kept_paths(1));
+    let measured = measured_by(metrics.max_kept_paths(1));
     measured.assert_unharmed();
     let count = |path| measured.registry.value("request_count_total", &[("path", path)]);
     assert_eq!(["/hello/alice", "_OTHER"].map(count), [Some(2.0), Some(2.0)]);

@@ -85,7 +85,7 @@ async fn native_and_classic_buckets_have_the_same_requests() {
 #[actix_web::test]
 async fn native_buckets_of_routes_that_fall_together_are_summed() {
     let monitor = DefaultMonitor::builder().native_histograms();
-    let monitor = monitor.latency_labels([("method", Label::Method)]).unwrap();
+    let monitor = monitor.latency_labels([("method", Label::Method)]);
     let all = histograms(monitor, 10).await;
     assert_eq!(all.len(), 1);
     assert_eq!(
@@ -98,9 +98,9 @@ async fn native_buckets_of_routes_that_fall_together_are_summed() {
 async fn the_width_and_the_number_of_buckets_can_be_chosen() {
     let builder = DefaultMonitor::builder;
     for (monitor, schema) in [
-        (builder().native_growth_factor(1.003).unwrap(), 8),
-        (builder().native_growth_factor(2.0).unwrap(), 0),
-        (builder().native_growth_factor(20.0).unwrap(), -2),
+        (builder().native_growth_factor(1.003), 8),
+        (builder().native_growth_factor(2.0), 0),
+        (builder().native_growth_factor(20.0), -2),
         // Whatever the latencies are, they are in two buckets of the coarsest.
         (builder().native_max_buckets(0), -4),
     ] {
@@ -110,7 +110,8 @@ async fn the_width_and_the_number_of_buckets_can_be_chosen() {
         }
     }
     for factor in [1.0, 1.002, 0.0, -1.0, f64::NAN, f64::INFINITY] {
-        let error = builder().native_growth_factor(factor).unwrap_err();
+        let monitor = builder().native_growth_factor(factor);
+        let error = HrPrometheus::with_builder(monitor).build().unwrap_err();
         assert_eq!(
             error.to_string(),
             format!(

@@ -18,7 +18,7 @@ use actix_web::{
 };
 use allocation_counter::measure;
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
-use hr_prometheus::{Error, Excluded, HrPrometheus, MetricsRegistry};
+use hr_prometheus::{Excluded, HrPrometheus, MetricsRegistry};
 
 use support::assert_balanced;
 
@@ -55,24 +55,24 @@ const ALL: [Choice; 9] = [
 ];
 
 impl Choice {
-    fn chain(self, metrics: HrPrometheus, chosen: &[Choice]) -> Result<HrPrometheus, Error> {
-        Ok(match self {
-            ExcludeRoute => metrics.exclude_routes(["/health/{probe}"])?,
+    fn chain(self, metrics: HrPrometheus, chosen: &[Choice]) -> HrPrometheus {
+        match self {
+            ExcludeRoute => metrics.exclude_routes(["/health/{probe}"]),
             // By the text that it has at this point of the chain.
-            ExcludeUnmatched if chosen.first() == Some(&Unmatched) => metrics.exclude_routes(["none"])?,
-            ExcludeUnmatched => metrics.exclude_routes(["unmatched"])?,
-            ExcludeKept => metrics.exclude_routes(["/cell/{id}/north", "/cell/1/north"])?,
+            ExcludeUnmatched if chosen.first() == Some(&Unmatched) => metrics.exclude_routes(["none"]),
+            ExcludeUnmatched => metrics.exclude_routes(["unmatched"]),
+            ExcludeKept => metrics.exclude_routes(["/cell/{id}/north", "/cell/1/north"]),
             ExcludeStart => metrics.exclude(|start| {
                 start.route().ends_with("south") || start.request().query_string() == "out" || {
                     start.method() == "PURGE"
                 }
             }),
-            ExtraMethods => metrics.extra_methods(["PURGE"])?,
-            KeepOne => metrics.keep_params(CELL, ["direction"])?,
+            ExtraMethods => metrics.extra_methods(["PURGE"]),
+            KeepOne => metrics.keep_params(CELL, ["direction"]),
             KeepAll => metrics.keep_all_params(),
             CapOfTwo => metrics.max_kept_paths(2),
-            Unmatched => metrics.unmatched("none")?,
-        })
+            Unmatched => metrics.unmatched("none"),
+        }
     }
 }
 
@@ -231,12 +231,12 @@ async fn each_pair_of_options_does_what_both_do() {
                 chosen.push(second);
             }
             let metrics = || {
-                let chained = chosen
-                    .iter()
-                    .try_fold(HrPrometheus::default(), |metrics, choice| {
-                        choice.chain(metrics, &chosen)
-                    });
-                chained.unwrap_or_else(|error| panic!("{chosen:?}: {error}"))
+                let chained = chosen.iter().fold(HrPrometheus::default(), |metrics, choice| {
+                    choice.chain(metrics, &chosen)
+                });
+                chained
+                    .build()
+                    .unwrap_or_else(|error| panic!("{chosen:?}: {error}"))
             };
             let expected = expected(&chosen);
 
@@ -282,13 +282,11 @@ async fn all_options_together_do_what_each_does() {
         CapOfTwo,
         Unmatched,
     ];
-    let chained = chosen
-        .iter()
-        .try_fold(HrPrometheus::default(), |metrics, choice| {
-            choice.chain(metrics, &chosen)
-        });
+    let chained = chosen.iter().fold(HrPrometheus::default(), |metrics, choice| {
+        choice.chain(metrics, &chosen)
+    });
 
-    let counted = counted_one_by_one(chained.unwrap()).await;
+    let counted = counted_one_by_one(chained).await;
 
     assert_eq!(counted, expected(&chosen));
     let of = |method: &str, path: &str| counted.get(&(method.to_owned(), path.to_owned())).copied();
@@ -312,7 +310,7 @@ async fn a_marked_request_is_excluded_beside_every_option() {
             response.extensions_mut().insert(Excluded);
             response
         };
-        let metrics = choice.chain(HrPrometheus::default(), &[choice]).unwrap();
+        let metrics = choice.chain(HrPrometheus::default(), &[choice]);
         let app = App::new()
             .app_data(registry.clone())
             .route("/about", web::to(marked))
@@ -340,8 +338,7 @@ async fn excluded_paths_do_not_count_towards_the_limit() {
         .keep_all_params()
         .max_kept_paths(1)
         .exclude(|start| start.route() == "/a")
-        .exclude_routes(["/b"])
-        .unwrap();
+        .exclude_routes(["/b"]);
     let handle = async |name: web::Path<String>| {
         let mut response = HttpResponse::Ok().finish();
         if *name == "c" {
@@ -368,11 +365,9 @@ async fn excluded_paths_do_not_count_towards_the_limit() {
 #[actix_web::test]
 async fn a_method_that_was_asked_for_is_one_label_in_all_middleware() {
     let registry = MetricsRegistry::new();
-    let metrics = |methods: &[&str]| HrPrometheus::default().extra_methods(methods).unwrap();
+    let metrics = |methods: &[&str]| HrPrometheus::default().extra_methods(methods);
     let first = metrics(&["PURGE", "GET", "PURGE", "_OTHER"]);
-    let second = metrics(&["PROPFIND"])
-        .extra_methods([String::from("PURGE")])
-        .unwrap();
+    let second = metrics(&["PROPFIND"]).extra_methods([String::from("PURGE")]);
 
     for metrics in [first, second] {
         let app = App::new().app_data(registry.clone()).wrap(metrics);
@@ -412,12 +407,20 @@ fn methods_are_tokens() {
         let is_token = c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         let method = format!("M{c}");
         let result = HrPrometheus::default().extra_methods([&method]);
-        assert_eq!(result.is_ok(), is_token, "{method:?}");
+        assert_eq!(result.build().is_ok(), is_token, "{method:?}");
     }
-    let error = HrPrometheus::default().extra_methods(["GOOD", ""]).unwrap_err();
+    let error = HrPrometheus::default()
+        .extra_methods(["GOOD", ""])
+        .build()
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#""" is not a method: write a token of RFC 9110, section 5.6.2, such as "PURGE""#,
+        r#"extra_methods: "" is not a method: write a token of RFC 9110, section 5.6.2, such as "PURGE""#,
     );
-    assert!(HrPrometheus::default().extra_methods(["MÉTHODE"]).is_err());
+    assert!(
+        HrPrometheus::default()
+            .extra_methods(["MÉTHODE"])
+            .build()
+            .is_err()
+    );
 }

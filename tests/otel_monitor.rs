@@ -21,7 +21,7 @@ use actix_web::{
     web::{self, Bytes, ServiceConfig},
 };
 use futures_util::stream;
-use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry, OtelMonitor};
+use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry, OtelMonitor, OtelMonitorBuilder};
 
 fn routes(app: &mut ServiceConfig) {
     app.route("/echo/{id}", web::post().to(async |body: String| body + "!"))
@@ -57,10 +57,26 @@ async fn refuse(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceR
     next.call(request).await
 }
 
+/// With all families.
+fn all() -> OtelMonitorBuilder {
+    OtelMonitor::builder()
+        .active_requests()
+        .request_body_size()
+        .response_body_size()
+}
+
 async fn app(
     registry: &MetricsRegistry,
 ) -> impl Service<Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
-    let metrics = HrPrometheus::with_monitor::<OtelMonitor>();
+    measured(all(), registry).await
+}
+
+/// An application that is measured by what `builder` makes.
+async fn measured(
+    builder: OtelMonitorBuilder,
+    registry: &MetricsRegistry,
+) -> impl Service<Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
+    let metrics = HrPrometheus::with_builder(builder);
     let app = App::new().app_data(registry.clone()).configure(routes);
     init_service(app.wrap(from_fn(refuse)).wrap(metrics)).await
 }
@@ -196,7 +212,6 @@ async fn a_path_over_the_limit_has_a_route_and_an_unmatched_one_has_none() {
     let registry = MetricsRegistry::new();
     let metrics = HrPrometheus::with_monitor::<OtelMonitor>()
         .keep_params("/users/{id}", ["id"])
-        .unwrap()
         .max_kept_paths(0);
     let app = App::new()
         .app_data(registry.clone())
@@ -354,7 +369,7 @@ async fn the_version_is_that_of_the_request() {
 async fn the_scheme_is_that_of_the_server() {
     let registry = MetricsRegistry::new();
     let app = App::new().app_data(registry.clone()).configure(routes);
-    let app = app.wrap(HrPrometheus::with_monitor::<OtelMonitor>());
+    let app = app.wrap(HrPrometheus::with_builder(all()));
     let address = "127.0.0.1:443".parse().unwrap();
     let config = AppConfig::__priv_test_new(true, "localhost".to_owned(), address);
     let app = actix_service::IntoServiceFactory::<_, Request>::into_factory(app)

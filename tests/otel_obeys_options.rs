@@ -43,9 +43,8 @@ async fn over_the_limit_on_paths_the_route_is_other() {
 #[actix_web::test]
 async fn the_gauge_has_no_request_of_an_excluded_route() {
     let registry = MetricsRegistry::new();
-    let metrics = HrPrometheus::with_monitor::<OtelMonitor>()
-        .exclude_routes(["/events/{id}", "unmatched"])
-        .unwrap();
+    let metrics = HrPrometheus::with_builder(OtelMonitor::builder().active_requests())
+        .exclude_routes(["/events/{id}", "unmatched"]);
     let hang = || web::get().to(pending::<HttpResponse>);
     let app = App::new()
         .app_data(registry.clone())

@@ -22,27 +22,11 @@ use actix_web::{
 };
 use futures_util::future::try_join;
 use hr_prometheus::{
-    DefaultMonitor, DefaultMonitorBuilder, HrPrometheus, Label, MetricsRegistry, metrics_scope,
-    metrics_server, prometheus_client::registry::Registry, prometheus_metrics,
+    DefaultMonitor, HrPrometheus, MetricsRegistry, metrics_scope, metrics_server,
+    prometheus_client::registry::Registry, prometheus_metrics,
 };
 
 use support::{eventually_has, http, scrape_prometheus_text, serve};
-
-/// The names, labels and buckets of actix-web-prom.
-fn http_requests() -> Result<DefaultMonitorBuilder, hr_prometheus::Error> {
-    let labels = [
-        ("endpoint", Label::Path),
-        ("method", Label::Method),
-        ("status", Label::Status),
-    ];
-    Ok(DefaultMonitor::builder()
-        .count_name("http_requests")?
-        .count_labels(labels)?
-        .latency_name("http_requests_duration_seconds")?
-        .latency_labels(labels)?
-        .latency_buckets([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])?
-        .without_in_progress())
-}
 
 /// Binds `make` to a port that is free; another process may take it in between, then the next one.
 fn on_a_free_port(make: impl Fn(SocketAddr) -> std::io::Result<Server>) -> (SocketAddr, Server) {
@@ -119,7 +103,7 @@ async fn a_default_registry_and_constant_labels_from_configuration_stay() {
 
     let registry = MetricsRegistry::new();
     registry.register_with(prometheus_metrics(prometheus::default_registry()));
-    let monitor = http_requests().unwrap().prefix("shop").unwrap();
+    let monitor = DefaultMonitor::builder().actix_web_prom("shop");
     let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| {
         let labels = labels
             .clone()
@@ -178,7 +162,7 @@ async fn limit(
 #[test]
 fn requests_that_a_middleware_refuses_with_an_error_are_all_counted() {
     let registry = MetricsRegistry::new();
-    let metrics = HrPrometheus::with_builder(http_requests().unwrap());
+    let metrics = HrPrometheus::with_builder(DefaultMonitor::builder().actix_web_prom(""));
     let server = serve(2, {
         let registry = registry.clone();
         move || {

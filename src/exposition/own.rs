@@ -24,7 +24,7 @@ use crate::exposition::{
 #[derive(Debug)]
 pub(crate) struct Descriptor<'a> {
     pub(crate) name: &'a str,
-    pub(crate) help: &'static str,
+    pub(crate) help: &'a str,
     /// The encoder adds it to the name.
     pub(crate) unit: Option<&'a Unit>,
     pub(crate) of_type: MetricType,

@@ -146,31 +146,6 @@ impl InFlight {
         }
     }
 
-    /// Calls `each` with the method of each request in progress, but for those that are excluded.
-    pub(crate) fn for_each_method(&self, mut each: impl FnMut(&'static str)) {
-        for table in self.tables() {
-            if !table.labelling.rules.excludes_any() {
-                let places = table.places.lock();
-                places
-                    .all
-                    .values()
-                    .filter_map(|place| place.method())
-                    .for_each(&mut each);
-                continue;
-            }
-            let mut first = 0;
-            while let Some((mut requests, next)) = table.read(first) {
-                table.label_seen(&mut requests, Values::Show);
-                for seen in requests {
-                    if !matches!(seen.route, RouteOf::Known(Verdict::Excluded)) {
-                        each(seen.method);
-                    }
-                }
-                first = next;
-            }
-        }
-    }
-
     fn tables(&self) -> Vec<Arc<InFlightTable>> {
         self.tables.lock().iter().filter_map(Weak::upgrade).collect()
     }

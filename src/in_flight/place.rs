@@ -226,12 +226,6 @@ impl Place {
             });
         }
     }
-
-    /// The label of the method of the request that is in this place, if there is one.
-    pub(super) fn method(&self) -> Option<&'static str> {
-        let request = self.request.load(Relaxed);
-        (request != 0).then(|| method_of(request))
-    }
 }
 
 impl Seen {

@@ -16,6 +16,7 @@ use actix_web::{
     body::BodySize,
     dev::{Payload, ServiceRequest, ServiceResponse},
     error::PayloadError,
+    http::Method,
     web::Bytes,
 };
 use futures_util::stream::{Stream, StreamExt as _};
@@ -53,7 +54,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
         if worker.has_predicates && worker.excludes(request, method) {
             return Self::of(None);
         }
-        let facts = Facts::new(method, Instant::now());
+        let facts = Facts::new(method, matches!(*request.method(), Method::HEAD), Instant::now());
         let mut state = worker.spare_states.take(facts, &worker.in_flight);
         state.place.arrive(method, request.uri());
         // In its place is none, so there is nothing to drop; the same below.

@@ -8,7 +8,6 @@ pub(crate) mod worker;
 
 use std::{
     any::{TypeId, type_name},
-    borrow::Cow,
     fmt,
     sync::Arc,
 };
@@ -16,18 +15,20 @@ use std::{
 use prometheus_client::registry::Registry;
 
 use crate::{
-    error::Error,
+    error::{Error, Mistakes},
     method::Methods,
     middleware::exclusion::Predicates,
     monitor::{
+        builder::MonitorBuilder,
         hooks::RequestStart,
         long_lived::LongLivedTypes,
         set::{MonitorSet as _, Monitors, obtain},
     },
-    monitors::default::{DefaultMonitor, builder::DefaultMonitorBuilder, labels::RequestLabels},
+    monitors::default::DefaultMonitor,
     panics::DiscardOnDrop,
     registry::MetricsRegistry,
     route::rules::Rules,
+    texts::Texts,
     workers::Workers,
 };
 
@@ -73,6 +74,14 @@ use crate::{
 ///
 /// Wrap it around a scope or a resource to measure only that. Two of them that see the same request count it twice.
 ///
+/// # Mistakes
+///
+/// An option that is given something wrong returns the middleware all the same, so that options can be chained, and
+/// keeps the error. [`register_in`](Self::register_in) and [`build`](Self::build) return the first one, with a message
+/// that names the option and the fix. Without either, an application that is wrapped does not start, and the message is
+/// in the log, at level error: actix-web says only that it cannot start the service. Builders of monitors do the same,
+/// and the middleware has their errors too.
+///
 /// # What a panic, an error or a client that leaves does
 ///
 /// Every request is recorded exactly once, however it ends; see [`DefaultMonitor`] for the status that it is counted
@@ -82,7 +91,7 @@ pub struct HrPrometheus<M: Monitors = DefaultMonitor> {
     registry: Option<MetricsRegistry>,
     source: Source<M>,
     /// Tells sources apart that are otherwise the same.
-    name: Cow<'static, str>,
+    name: String,
     options: Arc<Options>,
 }
 
@@ -94,6 +103,7 @@ pub(crate) struct Options {
     pub(crate) long_lived_types: LongLivedTypes,
     pub(crate) rules: Arc<Rules>,
     pub(crate) shows_workers: bool,
+    pub(crate) mistakes: Mistakes,
 }
 
 /// Gets the monitors from a registry, and registers them there if that has not been done.
@@ -112,7 +122,7 @@ impl HrPrometheus {
         HrPrometheus {
             registry: None,
             source: Arc::new(M::obtain),
-            name: "".into(),
+            name: String::new(),
             options: Arc::default(),
         }
     }
@@ -197,34 +207,35 @@ impl HrPrometheus {
                 let register = |registry: &mut Registry| register(registry).contained();
                 obtain::<M, _>(registry, (TypeId::of::<F>(), name.to_owned()), register, errors)
             }),
-            name: "".into(),
+            name: String::new(),
             options: Arc::default(),
         }
     }
 
-    /// Measures with the [`DefaultMonitor`] that `builder` chooses.
+    /// Measures with what `builder` makes: [`DefaultMonitor::builder`], [`OtelMonitor::builder`], or both as a pair,
+    /// `with_builder((DefaultMonitor::builder(), OtelMonitor::builder()))`.
     ///
     /// The monitor is made once for each registry and all builders that are equal: workers and clones share it, and two
     /// builders that differ make two monitors. Their families need different names, for example by a
-    /// [prefix](DefaultMonitorBuilder::prefix):
+    /// [prefix](crate::DefaultMonitorBuilder::prefix):
     ///
     /// ```
     /// use actix_web::{App, test, web};
-    /// use hr_prometheus::{DefaultMonitor, Error, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// fn metrics(prefix: &'static str) -> Result<HrPrometheus, Error> {
-    ///     Ok(HrPrometheus::with_builder(DefaultMonitor::builder().prefix(prefix)?))
+    /// fn metrics(prefix: &str) -> HrPrometheus {
+    ///     HrPrometheus::with_builder(DefaultMonitor::builder().prefix(prefix))
     /// }
     ///
     /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), Error> {
+    /// # async fn main() {
     /// let registry = MetricsRegistry::new();
     /// let hello = async || "hello";
     /// let app = test::init_service(
     ///     App::new()
     ///         .app_data(registry.clone())
-    ///         .service(web::scope("/a").route("/", web::get().to(hello)).wrap(metrics("a")?))
-    ///         .service(web::scope("/b").route("/", web::get().to(hello)).wrap(metrics("b")?)),
+    ///         .service(web::scope("/a").route("/", web::get().to(hello)).wrap(metrics("a")))
+    ///         .service(web::scope("/b").route("/", web::get().to(hello)).wrap(metrics("b"))),
     /// )
     /// .await;
     /// for path in ["/a/", "/b/"] {
@@ -233,26 +244,23 @@ impl HrPrometheus {
     ///
     /// assert_eq!(registry.value("a_request_count_total", &[]), Some(1.0));
     /// assert_eq!(registry.value("b_request_count_total", &[]), Some(1.0));
-    /// # Ok(())
     /// # }
     /// ```
     ///
     /// A builder that chooses nothing makes the same monitor as [`with_monitor`](Self::with_monitor).
+    ///
+    /// [`OtelMonitor::builder`]: crate::OtelMonitor::builder
     #[must_use = "give it to `App::wrap`"]
-    pub fn with_builder<L: RequestLabels>(
-        builder: DefaultMonitorBuilder<L>,
-    ) -> HrPrometheus<DefaultMonitor<L>> {
+    pub fn with_builder<B: MonitorBuilder>(builder: B) -> HrPrometheus<B::Monitor> {
+        let options = Options {
+            mistakes: Mistakes::of(builder.check()),
+            ..Options::default()
+        };
         HrPrometheus {
             registry: None,
-            source: Arc::new(move |registry, name, errors| {
-                if builder.is_default() {
-                    return DefaultMonitor::obtain(registry, name, errors);
-                }
-                let register = |registry: &mut Registry| builder.register(registry).contained();
-                obtain::<DefaultMonitor<L>, _>(registry, (builder.clone(), name.to_owned()), register, errors)
-            }),
-            name: "".into(),
-            options: Arc::default(),
+            source: Arc::new(move |registry, name, errors| builder.obtain(registry, name, errors)),
+            name: String::new(),
+            options: Arc::new(options),
         }
     }
 }
@@ -305,8 +313,8 @@ impl<M: Monitors> HrPrometheus<M> {
     /// # }
     /// ```
     #[must_use = "give it to `App::wrap`"]
-    pub fn named(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.name = name.into();
+    pub fn named(mut self, name: impl AsRef<str>) -> Self {
+        name.as_ref().clone_into(&mut self.name);
         self
     }
 
@@ -335,9 +343,10 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// # Errors
     ///
-    /// When a monitor's `register` panics, now or before, and when called from within a registration or a scrape of
-    /// the same registry.
+    /// When an option was given something wrong, as [`build`](Self::build); when a monitor's `register` panics, now or
+    /// before; and when called from within a registration or a scrape of the same registry.
     pub fn register_in(mut self, registry: &MetricsRegistry) -> Result<Self, Error> {
+        self.options.mistakes.check()?;
         let mut errors = Vec::new();
         (self.source)(registry, &self.name, &mut errors);
         if let Some(error) = errors.into_iter().next() {
@@ -348,6 +357,30 @@ impl<M: Monitors> HrPrometheus<M> {
         if self.options.shows_workers {
             Workers::of(registry)?;
         }
+        Ok(self)
+    }
+
+    /// Reports what is wrong with the options, for a middleware that has no [`register_in`](Self::register_in), which
+    /// reports the same.
+    ///
+    /// Call it last, where `?` works; see [mistakes](Self#mistakes) for what happens without it.
+    ///
+    /// ```
+    /// use hr_prometheus::HrPrometheus;
+    ///
+    /// let metrics = HrPrometheus::default().exclude_routes(["/health", "/users/:id"]).build();
+    /// assert_eq!(
+    ///     metrics.unwrap_err().to_string(),
+    ///     "exclude_routes: \"/users/:id\" is the label of no route: \
+    ///      actix-web writes parameters and tails in braces: write \"/users/{id}\"",
+    /// );
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When an option of the middleware or of the builder of its monitor was given something wrong: the first of them.
+    pub fn build(self) -> Result<Self, Error> {
+        self.options.mistakes.check()?;
         Ok(self)
     }
 
@@ -368,7 +401,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// # #[actix_web::main]
     /// # async fn main() -> Result<(), hr_prometheus::Error> {
     /// let registry = MetricsRegistry::new();
-    /// let metrics = HrPrometheus::default().exclude_routes(["/health", "/metrics"])?;
+    /// let metrics = HrPrometheus::default().exclude_routes(["/health", "/metrics"]);
     /// let app = test::init_service(
     ///     App::new()
     ///         .app_data(registry.clone())
@@ -396,11 +429,13 @@ impl<M: Monitors> HrPrometheus<M> {
     /// tail as other frameworks do (`/:id`, `/*`).
     ///
     /// [`RequestMonitor::forget`]: crate::RequestMonitor::forget
-    pub fn exclude_routes(mut self, labels: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, Error> {
-        for label in labels {
-            self.rules().exclude(label.as_ref())?;
-        }
-        Ok(self)
+    #[must_use = "give it to `App::wrap`"]
+    pub fn exclude_routes<K>(mut self, labels: impl Texts<K>) -> Self {
+        labels.for_each_text(|label| {
+            let excluded = self.rules().exclude(label);
+            self.options().mistakes.note("exclude_routes", excluded);
+        });
+        self
     }
 
     /// Excludes the requests for which `predicate` returns `true`: no hook of a monitor is called, no family shows them,
@@ -513,7 +548,7 @@ impl<M: Monitors> HrPrometheus<M> {
     ///     App::new()
     ///         .app_data(registry.clone())
     ///         .route("/", web::to(HttpResponse::Ok))
-    ///         .wrap(HrPrometheus::default().extra_methods(["PURGE", "PROPFIND"])?),
+    ///         .wrap(HrPrometheus::default().extra_methods(["PURGE", "PROPFIND"])),
     /// )
     /// .await;
     ///
@@ -530,11 +565,56 @@ impl<M: Monitors> HrPrometheus<M> {
     /// # Errors
     ///
     /// If a text is not a token of RFC 9110, section 5.6.2, and so cannot be a method.
-    pub fn extra_methods(mut self, methods: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, Error> {
-        for method in methods {
-            self.options().methods.add(method.as_ref())?;
-        }
-        Ok(self)
+    #[must_use = "give it to `App::wrap`"]
+    pub fn extra_methods<K>(mut self, methods: impl Texts<K>) -> Self {
+        methods.for_each_text(|method| {
+            let added = self.options().methods.add(method);
+            self.options().mistakes.note("extra_methods", added);
+        });
+        self
+    }
+
+    /// Gives these methods their own labels, and no other: also those of RFC 9110 that are not among them are `_OTHER`.
+    ///
+    /// This is what the OpenTelemetry semantic conventions want the variable `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS` to
+    /// do: `.known_methods(variable.split(','))`. Replaces [`extra_methods`](Self::extra_methods) so far, and holds for
+    /// every monitor of this middleware.
+    ///
+    /// ```
+    /// use actix_web::{App, HttpResponse, http::Method, test, web};
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() {
+    /// let registry = MetricsRegistry::new();
+    /// let app = test::init_service(
+    ///     App::new()
+    ///         .app_data(registry.clone())
+    ///         .route("/", web::to(HttpResponse::Ok))
+    ///         .wrap(HrPrometheus::default().known_methods("GET,POST".split(','))),
+    /// )
+    /// .await;
+    ///
+    /// for method in [Method::GET, Method::DELETE] {
+    ///     let request = test::TestRequest::default().method(method);
+    ///     test::call_and_read_body(&app, request.to_request()).await;
+    /// }
+    /// assert_eq!(registry.value("request_count_total", &[("method", "GET")]), Some(1.0));
+    /// assert_eq!(registry.value("request_count_total", &[("method", "_OTHER")]), Some(1.0));
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If a text is not a token of RFC 9110, section 5.6.2, and so cannot be a method.
+    #[must_use = "give it to `App::wrap`"]
+    pub fn known_methods<K>(mut self, methods: impl Texts<K>) -> Self {
+        self.options().methods.clear();
+        methods.for_each_text(|method| {
+            let added = self.options().methods.add(method);
+            self.options().mistakes.note("known_methods", added);
+        });
+        self
     }
 
     /// Counts and times streamed responses of these content types when their head is sent, beside those of
@@ -550,7 +630,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
     ///
     /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// # async fn main() {
     /// let changes = async || {
     ///     HttpResponse::Ok()
     ///         .content_type("application/x-ndjson; charset=utf-8")
@@ -558,7 +638,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// };
     ///
     /// let registry = MetricsRegistry::new();
-    /// let metrics = HrPrometheus::default().long_lived_content_types(["application/x-ndjson"])?;
+    /// let metrics = HrPrometheus::default().long_lived_content_types(["application/x-ndjson"]);
     /// let app = test::init_service(
     ///     App::new()
     ///         .app_data(registry.clone())
@@ -571,21 +651,19 @@ impl<M: Monitors> HrPrometheus<M> {
     /// assert_eq!(registry.value("request_count_total", &[("path", "/changes")]), Some(1.0));
     /// assert_eq!(registry.value("requests_in_progress", &[("path", "/changes")]), Some(1.0));
     /// # drop(response);
-    /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
     /// If a text is not a type and a subtype (RFC 9110, section 8.3.1), or has parameters.
-    pub fn long_lived_content_types(
-        mut self,
-        content_types: impl IntoIterator<Item: AsRef<str>>,
-    ) -> Result<Self, Error> {
-        for content_type in content_types {
-            self.options().long_lived_types.add(content_type.as_ref())?;
-        }
-        Ok(self)
+    #[must_use = "give it to `App::wrap`"]
+    pub fn long_lived_content_types<K>(mut self, content_types: impl Texts<K>) -> Self {
+        content_types.for_each_text(|content_type| {
+            let added = self.options().long_lived_types.add(content_type);
+            self.options().mistakes.note("long_lived_content_types", added);
+        });
+        self
     }
 
     /// Keeps the values of these parameters of a route in its labels.
@@ -601,7 +679,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
     ///
     /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// # async fn main() {
     /// const ROUTE: &str = "/cell_neighbour/{cell_id}/direction/{direction}";
     ///
     /// let registry = MetricsRegistry::new();
@@ -609,7 +687,7 @@ impl<M: Monitors> HrPrometheus<M> {
     ///     App::new()
     ///         .app_data(registry.clone())
     ///         .route(ROUTE, web::get().to(async || "a cell"))
-    ///         .wrap(HrPrometheus::default().keep_params(ROUTE, ["direction"])?),
+    ///         .wrap(HrPrometheus::default().keep_params(ROUTE, ["direction"])),
     /// )
     /// .await;
     ///
@@ -618,7 +696,6 @@ impl<M: Monitors> HrPrometheus<M> {
     /// }
     /// let path = "/cell_neighbour/{cell_id}/direction/north";
     /// assert_eq!(registry.value("request_count_total", &[("path", path)]), Some(2.0));
-    /// # Ok(())
     /// # }
     /// ```
     ///
@@ -643,16 +720,14 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// If `route` cannot be the label of a route, as with [`exclude_routes`](Self::exclude_routes), or has no parameter
     /// with one of these names.
-    pub fn keep_params(
-        mut self,
-        route: &str,
-        names: impl IntoIterator<Item: AsRef<str>>,
-    ) -> Result<Self, Error> {
-        for name in names {
-            self.rules().keep(route, name.as_ref())?;
-        }
+    #[must_use = "give it to `App::wrap`"]
+    pub fn keep_params<K>(mut self, route: impl AsRef<str>, names: impl Texts<K>) -> Self {
+        names.for_each_text(|name| {
+            let kept = self.rules().keep(route.as_ref(), name);
+            self.options().mistakes.note("keep_params", kept);
+        });
         self.show_limit();
-        Ok(self)
+        self
     }
 
     /// Keeps the values of all parameters of all routes, tails included: the labels are the paths that were asked for.
@@ -732,27 +807,28 @@ impl<M: Monitors> HrPrometheus<M> {
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
     ///
     /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// # async fn main() {
     /// let registry = MetricsRegistry::new();
     /// let app = test::init_service(
     ///     App::new()
     ///         .app_data(registry.clone())
-    ///         .wrap(HrPrometheus::default().unmatched("none")?),
+    ///         .wrap(HrPrometheus::default().unmatched("none")),
     /// )
     /// .await;
     ///
     /// test::call_and_read_body(&app, test::TestRequest::with_uri("/nowhere").to_request()).await;
     /// assert_eq!(registry.value("request_count_total", &[("path", "none"), ("status", "404")]), Some(1.0));
-    /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
     /// If the text is empty, begins with `/` and so could be a route, or is `_OTHER`.
-    pub fn unmatched(mut self, text: &str) -> Result<Self, Error> {
-        self.rules().set_unmatched(text)?;
-        Ok(self)
+    #[must_use = "give it to `App::wrap`"]
+    pub fn unmatched(mut self, text: impl AsRef<str>) -> Self {
+        let set = self.rules().set_unmatched(text.as_ref());
+        self.options().mistakes.note("unmatched", set);
+        self
     }
 
     fn options(&mut self) -> &mut Options {

@@ -14,6 +14,7 @@ use actix_web::{
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
 };
+use log::Level;
 
 use crate::{
     connections,
@@ -25,6 +26,7 @@ use crate::{
         worker::{SpareStates, Worker},
     },
     monitor::set::{MonitorSet, Monitors},
+    panics::report,
     registry::MetricsRegistry,
     route::{Routes, labelling::Labelling},
     workers::Workers,
@@ -43,6 +45,14 @@ where
     type Future = Ready<Result<Self::Transform, Self::InitError>>;
 
     fn new_transform(&self, next: N) -> Self::Future {
+        if let Err(error) = self.options.mistakes.check() {
+            // All that actix-web says is that a service cannot start.
+            report(
+                Level::Error,
+                format_args!("{error}; the application does not start"),
+            );
+            return ready(Err(()));
+        }
         ready(Ok(HrPrometheusService {
             next,
             metrics: self.clone(),

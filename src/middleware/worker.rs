@@ -148,7 +148,7 @@ impl<S: MonitorSet> RequestState<S> {
     pub(super) fn has_body_to_come(&self) -> bool {
         // The server sends no byte of a body in answer to HEAD. On HTTP/1 it polls it all the same, and a stream that
         // stays pending would keep the request for ever.
-        !self.facts.response_body_size.is_eof() && !self.facts.method.is_head()
+        !self.facts.response_body_size.is_eof() && !self.facts.is_head
     }
 
     /// The status of a request that ended without a response.

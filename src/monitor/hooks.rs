@@ -86,6 +86,8 @@ impl fmt::Debug for RequestStart<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) method: &'static MethodLabel,
+    /// Whether the method is HEAD, whatever its label is.
+    pub(crate) is_head: bool,
     pub(crate) arrived: Instant,
     pub(crate) response_body_size: BodySize,
     pub(crate) response_body_bytes: u64,
@@ -98,9 +100,10 @@ pub(crate) struct Facts {
 impl Facts {
     /// What is known of a request that arrived.
     #[inline]
-    pub(crate) fn new(method: &'static MethodLabel, arrived: Instant) -> Self {
+    pub(crate) fn new(method: &'static MethodLabel, is_head: bool, arrived: Instant) -> Self {
         Self {
             method,
+            is_head,
             arrived,
             response_body_size: BodySize::Stream,
             response_body_bytes: 0,

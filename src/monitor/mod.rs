@@ -1,5 +1,6 @@
 //! What a monitor is, what its hooks are given, and how several run side by side without harming each other.
 
+pub(crate) mod builder;
 pub(crate) mod hooks;
 pub(crate) mod long_lived;
 pub(crate) mod set;

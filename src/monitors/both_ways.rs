@@ -27,7 +27,7 @@ use crate::{
     monitor::{hooks::RequestStart, set::Monitors},
     monitors::{
         default::{DefaultMonitor, builder::DefaultMonitorBuilder, labels::RequestLabels},
-        otel::OtelMonitor,
+        otel::{OtelMonitor, builder::OtelMonitorBuilder},
     },
     registry::MetricsRegistry,
 };
@@ -146,7 +146,7 @@ fn requests_of_the_default_monitor_are_the_same_both_ways() {
     let builders: [fn() -> DefaultMonitorBuilder; 4] = [
         DefaultMonitor::builder,
         || DefaultMonitor::builder().exemplars_from_traceparent(),
-        || DefaultMonitor::builder().request_body_bytes([1.0, 4.0]).unwrap(),
+        || DefaultMonitor::builder().request_body_bytes([1.0, 4.0]),
         || DefaultMonitor::builder().without_count().without_latency(),
     ];
     for registry in REGISTRIES {
@@ -164,16 +164,21 @@ fn requests_of_the_default_monitor_are_the_same_both_ways() {
     }
 }
 
+/// The monitor with all families.
+fn otel() -> OtelMonitorBuilder {
+    OtelMonitor::builder()
+        .active_requests()
+        .request_body_size()
+        .response_body_size()
+}
+
 #[test]
 fn requests_of_the_otel_monitor_are_the_same_both_ways() {
     for registry in REGISTRIES {
-        check(HrPrometheus::with_monitor::<OtelMonitor>(), registry());
+        check(HrPrometheus::with_builder(otel()), registry());
+        check(HrPrometheus::with_builder(otel()).keep_all_params(), registry());
         check(
-            HrPrometheus::with_monitor::<OtelMonitor>().keep_all_params(),
-            registry(),
-        );
-        check(
-            HrPrometheus::with_monitor::<(DefaultMonitor, OtelMonitor)>(),
+            HrPrometheus::with_builder((DefaultMonitor::builder(), otel())),
             registry(),
         );
     }

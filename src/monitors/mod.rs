@@ -12,4 +12,4 @@ pub use default::{
     families::Label,
     labels::{NoLabels, RequestLabels},
 };
-pub use otel::{OtelInFlight, OtelMonitor};
+pub use otel::{OtelInFlight, OtelMonitor, builder::OtelMonitorBuilder};

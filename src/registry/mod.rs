@@ -6,6 +6,7 @@ pub(crate) mod scrapes;
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc,
@@ -123,6 +124,39 @@ impl MetricsRegistry {
     #[must_use]
     pub fn new() -> Self {
         Self::from(Registry::default())
+    }
+
+    /// Creates an empty registry with these labels on everything that is registered in it: for what is known when the
+    /// program starts, such as the region, from any map.
+    ///
+    /// They come first and are sorted by name. For a prefix besides, make it from a
+    /// [`Registry::with_prefix_and_labels`]. A name that no label can have, or that a monitor has for a label of its
+    /// own, is an [`Error`] of [`HrPrometheus::register_in`](crate::HrPrometheus::register_in).
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    ///
+    /// use hr_prometheus::{MetricsRegistry, build_info};
+    ///
+    /// let labels = HashMap::from([("region".to_owned(), "eu".to_owned())]);
+    /// let registry = MetricsRegistry::with_labels(labels);
+    /// registry.register_with(build_info!(version = "1.4.0"));
+    /// assert!(registry.encode()?.contains(r#"build_info{region="eu",version="1.4.0"} 1"#));
+    /// # Ok::<(), hr_prometheus::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_labels<N, V>(labels: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<String>,
+    {
+        let labels = labels.into_iter();
+        // A map may have any order, and a scrape has the same each time.
+        let labels: BTreeMap<_, _> = labels.map(|(name, value)| (name.into(), value.into())).collect();
+        let labels = labels
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        Self::from(Registry::with_labels(labels))
     }
 
     /// The one registry of the process: what the middleware and `/metrics` use when there is none in the

@@ -294,6 +294,12 @@ impl Routes {
         }
     }
 
+    /// Whether requests to this path are excluded, as far as can be known before they are routed.
+    pub(crate) fn excludes_as_arrived(&self, path: &PathAndQuery) -> bool {
+        self.labelling.rules.excludes_any()
+            && self.labelling.verdict_as_arrived(path, Values::Show).1 == Verdict::Excluded
+    }
+
     #[cold]
     fn label_of_path(&self, path: &str, values: Values) -> OfPath {
         if let Some(known) = self.by_path.borrow().get(path) {

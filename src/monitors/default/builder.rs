@@ -1,29 +1,35 @@
 //! The options of the default monitor.
 
-use std::{any::type_name, borrow::Cow, collections::HashSet, fmt, marker::PhantomData};
+use std::{any::type_name, borrow::Borrow, fmt, marker::PhantomData};
 
 use actix_web::http::{Method, StatusCode};
 use prometheus_client::registry::Registry;
 
 use crate::{
-    error::Error,
+    error::{Error, Mistakes},
     method::label_of,
-    monitor::hooks::ResponseStart,
+    monitor::{
+        builder::{MonitorBuilder, sealed::Sealed},
+        hooks::ResponseStart,
+        set::{Monitors, obtain},
+    },
     monitors::default::{
         DefaultMonitor,
-        config::{Config, DefaultFamily, check_name},
+        checks::{checked_bounds, checked_help, checked_labels, checked_name, checked_prefix},
+        config::{Config, DefaultFamily},
         exemplars::ExemplarSource,
-        families::{Label, LabelNames},
-        labels::{CustomLabels, NoLabels, RequestLabels, is_free_label_name},
+        families::Label,
+        labels::{CustomLabels, NoLabels, RequestLabels},
     },
+    panics::give_up,
+    registry::MetricsRegistry,
     series::SeriesKey,
 };
 
 /// Chooses what a [`DefaultMonitor`] records: families, names, labels and buckets.
 ///
 /// Create it with [`DefaultMonitor::builder`] and pass it to
-/// [`HrPrometheus::with_builder`](crate::HrPrometheus::with_builder), outside the closure of `HttpServer::new`, so that
-/// mistakes surface as an [`Error`] before the server starts:
+/// [`HrPrometheus::with_builder`](crate::HrPrometheus::with_builder):
 ///
 /// ```
 /// use actix_web::{App, test, web};
@@ -32,8 +38,8 @@ use crate::{
 /// # #[actix_web::main]
 /// # async fn main() -> Result<(), hr_prometheus::Error> {
 /// let monitor = DefaultMonitor::builder()
-///     .latency_buckets([0.1, 1.0])?
-///     .latency_labels([("path", Label::Path), ("status", Label::StatusClass)])?;
+///     .latency_buckets([0.1, 1.0])
+///     .latency_labels([("path", Label::Path), ("status", Label::StatusClass)]);
 /// let metrics = HrPrometheus::with_builder(monitor);
 ///
 /// let registry = MetricsRegistry::new();
@@ -72,8 +78,14 @@ use crate::{
 /// | `request_time_to_head_seconds` | histogram, seconds | [`time_to_head`](Self::time_to_head) | those of the latency | from arrival to the response head |
 /// | `oldest_request_in_progress_seconds` | gauge, seconds | [`oldest_in_progress`](Self::oldest_in_progress) | those in progress | how long the oldest request in progress has run |
 ///
-/// Each family can be [renamed](Self::rename), and all of them can have a [prefix](Self::prefix). Whatever is chosen, in
-/// every scrape the sum over the counter is the sum over the `_count` of the latency.
+/// Each family can have another [name](Self::rename), other [labels](Self::family_labels) and another
+/// [help text](Self::help), and all of them can have a [prefix](Self::prefix). Whatever is chosen, in every scrape the sum
+/// over the counter is the sum over the `_count` of the latency.
+///
+/// # Mistakes
+///
+/// An option that is given something wrong, as its section "Errors" says, keeps the error for the middleware, which
+/// reports it: see [mistakes](crate::HrPrometheus#mistakes).
 ///
 /// # Equality
 ///
@@ -82,6 +94,7 @@ use crate::{
 /// whatever the closure captures.
 pub struct DefaultMonitorBuilder<L = NoLabels> {
     config: Config,
+    mistakes: Mistakes,
     labels: PhantomData<fn() -> L>,
 }
 
@@ -91,6 +104,7 @@ impl DefaultMonitor {
     pub fn builder() -> DefaultMonitorBuilder {
         DefaultMonitorBuilder {
             config: Config::default(),
+            mistakes: Mistakes::default(),
             labels: PhantomData,
         }
     }
@@ -144,9 +158,83 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// assert_eq!(registry.value("request_count_total", &[]), None);
     /// # }
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// If an option was given something wrong, or if the registry has a label that is one of this monitor. In
+    /// [`RequestMonitor::register`](crate::RequestMonitor::register) the panic is caught, and the monitor is off.
     #[must_use = "a monitor records nothing until the middleware has it"]
     pub fn register(&self, registry: &mut Registry) -> DefaultMonitor<L> {
+        if let Err(error) = self.mistakes.check() {
+            give_up(error.to_string());
+        }
         DefaultMonitor::new(&self.config, registry)
+    }
+
+    /// Records what the crate actix-web-prom 0.10 does by default, so that its dashboards and alerts go on working:
+    /// its names, labels, buckets and help texts, and no gauge.
+    ///
+    /// `namespace` is that of its `PrometheusMetricsBuilder::new`; `""` for none.
+    ///
+    /// | family | type | labels | buckets |
+    /// | --- | --- | --- | --- |
+    /// | `http_requests_total` | counter | `endpoint`, `method`, `status` | |
+    /// | `http_requests_duration_seconds` | histogram | `endpoint`, `method`, `status` | 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 |
+    ///
+    /// Options that follow change it. What differs:
+    ///
+    /// - More is counted: requests that end in the `Err` of a middleware, in a panic or with a client that left.
+    /// - If no route served the request, also because no route has its method, `endpoint` is `unmatched` and never what
+    ///   the client sent; [`unmatched`](crate::HrPrometheus::unmatched) changes the text. A `web::resource` that refuses
+    ///   a method with 405 keeps its label.
+    /// - Invented methods are `_OTHER`.
+    /// - A label does not have the regular expressions of parameters: `/orders/{id}`, not `/orders/{id:\d+}`.
+    /// - A bound is written `le="1.0"`, as OpenMetrics demands, no longer `le="1"`.
+    ///
+    /// ```
+    /// use actix_web::http::{Method, StatusCode};
+    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    ///
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder()
+    ///     .actix_web_prom("api")
+    ///     .start_at_zero([(Method::GET, "/", StatusCode::OK)]);
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// let scrape = registry.encode()?;
+    /// let labels = r#"{endpoint="/",method="GET",status="200"}"#;
+    /// assert!(scrape.contains(&format!("api_http_requests_total{labels} 0")));
+    /// assert!(scrape.contains(&format!("api_http_requests_duration_seconds_count{labels} 0")));
+    /// # Ok::<(), hr_prometheus::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the name of a metric cannot begin with `namespace`, or if `namespace` ends in `_`, which is added.
+    #[must_use]
+    pub fn actix_web_prom(mut self, namespace: impl AsRef<str>) -> Self {
+        let namespace = match namespace.as_ref() {
+            "" => Ok(None),
+            namespace => checked_prefix(namespace).map(Some),
+        };
+        if let Some(prefix) = self.mistakes.note("actix_web_prom", namespace) {
+            self.config.prefix = prefix;
+        }
+        let labels = [
+            ("endpoint", Label::Path),
+            ("method", Label::Method),
+            ("status", Label::Status),
+        ];
+        self.count_name("http_requests")
+            .help(DefaultFamily::Count, "Total number of HTTP requests")
+            .count_labels(labels)
+            .latency_name("http_requests_duration_seconds")
+            .help(
+                DefaultFamily::Latency,
+                "HTTP request duration in seconds for all requests",
+            )
+            .latency_labels(labels)
+            .latency_buckets([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+            .without_in_progress()
     }
 
     /// Begins the names of all families with `prefix` and `_`.
@@ -158,9 +246,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
     /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
-    /// let fast = DefaultMonitor::builder().prefix("api")?.latency_buckets([0.01, 0.1])?;
-    /// let slow = DefaultMonitor::builder().prefix("reports")?.latency_buckets([10.0, 100.0])?;
+    /// # async fn main() {
+    /// let fast = DefaultMonitor::builder().prefix("api").latency_buckets([0.01, 0.1]);
+    /// let slow = DefaultMonitor::builder().prefix("reports").latency_buckets([10.0, 100.0]);
     /// let (fast, slow) = (HrPrometheus::with_builder(fast), HrPrometheus::with_builder(slow));
     ///
     /// let registry = MetricsRegistry::new();
@@ -178,24 +266,18 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///
     /// assert_eq!(registry.value("api_request_latency_bucket", &[("le", "0.1")]), Some(1.0));
     /// assert_eq!(registry.value("reports_request_latency_bucket", &[("le", "100.0")]), Some(1.0));
-    /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
     /// If the name of a metric cannot begin with `prefix`, or if `prefix` ends in `_`, which is added.
-    pub fn prefix(mut self, prefix: impl Into<Cow<'static, str>>) -> Result<Self, Error> {
-        let prefix = prefix.into();
-        check_name("prefix", &prefix)?;
-        if prefix.ends_with('_') {
-            let without = prefix.trim_end_matches('_');
-            return Err(Error::new(format!(
-                "prefix: the scrape adds `_` to {prefix:?}; give {without:?}",
-            )));
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl AsRef<str>) -> Self {
+        if let Some(prefix) = self.mistakes.note("prefix", checked_prefix(prefix.as_ref())) {
+            self.config.prefix = Some(prefix);
         }
-        self.config.prefix = Some(prefix);
-        Ok(self)
+        self
     }
 
     /// Calls a family `name`.
@@ -204,36 +286,82 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// [`in_progress_name`](Self::in_progress_name) are short for it.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultFamily, DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder()
-    ///     .response_body_bytes([100.0, 10_000.0])?
-    ///     .rename(DefaultFamily::ResponseBodyBytes, "http_response_size_bytes")?;
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// assert_eq!(registry.value("http_response_size_bytes_count", &[]), Some(1.0));
-    /// # Ok(())
-    /// # }
+    ///     .response_body_bytes([100.0, 10_000.0])
+    ///     .rename(DefaultFamily::ResponseBodyBytes, "http_response_size_bytes");
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(registry.encode()?.contains("# TYPE http_response_size_bytes histogram"));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Errors
     ///
     /// If `name` is not a valid metric name, or clashes with another family of this monitor, even a disabled one. And
     /// if the counter would be called `…_total`, which the encoder adds.
-    pub fn rename(self, family: DefaultFamily, name: impl Into<Cow<'static, str>>) -> Result<Self, Error> {
-        self.renamed("rename", family, name.into())
+    #[must_use]
+    pub fn rename(self, family: DefaultFamily, name: impl AsRef<str>) -> Self {
+        self.renamed("rename", family, name.as_ref())
+    }
+
+    /// Sets the help text of a family.
+    ///
+    /// ```
+    /// use hr_prometheus::{DefaultFamily, DefaultMonitor, HrPrometheus, MetricsRegistry};
+    ///
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder().help(DefaultFamily::Count, "Requests to the shop");
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(registry.encode()?.contains("# HELP request_count Requests to the shop"));
+    /// # Ok::<(), hr_prometheus::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If `text` is empty or has control characters, such as line breaks.
+    #[must_use]
+    pub fn help(mut self, family: DefaultFamily, text: impl AsRef<str>) -> Self {
+        if let Some(text) = self.mistakes.note("help", checked_help(text.as_ref())) {
+            self.config.chosen_mut(family).help = text;
+        }
+        self
+    }
+
+    /// Chooses the labels of a family and their names: for histograms whose labels differ.
+    ///
+    /// [`count_labels`](Self::count_labels), [`latency_labels`](Self::latency_labels) and
+    /// [`in_progress_labels`](Self::in_progress_labels) are short for it. A further histogram has the labels of the
+    /// latency until it is told its own, and the oldest request those in progress.
+    ///
+    /// ```
+    /// use actix_web::http::{Method, StatusCode};
+    /// use hr_prometheus::{DefaultFamily, DefaultMonitor, HrPrometheus, Label, MetricsRegistry};
+    ///
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder()
+    ///     .response_body_bytes([100.0, 10_000.0])
+    ///     .family_labels(DefaultFamily::ResponseBodyBytes, [("status", Label::StatusClass)])
+    ///     .start_at_zero([(Method::GET, "/", StatusCode::OK)]);
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// let scrape = registry.encode()?;
+    /// assert!(scrape.contains(r#"request_latency_count{method="GET",path="/"} 0"#));
+    /// assert!(scrape.contains(r#"response_body_bytes_count{status="2xx"} 0"#));
+    /// # Ok::<(), hr_prometheus::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If a name is not a valid label name, starts with `__`, is `le` or comes twice. And if a label of the gauges is not
+    /// [`Label::Method`] or [`Label::Path`].
+    #[must_use]
+    pub fn family_labels<'a>(
+        self,
+        family: DefaultFamily,
+        labels: impl IntoIterator<Item = (&'a str, Label)>,
+    ) -> Self {
+        self.labelled("family_labels", family, labels)
     }
 
     /// Sets the upper bounds of the latency buckets in seconds; by default 0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75
@@ -244,106 +372,73 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// # Errors
     ///
     /// If there is no bound, or they are not finite, not above 0 or not rising.
-    pub fn latency_buckets(mut self, bounds: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
-        self.config.chosen_mut(DefaultFamily::Latency).bounds = checked_bounds("latency_buckets", bounds)?;
-        Ok(self)
+    #[must_use]
+    pub fn latency_buckets(mut self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
+        if let Some(bounds) = self.mistakes.note("latency_buckets", checked_bounds(bounds)) {
+            self.config.chosen_mut(DefaultFamily::Latency).bounds = bounds;
+        }
+        self
     }
 
     /// Calls the counter `name`; by default `request_count`. The encoder adds `_total`.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
-    /// let monitor = DefaultMonitor::builder().count_name("http_requests")?;
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// assert_eq!(registry.value("http_requests_total", &[]), Some(1.0));
-    /// # Ok(())
-    /// # }
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder().count_name("http_requests");
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(registry.encode()?.contains("# TYPE http_requests counter"));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Errors
     ///
     /// If `name` is not a valid metric name, clashes with another family of this monitor, even a disabled one, or ends
     /// in `_total`, which the encoder adds.
-    pub fn count_name(self, name: impl Into<Cow<'static, str>>) -> Result<Self, Error> {
-        self.renamed("count_name", DefaultFamily::Count, name.into())
+    #[must_use]
+    pub fn count_name(self, name: impl AsRef<str>) -> Self {
+        self.renamed("count_name", DefaultFamily::Count, name.as_ref())
     }
 
     /// Calls the histogram of the latency `name`; by default `request_latency`.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
-    /// let monitor = DefaultMonitor::builder().latency_name("http_request_duration_seconds")?;
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// assert_eq!(registry.value("http_request_duration_seconds_count", &[]), Some(1.0));
-    /// # Ok(())
-    /// # }
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder().latency_name("http_request_duration_seconds");
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(registry.encode()?.contains("# TYPE http_request_duration_seconds histogram"));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Errors
     ///
     /// If `name` is not a valid metric name, or clashes with another family of this monitor, even a disabled one.
-    pub fn latency_name(self, name: impl Into<Cow<'static, str>>) -> Result<Self, Error> {
-        self.renamed("latency_name", DefaultFamily::Latency, name.into())
+    #[must_use]
+    pub fn latency_name(self, name: impl AsRef<str>) -> Self {
+        self.renamed("latency_name", DefaultFamily::Latency, name.as_ref())
     }
 
     /// Calls the gauge of requests in progress `name`; by default `requests_in_progress`.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
-    /// let monitor = DefaultMonitor::builder().in_progress_name("http_requests_in_flight")?;
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// assert_eq!(registry.value("http_requests_in_flight", &[("path", "/")]), Some(0.0));
-    /// # Ok(())
-    /// # }
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder().in_progress_name("http_requests_in_flight");
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(registry.encode()?.contains("# TYPE http_requests_in_flight gauge"));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Errors
     ///
     /// If `name` is not a valid metric name, or clashes with another family of this monitor, even a disabled one.
-    pub fn in_progress_name(self, name: impl Into<Cow<'static, str>>) -> Result<Self, Error> {
-        self.renamed("in_progress_name", DefaultFamily::InProgress, name.into())
+    #[must_use]
+    pub fn in_progress_name(self, name: impl AsRef<str>) -> Self {
+        self.renamed("in_progress_name", DefaultFamily::InProgress, name.as_ref())
     }
 
     /// Chooses the labels of the counter and their names; by default `method`, `path` and `status`.
@@ -351,39 +446,24 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// Series are summed up over the labels that are not chosen. [Custom labels](Self::labels) come after these.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
+    /// use actix_web::http::{Method, StatusCode};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, Label, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder()
-    ///     .count_labels([("verb", Label::Method), ("code", Label::StatusClass)])?;
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// let scrape = registry.encode()?;
-    /// assert!(scrape.contains(r#"request_count_total{verb="GET",code="2xx"} 1"#));
-    /// # Ok(())
-    /// # }
+    ///     .count_labels([("verb", Label::Method), ("code", Label::StatusClass)])
+    ///     .start_at_zero([(Method::GET, "/", StatusCode::OK)]);
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(registry.encode()?.contains(r#"request_count_total{verb="GET",code="2xx"} 0"#));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Errors
     ///
     /// If a name is not a valid label name, starts with `__`, is `le` or comes twice.
-    pub fn count_labels<N: Into<Cow<'static, str>>>(
-        mut self,
-        labels: impl IntoIterator<Item = (N, Label)>,
-    ) -> Result<Self, Error> {
-        self.config.chosen_mut(DefaultFamily::Count).labels = Some(checked_labels("count_labels", labels)?);
-        Ok(self)
+    #[must_use]
+    pub fn count_labels<'a>(self, labels: impl IntoIterator<Item = (&'a str, Label)>) -> Self {
+        self.labelled("count_labels", DefaultFamily::Count, labels)
     }
 
     /// Chooses the labels of the latency and of the further histograms, and their names; by default `method` and
@@ -393,113 +473,60 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// routes, one without [`Label::Path`] may be better.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
+    /// use actix_web::http::{Method, StatusCode};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, Label, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder()
-    ///     .latency_labels([("method", Label::Method), ("status", Label::Status)])?;
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// let scrape = registry.encode()?;
-    /// assert!(scrape.contains(r#"request_latency_count{method="GET",status="200"} 1"#));
-    /// # Ok(())
-    /// # }
+    ///     .latency_labels([("method", Label::Method), ("status", Label::Status)])
+    ///     .start_at_zero([(Method::GET, "/", StatusCode::OK)]);
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(registry.encode()?.contains(r#"request_latency_count{method="GET",status="200"} 0"#));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Errors
     ///
     /// If a name is not a valid label name, starts with `__`, is `le` or comes twice.
-    pub fn latency_labels<N: Into<Cow<'static, str>>>(
-        mut self,
-        labels: impl IntoIterator<Item = (N, Label)>,
-    ) -> Result<Self, Error> {
-        self.config.chosen_mut(DefaultFamily::Latency).labels =
-            Some(checked_labels("latency_labels", labels)?);
-        Ok(self)
+    #[must_use]
+    pub fn latency_labels<'a>(self, labels: impl IntoIterator<Item = (&'a str, Label)>) -> Self {
+        self.labelled("latency_labels", DefaultFamily::Latency, labels)
     }
 
     /// Chooses the labels of the gauges of requests in progress, and their names; by default `method` and `path`.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
+    /// use actix_web::http::{Method, StatusCode};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, Label, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
-    /// let monitor = DefaultMonitor::builder().in_progress_labels([("verb", Label::Method)])?;
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// let scrape = registry.encode()?;
-    /// assert!(scrape.contains(r#"requests_in_progress{verb="GET"} 0"#));
-    /// # Ok(())
-    /// # }
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder()
+    ///     .in_progress_labels([("verb", Label::Method)])
+    ///     .start_at_zero([(Method::GET, "/", StatusCode::OK)]);
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(registry.encode()?.contains(r#"requests_in_progress{verb="GET"} 0"#));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Errors
     ///
     /// If a name is not a valid label name, starts with `__`, is `le` or comes twice. And if a label is not
     /// [`Label::Method`] or [`Label::Path`].
-    pub fn in_progress_labels<N: Into<Cow<'static, str>>>(
-        mut self,
-        labels: impl IntoIterator<Item = (N, Label)>,
-    ) -> Result<Self, Error> {
-        let labels = checked_labels("in_progress_labels", labels)?;
-        if let Some((name, _)) = labels
-            .iter()
-            .find(|(_, label)| !matches!(label, Label::Method | Label::Path))
-        {
-            return Err(Error::new(format!(
-                "in_progress_labels: a request in progress has no status, but {name:?} is one; \
-                 choose of Label::Method and Label::Path",
-            )));
-        }
-        self.config.chosen_mut(DefaultFamily::InProgress).labels = Some(labels);
-        Ok(self)
+    #[must_use]
+    pub fn in_progress_labels<'a>(self, labels: impl IntoIterator<Item = (&'a str, Label)>) -> Self {
+        self.labelled("in_progress_labels", DefaultFamily::InProgress, labels)
     }
 
     /// Omits the counter.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().without_count();
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// assert_eq!(registry.value("request_count_total", &[]), None);
-    /// # Ok(())
-    /// # }
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(!registry.encode()?.contains("request_count"));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[must_use]
     pub fn without_count(mut self) -> Self {
@@ -510,26 +537,13 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// Omits the histogram of the latency, but not the further histograms.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().without_latency();
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// assert_eq!(registry.value("request_latency_count", &[]), None);
-    /// # Ok(())
-    /// # }
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(!registry.encode()?.contains("request_latency"));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[must_use]
     pub fn without_latency(mut self) -> Self {
@@ -540,26 +554,13 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// Omits the gauge of requests in progress.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().without_in_progress();
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// assert_eq!(registry.value("requests_in_progress", &[]), None);
-    /// # Ok(())
-    /// # }
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(!registry.encode()?.contains("requests_in_progress"));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[must_use]
     pub fn without_in_progress(mut self) -> Self {
@@ -573,32 +574,20 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// costs an allocation for each request that has a body.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
-    /// let monitor = DefaultMonitor::builder().request_body_bytes([100.0, 10_000.0])?;
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::post().to(async |body: String| body))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::post().set_payload("hello").to_request()).await;
-    /// // … after one request:
-    /// assert_eq!(registry.value("request_body_bytes_sum", &[("path", "/")]), Some(5.0));
-    /// # Ok(())
-    /// # }
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder().request_body_bytes([100.0, 10_000.0]);
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(registry.encode()?.contains("# TYPE request_body_bytes histogram"));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Errors
     ///
     /// If there is no bound, or they are not finite, not above 0 or not rising.
-    pub fn request_body_bytes(self, bounds: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
+    #[must_use]
+    pub fn request_body_bytes(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("request_body_bytes", DefaultFamily::RequestBodyBytes, bounds)
     }
 
@@ -608,32 +597,20 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// response. A [long-lived](crate::ResponseStart::is_long_lived) response is observed when it ends.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
-    /// let monitor = DefaultMonitor::builder().response_body_bytes([100.0, 10_000.0])?;
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// assert_eq!(registry.value("response_body_bytes_sum", &[("path", "/")]), Some(5.0));
-    /// # Ok(())
-    /// # }
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder().response_body_bytes([100.0, 10_000.0]);
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(registry.encode()?.contains("# TYPE response_body_bytes histogram"));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Errors
     ///
     /// If there is no bound, or they are not finite, not above 0 or not rising.
-    pub fn response_body_bytes(self, bounds: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
+    #[must_use]
+    pub fn response_body_bytes(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("response_body_bytes", DefaultFamily::ResponseBodyBytes, bounds)
     }
 
@@ -641,32 +618,20 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// these upper bounds in seconds. Requests that ended without a response are not observed.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
-    /// let monitor = DefaultMonitor::builder().time_to_head([0.1, 1.0])?;
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// assert_eq!(registry.value("request_time_to_head_seconds_count", &[("path", "/")]), Some(1.0));
-    /// # Ok(())
-    /// # }
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder().time_to_head([0.1, 1.0]);
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(registry.encode()?.contains("# TYPE request_time_to_head_seconds histogram"));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Errors
     ///
     /// If there is no bound, or they are not finite, not above 0 or not rising.
-    pub fn time_to_head(self, bounds: impl IntoIterator<Item = f64>) -> Result<Self, Error> {
+    #[must_use]
+    pub fn time_to_head(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("time_to_head", DefaultFamily::TimeToHead, bounds)
     }
 
@@ -677,26 +642,13 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// It is computed at the scrape, from the table of requests in progress.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().oldest_in_progress();
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// assert_eq!(registry.value("oldest_request_in_progress_seconds", &[("path", "/")]), Some(0.0));
-    /// # Ok(())
-    /// # }
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(registry.encode()?.contains("# TYPE oldest_request_in_progress_seconds gauge"));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[must_use]
     pub fn oldest_in_progress(mut self) -> Self {
@@ -712,29 +664,14 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///
     /// ```
     /// use actix_web::http::{Method, StatusCode};
-    /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder()
     ///     .start_at_zero([(Method::GET, "/", StatusCode::INTERNAL_SERVER_ERROR)]);
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// let labels = [("method", "GET"), ("path", "/")];
-    /// assert_eq!(registry.value("request_count_total", &[labels[0], labels[1], ("status", "500")]), Some(0.0));
-    /// assert_eq!(registry.value("request_latency_count", &labels), Some(1.0));
-    /// # Ok(())
-    /// # }
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert_eq!(registry.value("request_count_total", &[("path", "/"), ("status", "500")]), Some(0.0));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[must_use]
     pub fn start_at_zero<R: AsRef<str>>(
@@ -775,7 +712,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// }
     ///
     /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// # async fn main() {
     /// let monitor = DefaultMonitor::builder().without_latency().labels::<Version>();
     /// let metrics = HrPrometheus::with_builder(monitor);
     /// # let registry = MetricsRegistry::new();
@@ -789,13 +726,13 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
     /// // … after one request:
     /// assert_eq!(registry.value("request_count_total", &[("version", "HTTP/1.1")]), Some(1.0));
-    /// # Ok(())
     /// # }
     /// ```
     #[must_use]
     pub fn labels<T: RequestLabels>(self) -> DefaultMonitorBuilder<T> {
         DefaultMonitorBuilder {
             config: self.config,
+            mistakes: self.mistakes,
             labels: PhantomData,
         }
     }
@@ -822,7 +759,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// }
     ///
     /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// # async fn main() {
     /// let monitor = DefaultMonitor::builder().labels::<Query>().max_label_sets(0);
     /// let metrics = HrPrometheus::with_builder(monitor);
     /// # let registry = MetricsRegistry::new();
@@ -837,7 +774,6 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// // … after one request:
     /// assert_eq!(registry.value("request_count_total", &[("query", "_OTHER")]), Some(1.0));
     /// assert_eq!(registry.value("hr_prometheus_cardinality_limit_exceeded_total", &[("limit", "label_set")]), Some(1.0));
-    /// # Ok(())
     /// # }
     /// ```
     #[must_use]
@@ -951,27 +887,14 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// The further histograms stay classic.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().native_histograms();
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
     /// // The text formats are as before:
-    /// assert_eq!(registry.value("request_latency_count", &[]), Some(1.0));
-    /// # Ok(())
-    /// # }
+    /// assert!(registry.encode()?.contains("# TYPE request_latency histogram"));
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[cfg(feature = "protobuf")]
     #[must_use]
@@ -986,23 +909,41 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// Takes the coarsest schema of Prometheus that is within the factor: 1.1 is schema 3, which is the default, 2 is
     /// schema 0, and 1.003 is schema 8, the finest.
     ///
+    /// ```
+    /// use hr_prometheus::{DefaultMonitor, HrPrometheus};
+    ///
+    /// let monitor = DefaultMonitor::builder().native_growth_factor(1.05);
+    /// # assert!(HrPrometheus::with_builder(monitor).build().is_ok());
+    /// ```
+    ///
     /// # Errors
     ///
-    /// When there is no such schema: the factor is below 1.0028, or not finite.
+    /// If there is no such schema: the factor is below 1.0028, or not finite.
     #[cfg(feature = "protobuf")]
-    pub fn native_growth_factor(mut self, factor: f64) -> Result<Self, Error> {
-        let options = self.config.native.unwrap_or_default();
-        self.config.native = Some(options.with_growth_factor(factor).ok_or_else(|| {
+    #[must_use]
+    pub fn native_growth_factor(mut self, factor: f64) -> Self {
+        let native = self.config.native.unwrap_or_default().with_growth_factor(factor);
+        let native = native.ok_or_else(|| {
             Error::new(format!(
-                "native_growth_factor: no native buckets grow by {factor}; choose a factor from 1.0028, such as 1.1"
+                "no native buckets grow by {factor}; choose a factor from 1.0028, such as 1.1"
             ))
-        })?);
-        Ok(self)
+        });
+        if let Some(native) = self.mistakes.note("native_growth_factor", native) {
+            self.config.native = Some(native);
+        }
+        self
     }
 
     /// Gives each series of the latency at most so many [native buckets](Self::native_histograms).
     ///
     /// A series that would have more makes one bucket of each two, as often as it takes, down to schema -4.
+    ///
+    /// ```
+    /// use hr_prometheus::{DefaultMonitor, HrPrometheus};
+    ///
+    /// let monitor = DefaultMonitor::builder().native_max_buckets(160);
+    /// # assert!(HrPrometheus::with_builder(monitor).build().is_ok());
+    /// ```
     #[cfg(feature = "protobuf")]
     #[must_use]
     pub fn native_max_buckets(mut self, max: usize) -> Self {
@@ -1014,6 +955,13 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///
     /// For set-ups in which all scrapers ask for protobuf: in the text formats the histogram has a count and a sum, and no
     /// quantiles can be taken from it.
+    ///
+    /// ```
+    /// use hr_prometheus::{DefaultMonitor, HrPrometheus};
+    ///
+    /// let monitor = DefaultMonitor::builder().without_classic();
+    /// # assert!(HrPrometheus::with_builder(monitor).build().is_ok());
+    /// ```
     #[cfg(feature = "protobuf")]
     #[must_use]
     pub fn without_classic(mut self) -> Self {
@@ -1021,85 +969,71 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Whether nothing was chosen.
-    pub(crate) fn is_default(&self) -> bool {
-        self.config == Config::default()
+    fn renamed(mut self, option: &str, family: DefaultFamily, name: &str) -> Self {
+        let renamed = checked_name(name).and_then(|name| self.config.renamed(family, name));
+        if let Some(config) = self.mistakes.note(option, renamed) {
+            self.config = config;
+        }
+        self
     }
 
-    fn renamed(
+    fn labelled<'a>(
         mut self,
         option: &str,
         family: DefaultFamily,
-        name: Cow<'static, str>,
-    ) -> Result<Self, Error> {
-        if family == DefaultFamily::Count
-            && let Some(without) = name.strip_suffix("_total")
-        {
-            return Err(Error::new(format!(
-                "{option}: the scrape adds `_total` to {name:?}; call it {without:?}",
-            )));
+        labels: impl IntoIterator<Item = (&'a str, Label)>,
+    ) -> Self {
+        let labels = checked_labels(family.content(), labels);
+        if let Some(labels) = self.mistakes.note(option, labels) {
+            self.config.chosen_mut(family).labels = Some(labels);
         }
-        self.config.chosen_mut(family).name = name;
-        self.config.check_names(option)?;
-        Ok(self)
+        self
     }
 
     fn with_histogram(
         mut self,
         option: &str,
         family: DefaultFamily,
-        bounds: impl IntoIterator<Item = f64>,
-    ) -> Result<Self, Error> {
-        let chosen = self.config.chosen_mut(family);
-        chosen.bounds = checked_bounds(option, bounds)?;
-        chosen.is_on = true;
-        Ok(self)
+        bounds: impl IntoIterator<Item: Borrow<f64>>,
+    ) -> Self {
+        if let Some(bounds) = self.mistakes.note(option, checked_bounds(bounds)) {
+            let chosen = self.config.chosen_mut(family);
+            chosen.bounds = bounds;
+            chosen.is_on = true;
+        }
+        self
     }
 }
 
-fn checked_bounds(option: &str, bounds: impl IntoIterator<Item = f64>) -> Result<Cow<'static, [f64]>, Error> {
-    let bounds: Vec<_> = bounds.into_iter().collect();
-    let wrong = if bounds.is_empty() {
-        "there is no bound; give at least one"
-    } else if !bounds.iter().all(|bound| bound.is_finite()) {
-        "a bound is not finite; leave it out, the infinite one is added"
-    } else if bounds[0] <= 0.0 {
-        "a bound is not above 0; leave it out"
-    } else if !bounds.is_sorted_by(|a, b| a < b) {
-        "the bounds are not rising; sort them, and give each once"
-    } else {
-        return Ok(bounds.into());
-    };
-    Err(Error::new(format!("{option}: {wrong}")))
-}
+impl<L> Sealed for DefaultMonitorBuilder<L> {}
 
-fn checked_labels<N: Into<Cow<'static, str>>>(
-    option: &str,
-    labels: impl IntoIterator<Item = (N, Label)>,
-) -> Result<LabelNames, Error> {
-    let labels = labels.into_iter().map(|(name, label)| (name.into(), label));
-    let labels: LabelNames = labels.collect();
-    let mut names = HashSet::new();
-    for (name, _) in &labels {
-        if !is_free_label_name(name) {
-            return Err(Error::new(format!(
-                "{option}: {name:?} is not a name that a label can have; use letters of ASCII, digits and `_`, \
-                 begin with no digit and not with `__`, and leave `le` to the buckets",
-            )));
+impl<L: RequestLabels> MonitorBuilder for DefaultMonitorBuilder<L> {
+    type Monitor = DefaultMonitor<L>;
+
+    fn obtain(
+        &self,
+        registry: &MetricsRegistry,
+        name: &str,
+        errors: &mut Vec<Error>,
+    ) -> <Self::Monitor as Monitors>::Set {
+        if self.config == Config::default() {
+            return DefaultMonitor::obtain(registry, name, errors);
         }
-        if !names.insert(name) {
-            return Err(Error::new(format!(
-                "{option}: two labels are called {name:?}; rename one of them",
-            )));
-        }
+        let register = |registry: &mut Registry| self.register(registry).contained();
+        let source = (self.clone(), name.to_owned());
+        obtain::<Self::Monitor, _>(registry, source, register, errors)
     }
-    Ok(labels)
+
+    fn check(&self) -> Result<(), Error> {
+        self.mistakes.check()
+    }
 }
 
 impl<L> Clone for DefaultMonitorBuilder<L> {
     fn clone(&self) -> Self {
         Self {
             config: self.config.clone(),
+            mistakes: self.mistakes.clone(),
             labels: PhantomData,
         }
     }
@@ -1107,7 +1041,7 @@ impl<L> Clone for DefaultMonitorBuilder<L> {
 
 impl<L> PartialEq for DefaultMonitorBuilder<L> {
     fn eq(&self, other: &Self) -> bool {
-        self.config == other.config
+        self.config == other.config && self.mistakes == other.mistakes
     }
 }
 
@@ -1115,6 +1049,7 @@ impl<L> fmt::Debug for DefaultMonitorBuilder<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DefaultMonitorBuilder")
             .field("config", &self.config)
+            .field("mistakes", &self.mistakes)
             .field("labels", &type_name::<L>())
             .finish()
     }

@@ -6,7 +6,7 @@ use prometheus_client::metrics::MetricType;
 
 use crate::{
     error::Error,
-    exposition::family::{Kind, is_metric_name},
+    exposition::family::Kind,
     limit::DEFAULT_LIMIT,
     monitor::hooks::RequestEnd,
     monitors::default::{
@@ -158,6 +158,12 @@ pub(super) static FAMILIES: [Row; 7] = [
     },
 ];
 
+impl DefaultFamily {
+    pub(super) fn content(self) -> Content {
+        FAMILIES[self as usize].content
+    }
+}
+
 impl Content {
     fn kind(self) -> Kind {
         match self {
@@ -198,6 +204,7 @@ pub(super) struct Config {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Chosen {
     pub(super) name: Cow<'static, str>,
+    pub(super) help: Cow<'static, str>,
     /// `None` for those of the table.
     pub(super) labels: Option<LabelNames>,
     pub(super) bounds: Cow<'static, [f64]>,
@@ -209,6 +216,7 @@ impl Default for Config {
         Self {
             chosen: FAMILIES.each_ref().map(|row| Chosen {
                 name: row.name.into(),
+                help: row.help.into(),
                 labels: None,
                 bounds: row.bounds.into(),
                 is_on: row.is_on,
@@ -252,9 +260,14 @@ impl Config {
 
     /// What encodes a family; `custom` says whether there are custom labels.
     pub(super) fn encoder(&self, row: &Row, custom: bool) -> FamilyEncoder {
-        let name = self.chosen(row.family).name.clone();
+        let chosen = self.chosen(row.family);
         let custom = custom && !row.content.is_in_progress();
-        FamilyEncoder::new(name, row.help, self.labels(row.family), custom)
+        FamilyEncoder::new(
+            chosen.name.clone(),
+            chosen.help.clone(),
+            self.labels(row.family),
+            custom,
+        )
     }
 
     fn labels(&self, family: DefaultFamily) -> LabelNames {
@@ -288,35 +301,33 @@ impl Config {
         names
     }
 
-    /// Checks that the families differ in name, and so do their samples, whether they are recorded or not.
-    pub(super) fn check_names(&self, option: &str) -> Result<(), Error> {
+    /// The same with another name for a family, if the families still differ, and so do their samples, whether they
+    /// are recorded or not.
+    pub(super) fn renamed(&self, family: DefaultFamily, name: Cow<'static, str>) -> Result<Self, Error> {
+        if family == DefaultFamily::Count
+            && let Some(without) = name.strip_suffix("_total")
+        {
+            return Err(Error::new(format!(
+                "the scrape adds `_total` to {name:?}; call it {without:?}",
+            )));
+        }
+        let mut config = self.clone();
+        config.chosen_mut(family).name = name;
         let mut samples = HashSet::new();
-        for (row, chosen) in FAMILIES.iter().zip(&self.chosen) {
-            check_name(option, &chosen.name)?;
+        for (row, chosen) in FAMILIES.iter().zip(&config.chosen) {
             for suffix in row.content.kind().suffixes() {
                 let sample = format!("{}{suffix}", chosen.name);
                 if samples.contains(&sample) {
                     return Err(Error::new(format!(
-                        "{option}: two families of the monitor would be called {sample:?} in the scrape; \
+                        "two families of the monitor would be called {sample:?} in the scrape; \
                          choose another name, or rename the other one first",
                     )));
                 }
                 samples.insert(sample);
             }
         }
-        Ok(())
+        Ok(config)
     }
-}
-
-/// Checks that a metric can be called, or begin with, `name`.
-pub(super) fn check_name(option: &str, name: &str) -> Result<(), Error> {
-    if is_metric_name(name) {
-        return Ok(());
-    }
-    Err(Error::new(format!(
-        "{option}: {name:?} is not a name that a metric can have; \
-         use letters of ASCII, digits, `_` and `:`, and begin with no digit",
-    )))
 }
 
 #[cfg(test)]

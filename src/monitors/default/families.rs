@@ -50,7 +50,7 @@ pub(crate) type LabelNames = Vec<(Cow<'static, str>, Label)>;
 #[derive(Clone, Debug)]
 pub(crate) struct FamilyEncoder {
     pub(crate) name: Cow<'static, str>,
-    pub(crate) help: &'static str,
+    pub(crate) help: Cow<'static, str>,
     /// The encoder adds it to the name.
     pub(crate) unit: Option<Unit>,
     pub(crate) labels: LabelNames,
@@ -63,7 +63,7 @@ impl FamilyEncoder {
     /// For a family with these labels, and those that the attributes of the series make.
     pub(crate) fn new(
         name: Cow<'static, str>,
-        help: &'static str,
+        help: Cow<'static, str>,
         labels: LabelNames,
         attributes: bool,
     ) -> Self {
@@ -98,7 +98,7 @@ impl FamilyEncoder {
     ) -> fmt::Result {
         let family = Descriptor {
             name: &self.name,
-            help: self.help,
+            help: &self.help,
             unit: self.unit.as_ref(),
             of_type,
             has_unknown_labels: self.has_unknown_labels,

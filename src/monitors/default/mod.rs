@@ -1,6 +1,7 @@
 //! The default monitor: the three metrics of the original, and what else its builder can be told to record.
 
 pub(crate) mod builder;
+pub(crate) mod checks;
 pub(crate) mod config;
 mod exemplars;
 pub(crate) mod families;
@@ -582,30 +583,25 @@ mod tests {
         let builders: &[(&str, Build)] = &[
             ("default", |builder| builder),
             ("buckets", |builder| {
-                builder.latency_buckets([0.000_01, 0.5, 1e6, 1e16]).unwrap()
+                builder.latency_buckets([0.000_01, 0.5, 1e6, 1e16])
             }),
             ("labels", |builder| {
                 let labels = [("class", Label::StatusClass), ("m", Label::Method)];
-                builder
-                    .count_labels(labels)
-                    .unwrap()
-                    .latency_labels(labels)
-                    .unwrap()
+                builder.count_labels(labels).latency_labels(labels)
             }),
             ("no labels", |builder| {
-                let builder = builder.count_labels::<&str>([]).unwrap();
-                let builder = builder.latency_labels::<&str>([]).unwrap();
-                builder.in_progress_labels::<&str>([]).unwrap()
+                let builder = builder.count_labels([]);
+                let builder = builder.latency_labels([]);
+                builder.in_progress_labels([])
             }),
             ("by route", |builder| {
                 builder
                     .latency_labels([("path", Label::Path)])
-                    .unwrap()
                     .oldest_in_progress()
             }),
             ("sizes", |builder| {
-                let builder = builder.response_body_bytes([1.0, 1e3, 1e9]).unwrap();
-                builder.time_to_head([0.001, 0.1]).unwrap().without_latency()
+                let builder = builder.response_body_bytes([1.0, 1e3, 1e9]);
+                builder.time_to_head([0.001, 0.1]).without_latency()
             }),
             ("exemplars", Builder::exemplars_from_traceparent),
             #[cfg(feature = "protobuf")]

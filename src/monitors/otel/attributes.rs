@@ -2,29 +2,56 @@
 
 use std::fmt;
 
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, Version};
 
 use crate::{
     monitor::hooks::{Ending, RequestEnd},
+    monitors::otel::{scheme::Scheme, synthetic::Synthetic},
     series::{Attributes, SeriesKey},
 };
+
+/// The labels of the families, that of buckets too.
+pub(super) const LABELS: [&str; 9] = [
+    "error_type",
+    "http_request_method",
+    "http_response_status_code",
+    "http_route",
+    "le",
+    "network_protocol_name",
+    "network_protocol_version",
+    "url_scheme",
+    "user_agent_synthetic_type",
+];
 
 /// What tells the series of the monitor apart, besides method, route and status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct OtelAttributes {
-    pub(super) scheme: Scheme,
-    pub(super) protocol_version: Option<&'static str>,
-    /// Whether a route matched.
+    pub(super) arrival: Arrival,
+    /// Whether a route matched, or unmatched requests have one too.
     pub(super) has_route: bool,
     /// Whether there was a response.
     pub(super) answered: bool,
     pub(super) error: Option<ErrorType>,
+    /// Whether the name of the protocol is a label: the same for all series of a monitor.
+    pub(super) names_protocol: bool,
+}
+
+/// The attributes that are known when a request arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Arrival {
+    pub(super) scheme: Scheme,
+    pub(super) version: ProtocolVersion,
+    pub(super) synthetic: Option<Synthetic>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Scheme {
-    Http,
-    Https,
+pub(super) enum ProtocolVersion {
+    Http09,
+    Http10,
+    Http11,
+    Http2,
+    Http3,
+    Unknown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,14 +62,30 @@ pub(super) enum ErrorType {
     BodyFailed,
 }
 
-impl Scheme {
-    pub(super) const ALL: [Self; 2] = [Self::Http, Self::Https];
-
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
+impl From<Version> for ProtocolVersion {
+    #[inline]
+    fn from(version: Version) -> Self {
+        match version {
+            Version::HTTP_11 => Self::Http11,
+            Version::HTTP_2 => Self::Http2,
+            Version::HTTP_10 => Self::Http10,
+            Version::HTTP_3 => Self::Http3,
+            Version::HTTP_09 => Self::Http09,
+            _ => Self::Unknown,
         }
+    }
+}
+
+impl ProtocolVersion {
+    fn as_str(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Http09 => "0.9",
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2",
+            Self::Http3 => "3",
+            Self::Unknown => return None,
+        })
     }
 }
 
@@ -75,11 +118,11 @@ impl Attributes for OtelAttributes {
 
     fn for_each_label(key: &SeriesKey<Self>, each: &mut dyn FnMut(&str, &str) -> fmt::Result) -> fmt::Result {
         let Self {
-            scheme,
-            protocol_version,
+            arrival,
             has_route,
             answered,
             error,
+            names_protocol,
         } = key.attributes;
         let error = error.map(|error| match error {
             ErrorType::Status => key.status.as_str(),
@@ -92,8 +135,13 @@ impl Attributes for OtelAttributes {
             ("http_request_method", Some(key.method)),
             ("http_response_status_code", answered.then(|| key.status.as_str())),
             ("http_route", has_route.then_some(&*key.route)),
-            ("network_protocol_version", protocol_version),
-            ("url_scheme", Some(scheme.as_str())),
+            ("network_protocol_name", names_protocol.then_some("http")),
+            ("network_protocol_version", arrival.version.as_str()),
+            ("url_scheme", Some(arrival.scheme.as_str())),
+            (
+                "user_agent_synthetic_type",
+                arrival.synthetic.map(Synthetic::as_str),
+            ),
         ];
         for (name, value) in attributes {
             if let Some(value) = value {

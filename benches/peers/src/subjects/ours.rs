@@ -69,7 +69,7 @@ ours! {
             .expect("valid bounds"),
     );
     TimeToHead, "time to head", HrPrometheus::with_builder(
-        DefaultMonitor::builder().time_to_head([0.1, 1.0]).expect("valid bounds"),
+        DefaultMonitor::builder().time_to_head([0.1, 1.0]),
     );
     Excluded, "excluded by a predicate", HrPrometheus::default().exclude(|start| start.method() == "GET");
 }

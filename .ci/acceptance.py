@@ -322,11 +322,11 @@ def start_quickstart(stack, scratch):
     return Quickstart(int(listening[1])), server, log
 
 
-def start_prometheus(stack, scratch, quickstart):
+def start_prometheus(stack, scratch, quickstart, interval="1s"):
     """Starts a Prometheus of our own, on a free port: the one of Debian's package may be running too."""
     prometheus = Prometheus(free_port())
     job = {"job_name": "quickstart", "static_configs": [{"targets": [f"{HOST}:{quickstart.port}"]}]}
-    config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]}
+    config = {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": [job]}
     # JSON is YAML.
     (scratch / "prometheus.yml").write_text(json.dumps(config))
     arguments = [

@@ -664,12 +664,14 @@ async fn scrapes_that_nobody_reads_hold_so_much_memory_and_no_more() {
     let registry = MetricsRegistry::new().with_scrape_metrics();
     let large = "x".repeat(33 * 1024 * 1024);
     registry.register_with(|registry| registry.register("large", "Help", Info::new([("a", large)])));
-    let first = scrape_with(&registry, &[]).await;
-    let second = scrape_with(&registry, &[]).await;
+    // So that a busy machine has the time to render what is large.
+    let patient = [("X-Prometheus-Scrape-Timeout-Seconds", "300")];
+    let first = scrape_with(&registry, &patient).await;
+    let second = scrape_with(&registry, &patient).await;
     assert_eq!(first.status(), StatusCode::OK);
     assert_eq!(second.status(), StatusCode::OK);
 
-    let refused = scrape_with(&registry, &[]).await;
+    let refused = scrape_with(&registry, &patient).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(
         test::read_body(refused).await,
@@ -677,7 +679,7 @@ async fn scrapes_that_nobody_reads_hold_so_much_memory_and_no_more() {
     );
 
     drop(first);
-    let third = scrape_with(&registry, &[]).await;
+    let third = scrape_with(&registry, &patient).await;
     assert_eq!(third.status(), StatusCode::OK);
     for (outcome, count) in [("success", 3.0), ("error", 1.0)] {
         let found = registry.value("hr_prometheus_scrapes_total", &[("outcome", outcome)]);

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{HttpServer, rt, web};
+use actix_web::{HttpServer, http::KeepAlive, rt, web};
 
 use crate::{
     Table, child, clock, markdown,
@@ -117,6 +117,8 @@ fn serve<S: Subject>(series: usize, in_flight: usize) {
         });
         let server = server
             .workers(1)
+            // Some scrapes block the worker for longer than a connection is kept by default.
+            .keep_alive(KeepAlive::Os)
             .disable_signals()
             .bind(("127.0.0.1", 0))
             .unwrap();

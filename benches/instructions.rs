@@ -11,17 +11,20 @@ use harness::Kind;
 use hr_prometheus::HrPrometheus;
 
 /// 3 % above what has been reached.
-const CEILINGS: [Ceiling; 6] = [
-    ("default", 10, Kind::Static, 1_163),
-    ("default", 10, Kind::Param, 1_371),
-    ("default", 10, Kind::NotFound, 963),
-    ("default", 500, Kind::Static, 1_157),
-    ("default", 500, Kind::Param, 1_365),
-    ("default", 500, Kind::NotFound, 949),
+const CEILINGS: [Ceiling; 9] = [
+    ("default", 10, Kind::Static, 954),
+    ("default", 10, Kind::Param, 1_067),
+    ("default", 10, Kind::NotFound, 777),
+    ("default", 500, Kind::Static, 965),
+    ("default", 500, Kind::Param, 1_090),
+    ("default", 500, Kind::NotFound, 790),
+    ("default", 10, Kind::LongStatic, 1_116),
+    ("default", 10, Kind::LongParam, 1_244),
+    ("default", 10, Kind::LongNotFound, 886),
 ];
 
 fn main() -> ExitCode {
-    callgrind::run(&CEILINGS, async |_, routes, requests| {
-        callgrind::serve_with(HrPrometheus::default(), routes, requests).await;
+    callgrind::run(&CEILINGS, async |_, application, requests| {
+        callgrind::serve_with(HrPrometheus::default(), application, requests).await;
     })
 }

@@ -3,7 +3,7 @@
 //! A benchmark runs itself under callgrind, which counts instructions: the same on a busy machine as on an idle one. A run
 //! serves n requests, another one 2n; the difference over n is what one costs. What is printed is that of the application
 //! with the middleware less that of the application without it. A clock is read by a system call there, which counts as
-//! nothing.
+//! nothing. Scrapes are counted in the same way.
 
 use std::{
     collections::HashMap,
@@ -18,6 +18,7 @@ use actix_web::{
     dev::{Service, ServiceResponse},
     rt::System,
     test,
+    web::ServiceConfig,
 };
 use hr_prometheus::{HrPrometheus, MetricsRegistry, Monitors};
 
@@ -25,11 +26,25 @@ use crate::harness::{self, Kind};
 
 const REQUESTS: usize = 2_000;
 
+/// The application that serves.
+#[derive(Clone, Copy)]
+pub struct Application {
+    routes: usize,
+    /// What its paths begin with.
+    prefix: &'static str,
+}
+
+impl Application {
+    fn configure(self, app: &mut ServiceConfig) {
+        harness::configure_below(self.prefix, app, self.routes);
+    }
+}
+
 /// What is measured, with how many routes and of which kind, and the most instructions that one request may cost.
 pub type Ceiling = (&'static str, usize, Kind, u64);
 
-/// Measures each of `ceilings`; `serve` serves requests of one subject, in an application with so many routes.
-pub fn run(ceilings: &[Ceiling], serve: impl AsyncFnOnce(&str, usize, Vec<Request>)) -> ExitCode {
+/// Measures each of `ceilings`; `serve` serves requests of one subject.
+pub fn run(ceilings: &[Ceiling], serve: impl AsyncFnOnce(&str, Application, Vec<Request>)) -> ExitCode {
     let arguments: Vec<_> = env::args().collect();
     if let [_, _, subject, routes, kind, served] = &arguments[..] {
         let (routes, served) = (routes.parse().unwrap(), served.parse().unwrap());
@@ -39,12 +54,14 @@ pub fn run(ceilings: &[Ceiling], serve: impl AsyncFnOnce(&str, usize, Vec<Reques
             .map(|number| kind.request(routes, number))
             .collect();
         let unserved = requests.split_off(served);
+        let prefix = kind.prefix();
+        let application = Application { routes, prefix };
         System::new().block_on(async {
             if subject == "none" {
-                let app = App::new().configure(|app| harness::configure(app, routes));
+                let app = App::new().configure(|app| application.configure(app));
                 serve_counted(&test::init_service(app).await, requests);
             } else {
-                serve(subject, routes, requests).await;
+                serve(subject, application, requests).await;
             }
         });
         std::mem::forget(unserved);
@@ -74,18 +91,20 @@ pub fn run(ceilings: &[Ceiling], serve: impl AsyncFnOnce(&str, usize, Vec<Reques
 }
 
 fn per_request(subject: &str, routes: usize, kind: Kind) -> u64 {
-    let count = |served: usize| {
+    let routes = routes.to_string();
+    per_repetition(REQUESTS, |served| {
+        ["serve", subject, &routes, kind.name(), served].map(str::to_owned)
+    })
+}
+
+/// The instructions of one repetition in this program, which is run with these arguments for a number of repetitions.
+pub fn per_repetition<const N: usize>(repetitions: usize, arguments: impl Fn(&str) -> [String; N]) -> u64 {
+    let count = |repetitions: usize| {
         let output = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg("--toggle-collect=*serve_counted*")
+            .arg("--toggle-collect=*_counted*")
             .arg(env::current_exe().expect("this program"))
-            .args([
-                "serve",
-                subject,
-                &routes.to_string(),
-                kind.name(),
-                &served.to_string(),
-            ])
+            .args(arguments(&repetitions.to_string()))
             .output()
             .expect("valgrind, from the package of that name");
         let log = String::from_utf8_lossy(&output.stderr);
@@ -94,13 +113,17 @@ fn per_request(subject: &str, routes: usize, kind: Kind) -> u64 {
         let collected = collected.unwrap_or_else(|| panic!("no count in\n{log}"));
         collected.1.trim().parse::<u64>().expect("a number")
     };
-    (count(2 * REQUESTS) - count(REQUESTS)) / REQUESTS as u64
+    (count(2 * repetitions) - count(repetitions)) / repetitions as u64
 }
 
 /// Serves requests in the application with this middleware.
-pub async fn serve_with<M: Monitors>(metrics: HrPrometheus<M>, routes: usize, requests: Vec<Request>) {
+pub async fn serve_with<M: Monitors>(
+    metrics: HrPrometheus<M>,
+    application: Application,
+    requests: Vec<Request>,
+) {
     let app = App::new()
-        .configure(|app| harness::configure(app, routes))
+        .configure(|app| application.configure(app))
         .app_data(MetricsRegistry::new())
         .wrap(metrics);
     serve_counted(&test::init_service(app).await, requests);

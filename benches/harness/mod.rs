@@ -28,7 +28,14 @@ pub enum Kind {
     /// As `Param`, with the same few identifiers over and over.
     Known,
     NotFound,
+    /// As the others, of an application whose paths are longer: 36 bytes for `Static`.
+    LongStatic,
+    LongParam,
+    LongNotFound,
 }
+
+/// What the longer paths begin with.
+const LONG: &str = "/service/that/has/long/paths";
 
 impl Kind {
     /// Those that are measured everywhere.
@@ -40,11 +47,23 @@ impl Kind {
             Self::Param => "param",
             Self::Known => "known",
             Self::NotFound => "404",
+            Self::LongStatic => "long static",
+            Self::LongParam => "long param",
+            Self::LongNotFound => "long 404",
+        }
+    }
+
+    /// What all paths begin with.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Static | Self::Param | Self::Known | Self::NotFound => "",
+            Self::LongStatic | Self::LongParam | Self::LongNotFound => LONG,
         }
     }
 
     pub fn of(name: &str) -> Option<Self> {
-        let mut kinds = Self::ALL.into_iter().chain([Self::Known]);
+        let further = [Self::Known, Self::LongStatic, Self::LongParam, Self::LongNotFound];
+        let mut kinds = Self::ALL.into_iter().chain(further);
         kinds.find(|kind| kind.name() == name)
     }
 
@@ -52,12 +71,13 @@ impl Kind {
     /// an application with `routes` routes.
     pub fn request(self, routes: usize, number: usize) -> Request {
         let target = routes / 10;
-        let uri = match self {
-            Self::Static => format!("/static{target}"),
-            Self::Param => format!("/users{target}/{number}"),
+        let path = match self {
+            Self::Static | Self::LongStatic => format!("/static{target}"),
+            Self::Param | Self::LongParam => format!("/users{target}/{number}"),
             Self::Known => format!("/users{target}/{}", number % 10),
-            Self::NotFound => format!("/nowhere/{number}"),
+            Self::NotFound | Self::LongNotFound => format!("/nowhere/{number}"),
         };
+        let uri = format!("{}{path}", self.prefix());
         let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let request = TestRequest::with_uri(&uri).insert_header(("traceparent", trace));
         let mut request = request.to_request();
@@ -69,19 +89,27 @@ impl Kind {
 
 /// An application of `routes` routes, a fifth of each of five shapes.
 pub fn configure(app: &mut ServiceConfig, routes: usize) {
+    configure_below("", app, routes);
+}
+
+/// The same with paths that begin with `prefix`.
+pub fn configure_below(prefix: &str, app: &mut ServiceConfig, routes: usize) {
     async fn hello() -> &'static str {
         "hello"
     }
 
     for i in 0..routes / 5 {
-        app.route(&format!("/static{i}"), web::get().to(hello))
-            .route(&format!("/users{i}/{{id}}"), web::get().to(hello))
+        app.route(&format!("{prefix}/static{i}"), web::get().to(hello))
+            .route(&format!("{prefix}/users{i}/{{id}}"), web::get().to(hello))
             .service(
-                web::scope(&format!("/api{i}"))
+                web::scope(&format!("{prefix}/api{i}"))
                     .service(web::scope("/v1").route("/items/{id}", web::get().to(hello))),
             )
-            .route(&format!("/pairs{i}/{{left}}/{{right}}"), web::get().to(hello))
-            .route(&format!("/files{i}/{{tail}}*"), web::get().to(hello));
+            .route(
+                &format!("{prefix}/pairs{i}/{{left}}/{{right}}"),
+                web::get().to(hello),
+            )
+            .route(&format!("{prefix}/files{i}/{{tail}}*"), web::get().to(hello));
     }
 }
 

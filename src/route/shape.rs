@@ -167,9 +167,14 @@ pub(crate) enum Owner {
 /// Not a map: a path is found as it lies, without writing down its shape.
 #[derive(Debug, Default)]
 pub(crate) struct Owners {
-    /// Each behind the place that its hash points to, as near as possible. As many as a power of two, with free ones.
-    all: Vec<Option<Owned>>,
+    all: Vec<Owned>,
+    /// The indices of all, each behind the place that its hash points to, as near as possible. As many places as a power
+    /// of two, most of them free.
+    places: Vec<u32>,
 }
+
+/// No index of an owner.
+const FREE: u32 = u32::MAX;
 
 #[derive(Clone, Debug)]
 struct Owned {
@@ -183,7 +188,8 @@ struct Owned {
 impl Owners {
     pub(crate) fn new(all: HashMap<(Shape, bool), Owner>) -> Self {
         let mut owners = Self {
-            all: vec![None; (4 * all.len()).next_power_of_two()],
+            places: vec![FREE; (8 * all.len()).next_power_of_two()],
+            all: Vec::with_capacity(all.len()),
         };
         for ((shape, has_rest), owner) in all {
             owners.add(Owned {
@@ -197,26 +203,33 @@ impl Owners {
     }
 
     fn add(&mut self, mut new: Owned) {
-        let mut place = self.first(new.shape.hash());
-        while let Some(known) = &mut self.all[place] {
+        let mut place = self.first(new.shape.hash(), new.has_rest);
+        while let Some(known) = self.all.get_mut(self.places[place] as usize) {
             if known.has_rest == new.has_rest && known.shape.has_texts_of(&new.shape) {
                 known.has_twin = true;
                 new.has_twin = true;
             }
             place = self.next(place);
         }
-        self.all[place] = Some(new);
+        self.places[place] = u32::try_from(self.all.len()).unwrap_or(FREE);
+        self.all.push(new);
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the lower bits are as good")]
     #[inline]
-    fn first(&self, hash: u64) -> usize {
-        hash as usize & self.all.len().wrapping_sub(1)
+    fn first(&self, hash: u64, has_rest: bool) -> usize {
+        (hash as usize ^ usize::from(has_rest)) & self.places.len().wrapping_sub(1)
     }
 
     #[inline]
     fn next(&self, place: usize) -> usize {
-        (place + 1) & self.all.len().wrapping_sub(1)
+        (place + 1) & self.places.len().wrapping_sub(1)
+    }
+
+    /// What is at a place, if it is not free.
+    #[inline]
+    fn at(&self, place: usize) -> Option<&Owned> {
+        self.all.get(*self.places.get(place)? as usize)
     }
 
     /// `None` for a path that nothing of the table has consumed, such as one which a middleware replaced after it was
@@ -265,8 +278,8 @@ impl Owners {
 
     #[inline]
     fn find(&self, hash: u64, has_rest: bool, is: impl Fn(&Shape) -> bool) -> Option<&Owned> {
-        let place = self.first(hash);
-        let known = self.all.get(place)?.as_ref()?;
+        let place = self.first(hash, has_rest);
+        let known = self.at(place)?;
         if known.has_rest == has_rest && is(&known.shape) {
             return Some(known);
         }
@@ -279,7 +292,7 @@ impl Owners {
         let mut place = place;
         loop {
             place = self.next(place);
-            let known = self.all.get(place)?.as_ref()?;
+            let known = self.at(place)?;
             if known.has_rest == has_rest && is(&known.shape) {
                 return Some(known);
             }

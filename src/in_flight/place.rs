@@ -410,7 +410,7 @@ mod tests {
                 for (turn, (uri, method)) in requests.iter().cycle().enumerate() {
                     place.arrive(method, uri);
                     written = turn;
-                    if turn % 3 != 0 {
+                    if turn % 8 == 0 {
                         place.leave();
                     }
                     if stop.load(Relaxed) {

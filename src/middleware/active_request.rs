@@ -24,6 +24,7 @@ use futures_util::stream::{Stream, StreamExt as _};
 use crate::{
     middleware::{
         exclusion::Excluded,
+        polls::Polls,
         worker::{RequestState, Worker},
     },
     monitor::{
@@ -60,6 +61,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
         // In its place is none, so there is nothing to drop; the same below.
         mem::forget(state.worker.replace(Rc::clone(worker)));
         state.facts = facts;
+        state.polls = Polls::new(worker.times_polls, facts.arrived);
         state.route_is_shown = false;
         // From here on the request ends once, whatever happens.
         let mut active = Self::of(Some(state));
@@ -101,6 +103,22 @@ impl<S: MonitorSet> ActiveRequest<S> {
         let value = code();
         mem::forget(on_unwind);
         value
+    }
+
+    /// A poll begins.
+    #[inline]
+    pub(super) fn begin_poll(&mut self) {
+        if let Some(state) = &mut *self.state {
+            state.polls.begin();
+        }
+    }
+
+    /// A poll ends; the request goes on, if it has not ended.
+    #[inline]
+    pub(super) fn pause(&mut self) {
+        if let Some(state) = &mut *self.state {
+            state.polls.pause();
+        }
     }
 
     /// Hands the request over.
@@ -235,11 +253,13 @@ impl<S: MonitorSet> ActiveRequest<S> {
         state.place.leave();
         if let (Some(in_flight), Some(route)) = (state.in_flight.take(), &state.route) {
             let status = state.facts.status;
+            let latency = state.facts.arrived.elapsed();
             let end = RequestEnd {
                 facts: &state.facts,
                 route,
                 status: status.unwrap_or_else(|| state.status_without_response(ending)),
-                latency: state.facts.arrived.elapsed(),
+                latency,
+                polls: state.polls.end(state.facts.arrived + latency),
                 request_body_bytes: worker
                     .counts_request_body
                     .then(|| state.request_body_bytes.as_ref().map_or(0, |bytes| bytes.get())),

@@ -2,6 +2,7 @@
 
 pub(crate) mod active_request;
 pub(crate) mod exclusion;
+pub(crate) mod polls;
 pub(crate) mod response;
 pub(crate) mod service;
 pub(crate) mod worker;

@@ -47,17 +47,25 @@ where
         let this = self.project();
         let request = this.request;
         // A response is large: it is looked at where it lies, and moved once.
+        request.begin_poll();
         let mut result = request.run(|| this.response.poll(cx));
         match &mut result {
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                request.pause();
+                return Poll::Pending;
+            }
             Poll::Ready(Ok(response)) => {
                 let body_size = request.run(|| response.response().body().size());
                 if !request.respond(response, body_size) {
                     result = request.respond_for_certain(result, body_size);
                 }
             }
-            Poll::Ready(Err(error)) => request.take().follow(error),
+            Poll::Ready(Err(error)) => {
+                request.pause();
+                request.take().follow(error);
+            }
         }
+        request.pause();
         let request = request.take();
         result.map_ok(|response| {
             // Not by `map_body`, which moves the whole response once more.
@@ -114,6 +122,7 @@ impl<B: MessageBody, S: MonitorSet> MessageBody for MeasuredBody<B, S> {
         if this.request.state.is_none() {
             return this.body.poll_next(cx);
         }
+        this.request.begin_poll();
         let chunk = this.request.run(|| this.body.poll_next(cx));
         match &chunk {
             Poll::Pending => this.request.show_route(),
@@ -121,18 +130,23 @@ impl<B: MessageBody, S: MonitorSet> MessageBody for MeasuredBody<B, S> {
             Poll::Ready(Some(Err(_))) => this.request.end(Ending::Failed),
             Poll::Ready(None) => this.request.end(Ending::Completed),
         }
+        this.request.pause();
         chunk
     }
 
     fn try_into_bytes(self) -> Result<Bytes, Self> {
         let Self { body, mut request } = self;
+        request.begin_poll();
         match request.run(|| body.try_into_bytes()) {
             Ok(bytes) => {
                 request.sent(bytes.len());
                 request.end(Ending::Completed);
                 Ok(bytes)
             }
-            Err(body) => Err(Self { body, request }),
+            Err(body) => {
+                request.pause();
+                Err(Self { body, request })
+            }
         }
     }
 }

@@ -86,6 +86,7 @@ impl<N, M: Monitors> HrPrometheusService<N, M> {
             let labelling = Arc::new(Labelling::new(rules, registry.limits(), request.resource_map()));
             Rc::new(Worker {
                 counts_request_body: monitors.counts_request_body(),
+                times_polls: monitors.times_polls(),
                 counts_on_connections: connections::are_measured(),
                 monitors,
                 has_predicates: !options.predicates.is_empty(),

@@ -20,7 +20,7 @@ use crate::{
         place::{Place, RouteOf},
     },
     method::MethodLabel,
-    middleware::Options,
+    middleware::{Options, polls::Polls},
     monitor::{
         hooks::{Ending, Facts, RequestStart, ResponseStart},
         set::MonitorSet,
@@ -36,6 +36,7 @@ pub(crate) struct Worker<S: MonitorSet> {
     pub(crate) has_predicates: bool,
     pub(crate) routes: Routes,
     pub(crate) counts_request_body: bool,
+    pub(crate) times_polls: bool,
     /// Whether connections are told of their requests.
     pub(crate) counts_on_connections: bool,
     pub(crate) in_flight: Arc<InFlightTable>,
@@ -79,6 +80,7 @@ pub(crate) struct RequestState<S: MonitorSet> {
     /// `None` when nothing is left to be called for this request.
     pub(super) in_flight: Option<S::InFlight>,
     pub(super) facts: Facts,
+    pub(super) polls: Polls,
     /// How much was read of the request's body, where it has one and that is counted.
     pub(super) request_body_bytes: Option<Rc<Cell<u64>>>,
     /// The route that served the request, once there was a response.
@@ -94,6 +96,7 @@ impl<S: MonitorSet> RequestState<S> {
             place,
             in_flight: None,
             facts,
+            polls: Polls::default(),
             request_body_bytes: None,
             route: None,
             route_is_shown: false,

@@ -113,6 +113,13 @@ impl Facts {
     }
 }
 
+/// What the polls of a request took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PollTimes {
+    pub(crate) total: Duration,
+    pub(crate) longest: Duration,
+}
+
 /// A response whose head is ready, with its request. Neither outlives the hook.
 pub struct ResponseStart<'a> {
     pub(crate) request: &'a HttpRequest,
@@ -220,6 +227,7 @@ pub struct RequestEnd<'a> {
     pub(crate) route: &'a RouteLabel,
     pub(crate) status: StatusCode,
     pub(crate) latency: Duration,
+    pub(crate) polls: Option<PollTimes>,
     pub(crate) request_body_bytes: Option<u64>,
     pub(crate) ending: Ending,
 }
@@ -278,6 +286,20 @@ impl RequestEnd<'_> {
     #[must_use]
     pub fn request_body_bytes(&self) -> Option<u64> {
         self.request_body_bytes
+    }
+
+    /// The time for which the request occupied its worker: the sum of all polls of what makes its response, and of its
+    /// body. `None` unless a monitor [asked for it](crate::RequestMonitor::times_polls).
+    #[must_use]
+    pub fn time_on_worker(&self) -> Option<Duration> {
+        self.polls.map(|polls| polls.total)
+    }
+
+    /// The longest of the polls in [`time_on_worker`](Self::time_on_worker): for so long all other requests of the worker
+    /// waited.
+    #[must_use]
+    pub fn longest_poll(&self) -> Option<Duration> {
+        self.polls.map(|polls| polls.longest)
     }
 
     /// How the request ended.

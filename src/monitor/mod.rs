@@ -296,6 +296,12 @@ pub trait RequestMonitor: Clone + Send + 'static {
         false
     }
 
+    /// Whether to time the polls of requests, which costs two reads of the clock for each poll but the last one;
+    /// [`RequestEnd::time_on_worker`] and [`RequestEnd::longest_poll`] then have them. Asked once for each worker.
+    fn times_polls(&self) -> bool {
+        false
+    }
+
     /// Called before each scrape, on the worker that scrapes: the place to bring gauges up to date.
     ///
     /// Called on a clone of the registered value, not on a worker's. The scrape waits for it, so it should not wait

@@ -181,6 +181,8 @@ pub trait MonitorSet: Clone + Send + 'static {
     fn forget(&self, in_flight: Self::InFlight);
     /// Whether any of them [counts request bodies](RequestMonitor::counts_request_body).
     fn counts_request_body(&self) -> bool;
+    /// Whether any of them [times polls](RequestMonitor::times_polls).
+    fn times_polls(&self) -> bool;
     /// As [`RequestMonitor::prepare_scrape`], one after the other.
     fn prepare_scrape<'a>(&'a self, scrape: &'a ScrapeStart) -> LocalBoxFuture<'a, ()>;
 }
@@ -232,6 +234,10 @@ impl<A: MonitorSet, B: MonitorSet> MonitorSet for (A, B) {
     fn counts_request_body(&self) -> bool {
         // Both are asked, whatever the first says.
         self.0.counts_request_body() | self.1.counts_request_body()
+    }
+
+    fn times_polls(&self) -> bool {
+        self.0.times_polls() | self.1.times_polls()
     }
 
     fn prepare_scrape<'a>(&'a self, scrape: &'a ScrapeStart) -> LocalBoxFuture<'a, ()> {
@@ -355,6 +361,13 @@ impl<M: RequestMonitor> MonitorSet for Contained<M> {
         let monitor = self.monitor.as_ref();
         monitor
             .and_then(|monitor| self.contain("counts_request_body", || monitor.counts_request_body()))
+            .unwrap_or(false)
+    }
+
+    fn times_polls(&self) -> bool {
+        let monitor = self.monitor.as_ref();
+        monitor
+            .and_then(|monitor| self.contain("times_polls", || monitor.times_polls()))
             .unwrap_or(false)
     }
 

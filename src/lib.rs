@@ -7,6 +7,8 @@ mod error;
 mod exposition;
 mod in_flight;
 mod limit;
+#[cfg(feature = "live")]
+mod live;
 mod method;
 mod middleware;
 mod monitor;
@@ -21,6 +23,8 @@ mod workers;
 
 pub use prometheus_client;
 
+#[cfg(feature = "live")]
+pub use crate::live::{live_scope, live_scope_for};
 #[cfg(feature = "process")]
 pub use crate::process::process_metrics;
 #[doc(hidden)]

@@ -21,7 +21,7 @@ use prometheus_client::{
 
 use crate::{
     exposition::{
-        constant::check_own_labels,
+        constant::{check_own_labels, name_prefix},
         samples::{Number, Output},
     },
     in_flight::{InFlight, InFlightTable},
@@ -34,6 +34,7 @@ use crate::{
         otel::attributes::{ErrorType, OtelAttributes, Scheme},
     },
     panics::give_up,
+    registry::names::{FamilyNames, MonitorNames, note},
     route::RouteLabel,
     series::{
         Series, Snapshot,
@@ -153,6 +154,29 @@ struct OtelStorage {
     body_sizes: [FamilyEncoder; 2],
 }
 
+impl OtelStorage {
+    /// What the families of the live page are called in a registry that puts `prefix` before their names.
+    fn names(&self, prefix: &str) -> MonitorNames {
+        let method = ("http_request_method".to_owned(), "method");
+        let path = ("http_route".to_owned(), "path");
+        let status = ("http_response_status_code".to_owned(), "status");
+        MonitorNames {
+            families: vec![
+                FamilyNames {
+                    role: "latency",
+                    name: self.duration.name_behind(prefix),
+                    labels: vec![method.clone(), path, status],
+                },
+                FamilyNames {
+                    role: "in_progress",
+                    name: self.active_requests.name_behind(prefix),
+                    labels: vec![method],
+                },
+            ],
+        }
+    }
+}
+
 impl OtelMonitor {
     #[inline]
     fn record(
@@ -246,6 +270,7 @@ impl RequestMonitor for OtelMonitor {
                 ),
             ],
         });
+        note(storage.names(&name_prefix(registry)));
         registry.register_collector(Box::new(OtelCollector(Arc::clone(&storage))));
         Self {
             storage,

@@ -47,6 +47,7 @@ class StandIn(http.server.ThreadingHTTPServer):
         super().__init__((HOST, 0), Answer)
         self.quickstart = quickstart
         self.metrics = lambda headers: (200, "text/plain; version=0.0.4", "")
+        self.settings = None
 
     def origin(self):
         return f"http://{HOST}:{self.server_address[1]}"
@@ -61,8 +62,11 @@ class Answer(http.server.BaseHTTPRequestHandler):
             connection.request("GET", path)
             response = connection.getresponse()
             status, headers, body = response.status, dict(response.getheaders()), response.read()
-            headers.pop("content-length", None)
             connection.close()
+            headers.pop("content-length", None)
+            if self.server.settings:
+                settings = b'id="settings">' + json.dumps(self.server.settings).encode()
+                body = re.sub(rb'id="settings">\{[^<]*', lambda _: settings, body, count=1)
         elif path == "/metrics" and path != self.path:
             status, headers["Content-Type"], body = self.server.metrics(self.headers)
             body = body.encode()
@@ -339,11 +343,57 @@ def stand_in(stack, page, quickstart, pictures):
     page.eventually("the page is back", f"{STATE}.startsWith('Live')")
     check(page.value("document.getElementById('access').hidden"), "the page still asks for a token")
     print("  asks for a token, and reads with it")
+    renamed(server, page)
     others = [url for url in page.requested if not url.startswith(server.origin() + StandIn.PREFIX)]
     check(not others, f"the page asked for {others}")
     # Chromium itself says that an answer was none.
     unexpected = [text for text in page.complaints if "Failed to load resource" not in text]
     check(not unexpected, f"the browser complains: {unexpected}")
+
+
+RENAMED = {
+    "metrics": "./metrics",
+    "monitors": [
+        {
+            "requests": {"name": "shop_hits", "labels": {"path": "endpoint", "status_class": "class"}},
+            "latency": {"name": "shop_time", "labels": {"path": "endpoint"}},
+        },
+        {
+            "latency": {
+                "name": "http_server_request_duration_seconds",
+                "labels": {"method": "http_request_method", "path": "http_route", "status": "http_response_status_code"},
+            },
+            "in_progress": {"name": "http_server_active_requests", "labels": {"method": "http_request_method"}},
+        },
+    ],
+}
+RENAMED_SCRAPE = """# TYPE shop_hits_total counter
+shop_hits_total{endpoint="/pay",tenant="a",class="2xx"} 5
+shop_hits_total{endpoint="/pay",tenant="b",class="5xx"} 2
+# TYPE http_server_request_duration_seconds histogram
+http_server_request_duration_seconds_count{http_request_method="GET",http_route="/pay",http_response_status_code="200"} 9
+http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="404"} 4
+# TYPE http_server_active_requests gauge
+http_server_active_requests{http_request_method="GET"} 3
+"""
+
+
+def renamed(server, page):
+    """Names that the page gets to know later, and two monitors of which it shows one."""
+    server.metrics = lambda _: (200, "text/plain; version=0.0.4", RENAMED_SCRAPE)
+    page.open(server.origin() + StandIn.PREFIX + "/live")
+    page.eventually("no route", "document.querySelector('tbody').textContent === 'No request has been measured yet.'")
+    server.settings = RENAMED
+    page.eventually("the new names", "document.querySelector('tbody').textContent.startsWith('/pay')")
+    rows = page.value(TABLE)
+    check([(row["Route"], row["Requests"]) for row in rows] == [("/pay", "7")], f"of renamed families the page has {rows}")
+    page.value("document.getElementById('monitor').focus()")
+    page.press("ArrowDown", 40)
+    page.eventually("the other monitor", "document.querySelectorAll('tbody tr').length === 2")
+    rows = [(row["Route"], row["Requests"], row.get("In progress")) for row in page.value(TABLE)]
+    check(sorted(rows) == [("GET /pay", "9", None), ("GET no route", "4", None)], f"of the other monitor it has {rows}")
+    page.eventually("requests in progress", "document.querySelector('#running b').textContent === '3'")
+    print("  finds renamed families without being loaded again, and shows one of two monitors")
 
 
 def main():

@@ -1,3 +1,6 @@
+// The README is not beside its picture in the documentation; of two definitions of a link the first counts.
+#![doc = "[live page]: https://raw.githubusercontent.com/hundredrooms/hr-prometheus/main/.github/live.png"]
+#![doc = ""]
 #![doc = include_str!("../README.md")]
 
 mod build_info;

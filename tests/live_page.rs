@@ -1,5 +1,7 @@
 //! The live page: where it finds the metrics, what it is told of their names, and what it lets a browser do.
 
+#![cfg(feature = "live")]
+
 mod support;
 
 use actix_service::ServiceFactory;

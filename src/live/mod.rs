@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// What `Content-Security-Policy` allows: this script and this style, which a test computes.
-const SCRIPT_HASH: &str = "sha256-OBfS74FmfNZKnUwaUM+NvT2I3a2GHKbqrPbvlCSkDyg=";
-const STYLE_HASH: &str = "sha256-BQMuSGdMmIa8AiWz/Yh0weYBGGgEgt/f5XUieNGhFFc=";
+const SCRIPT_HASH: &str = "sha256-nKbNZvRv6hUksOkcWkzk3arVWButX8cOr+p9u8OiHg8=";
+const STYLE_HASH: &str = "sha256-toXkxEEpY5T8vGjhJ1OU/T8soMZXPxuGu5saO9jcdso=";
 
 /// The page, before the settings and behind them.
 static PAGE: Lazy<(String, String)> = Lazy::new(|| {

@@ -739,6 +739,8 @@ let lastLook = -Infinity;
 function setState(text, name) {
   setText(byId("state"), text);
   byId("state").className = name;
+  // What is not of this moment is pale.
+  document.querySelector("main").className = name;
 }
 
 function monitors() {

@@ -302,7 +302,7 @@ def accept(quickstart, prometheus):
     check(stored == samples, f"the scrape has {samples} samples, Prometheus stored {stored}")
 
 
-def start_quickstart(stack, scratch):
+def start_quickstart(stack, scratch, port=0):
     """Starts the example as a new user would; cargo turns into it, so that both have one process id."""
     log = scratch / "quickstart.log"
     server = stack.enter_context(
@@ -310,7 +310,7 @@ def start_quickstart(stack, scratch):
             ["cargo", "run", "--example", "quickstart"],
             log,
             signal.SIGINT,
-            env={**os.environ, "PORT": "0"},
+            env={**os.environ, "PORT": str(port), "VISITORS": "0"},
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -4,9 +4,11 @@
 //! $ cargo run --example quickstart          # or PORT=8081 cargo run …; PORT=0 takes a free one
 //! Listening on http://127.0.0.1:8080
 //! Metrics are at http://127.0.0.1:8080/metrics
+//! Watch them at http://127.0.0.1:8080/live
 //! ```
 //!
-//! In another terminal, where every fifth call of `/flaky` fails:
+//! Three visitors of its own call its routes, so that there is something to watch; `VISITORS=0` keeps them away. Then only
+//! what is sent from another terminal is counted, where every fifth call of `/flaky` fails:
 //!
 //! ```console
 //! $ curl http://127.0.0.1:8080/hello/alice
@@ -37,30 +39,39 @@
 use std::{
     convert::Infallible,
     env,
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     sync::atomic::{AtomicU64, Ordering},
+    thread,
     time::Duration,
 };
 
 use actix_web::{App, HttpResponse, HttpServer, Responder, rt::time::sleep, web};
 use futures_util::stream::{self, StreamExt as _};
-use hr_prometheus::{HrPrometheus, metrics_scope};
+use hr_prometheus::{
+    DefaultMonitor, HrPrometheus, MetricsRegistry, connection_metrics, live_scope, metrics_scope,
+};
 
 #[actix_web::main]
 async fn main() -> io::Result<()> {
     env_logger::init();
-    let port = port()?;
+    let port = number("PORT", 8080)?;
+    let visitors = number("VISITORS", 3)?;
+    // `HrPrometheus::default()` would do; this measures the age of requests and the workers as well.
+    let metrics = HrPrometheus::with_builder(DefaultMonitor::builder().oldest_in_progress()).worker_metrics();
 
-    let server = HttpServer::new(|| {
+    let server = HttpServer::new(move || {
         App::new()
             .service(metrics_scope()) // GET /metrics
+            .service(live_scope()) // GET /live, with the feature `live`
             .route("/", web::get().to(index))
             .route("/hello/{name}", web::get().to(hello))
             .route("/flaky", web::get().to(flaky))
             .route("/stream", web::get().to(chunks))
             .route("/slow", web::get().to(slow))
-            .wrap(HrPrometheus::default()) // last: outermost, sees what other middleware answers
+            .wrap(metrics.clone()) // last: outermost, sees what other middleware answers
     })
+    .on_connect(connection_metrics(&MetricsRegistry::global())?)
     .bind(("127.0.0.1", port))
     .map_err(|error| {
         let message = format!("cannot listen on port {port}: {error}; set PORT to a free one, or to 0");
@@ -71,13 +82,17 @@ async fn main() -> io::Result<()> {
     for address in server.addrs() {
         println!("Listening on http://{address}");
         println!("Metrics are at http://{address}/metrics");
+        println!("Watch them at http://{address}/live");
+        for visitor in 0..visitors {
+            thread::spawn(move || visit(address, visitor.into()));
+        }
     }
     io::stdout().flush()?;
     server.run().await
 }
 
 async fn index() -> impl Responder {
-    "Try /hello/alice, /flaky, /stream and /slow, then look at /metrics.\n"
+    "Try /hello/alice, /flaky, /stream and /slow, then look at /live and /metrics.\n"
 }
 
 async fn hello(name: web::Path<String>) -> impl Responder {
@@ -108,15 +123,51 @@ async fn slow() -> impl Responder {
     "That took a second.\n"
 }
 
-/// The port in the environment's `PORT`, 8080 if there is none; 0 lets the system choose.
-fn port() -> io::Result<u16> {
-    let Some(port) = env::var_os("PORT") else {
-        return Ok(8080);
+/// Calls one route after the other, as long as the server answers.
+fn visit(address: SocketAddr, mut step: u64) {
+    const PATHS: [&str; 7] = [
+        "/",
+        "/hello/alice",
+        "/flaky",
+        "/hello/bob",
+        "/stream",
+        "/slow",
+        "/nowhere",
+    ];
+
+    let get = |path: &str| {
+        let mut connection = TcpStream::connect(address)?;
+        write!(
+            connection,
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        )?;
+        connection.read_to_end(&mut Vec::new())
     };
-    port.to_str().and_then(|port| port.parse().ok()).ok_or_else(|| {
-        io::Error::other(format!(
-            "PORT is `{}`, which is no port: set it to a number from 0 to 65535, or unset it to get 8080",
-            port.display(),
-        ))
-    })
+    loop {
+        // Numbers that look random: steps of a linear congruential generator.
+        step = step
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let path = PATHS[(step >> 33) as usize % PATHS.len()];
+        if get(path).is_err() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(step >> 57));
+    }
+}
+
+/// The number in this variable of the environment; of ports, 0 lets the system choose.
+fn number(variable: &str, default: u16) -> io::Result<u16> {
+    let Some(number) = env::var_os(variable) else {
+        return Ok(default);
+    };
+    number
+        .to_str()
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| {
+            io::Error::other(format!(
+                "{variable} is `{}`: set it to a number from 0 to 65535, or unset it to get {default}",
+                number.display(),
+            ))
+        })
 }

@@ -1,3 +1,6 @@
+// The README is not beside its picture in the documentation; of two definitions of a link the first counts.
+#![doc = "[live page]: https://raw.githubusercontent.com/hundredrooms/hr-prometheus/main/.github/live.png"]
+#![doc = ""]
 #![doc = include_str!("../README.md")]
 
 mod build_info;
@@ -7,6 +10,8 @@ mod error;
 mod exposition;
 mod in_flight;
 mod limit;
+#[cfg(feature = "live")]
+mod live;
 mod method;
 mod middleware;
 mod monitor;
@@ -26,6 +31,8 @@ pub use prometheus_client;
 
 #[cfg(unix)]
 pub use crate::endpoint::server::metrics_server_uds;
+#[cfg(feature = "live")]
+pub use crate::live::{live_scope, live_scope_for};
 #[cfg(feature = "process")]
 pub use crate::process::process_metrics;
 #[cfg(any(feature = "prometheus-0_13", feature = "prometheus-0_14"))]

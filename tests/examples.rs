@@ -142,8 +142,10 @@ fn samples(scrape: &str, part: &str) -> Vec<String> {
 
 #[test]
 fn quickstart_counts_what_was_asked() {
-    let example = start("quickstart", &[]);
+    let example = start("quickstart", &[("VISITORS", "0")]);
     let address = example.address("Listening on ");
+    assert_eq!(example.line(), format!("Metrics are at http://{address}/metrics"));
+    assert_eq!(example.line(), format!("Watch them at http://{address}/live"));
 
     assert_eq!(get(address, "/hello/alice"), "Hello, alice!\n");
     for _ in 0..4 {
@@ -160,6 +162,21 @@ fn quickstart_counts_what_was_asked() {
             r#"request_count_total{method="GET",path="unmatched",status="404"} 1"#,
         ],
     );
+}
+
+#[test]
+fn quickstart_has_visitors_and_a_page_to_watch_them() {
+    let example = start("quickstart", &[]);
+    let address = example.address("Listening on ");
+
+    assert!(get(address, "/live").starts_with("<!doctype html>"));
+    eventually("visitors", || {
+        !samples(
+            &get(address, "/metrics"),
+            r#"request_count_total{method="GET",path="/hello/{name}""#,
+        )
+        .is_empty()
+    });
 }
 
 #[test]

@@ -25,6 +25,9 @@ use crate::{
     registry::{MetricsRegistry, body::Body},
 };
 
+/// The name of the resource of [`metrics_scope`], by which the live page finds it.
+pub(crate) const RESOURCE: &str = "hr_prometheus metrics";
+
 /// How many bytes of a scrape are handed to the server at once.
 const CHUNK_SIZE: usize = 32 * 1024;
 
@@ -55,6 +58,7 @@ pub fn metrics_scope() -> Scope {
     web::scope("/metrics").service(
         // Both, for those who scrape `/metrics/` and for `NormalizePath` with `Always` or `MergeOnly`.
         web::resource(["", "/"])
+            .name(RESOURCE)
             .route(web::get().to(metrics_view))
             .route(web::head().to(metrics_view)),
     )

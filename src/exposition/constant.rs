@@ -10,12 +10,28 @@ use crate::exposition::{
     line::read_line,
 };
 
-/// The names of the labels that `registry` has on everything; or what is wrong with them, or with its prefix.
-pub(crate) fn constant_labels(registry: &mut Registry) -> Result<Vec<String>, Reason> {
+/// What a family is called that shows the prefix and the labels.
+const PROBE: &str = "probe";
+
+fn encoded_probe(registry: &mut Registry) -> Encoded {
     let mut probe = mem::take(registry.sub_registry_with_labels(iter::empty()));
-    probe.register("probe", "Shows the prefix and the labels", ConstGauge::new(1_i64));
+    probe.register(PROBE, "Shows the prefix and the labels", ConstGauge::new(1_i64));
     let mut encoded = Encoded::default();
     encoded.add(&probe, &mut Vec::new());
+    encoded
+}
+
+/// What `registry` puts before the name of each family.
+pub(crate) fn name_prefix(registry: &mut Registry) -> String {
+    let encoded = encoded_probe(registry);
+    let section = encoded.sections().next().and_then(Result::ok);
+    let prefix = section.and_then(|section| section.name.strip_suffix(PROBE));
+    prefix.unwrap_or_default().to_owned()
+}
+
+/// The names of the labels that `registry` has on everything; or what is wrong with them, or with its prefix.
+pub(crate) fn constant_labels(registry: &mut Registry) -> Result<Vec<String>, Reason> {
+    let encoded = encoded_probe(registry);
     let section = encoded
         .sections()
         .next()

@@ -1,6 +1,7 @@
 //! The registry that workers, monitors and scrapes share.
 
 pub(crate) mod body;
+pub(crate) mod names;
 pub(crate) mod parts;
 pub(crate) mod scrapes;
 
@@ -22,6 +23,8 @@ use once_cell::sync::{Lazy, OnceCell};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
+#[cfg(feature = "live")]
+use crate::registry::names::MonitorNames;
 use crate::{
     error::Error,
     exposition::{
@@ -628,6 +631,12 @@ impl MetricsRegistry {
             }
         }
         self.shared.preparations.fetch_add(1, Relaxed);
+    }
+
+    /// What the families of the monitors in this registry are called.
+    #[cfg(feature = "live")]
+    pub(crate) fn names(&self) -> Vec<MonitorNames> {
+        self.shared.parts.names()
     }
 
     /// The limits on labels in this registry.

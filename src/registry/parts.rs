@@ -5,7 +5,12 @@ use std::{cell::RefCell, iter, mem, ptr, sync::Arc};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 
-use crate::{error::Error, exposition::mark::new_part, panics::discard};
+use crate::{
+    error::Error,
+    exposition::mark::new_part,
+    panics::discard,
+    registry::names::{MonitorNames, noted_by},
+};
 
 /// What is registered, each registration in a part of its own: no lock is held meanwhile, and a panic leaves nothing
 /// behind.
@@ -14,14 +19,17 @@ pub(crate) struct Parts {
     template: Mutex<Registry>,
     /// The registry as it was given, and one part for each registration since. Shared with renders, which hold no lock:
     /// a collector may take its time, and meanwhile others register.
-    parts: RwLock<Vec<Arc<Registry>>>,
+    all: RwLock<Vec<Arc<Registry>>>,
+    /// Of the monitors that were registered, in this order.
+    names: Mutex<Vec<MonitorNames>>,
 }
 
 impl Parts {
     pub(crate) fn new(mut root: Registry) -> Self {
         Self {
             template: Mutex::new(mem::take(root.sub_registry_with_labels(iter::empty()))),
-            parts: RwLock::new(vec![Arc::new(root)]),
+            all: RwLock::new(vec![Arc::new(root)]),
+            names: Mutex::default(),
         }
     }
 
@@ -29,8 +37,9 @@ impl Parts {
     pub(crate) fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> Result<T, Error> {
         let _in_use = self.enter("nothing can be registered in a registry")?;
         let mut part = Unfinished(self.new_part());
-        let value = register(&mut part.0);
-        self.parts.write().push(Arc::new(mem::take(&mut part.0)));
+        let (value, names) = noted_by(|| register(&mut part.0));
+        self.names.lock().extend(names);
+        self.all.write().push(Arc::new(mem::take(&mut part.0)));
         Ok(value)
     }
 
@@ -39,13 +48,19 @@ impl Parts {
         new_part(&mut self.template.lock())
     }
 
+    /// What the families of monitors are called.
+    #[cfg(feature = "live")]
+    pub(crate) fn names(&self) -> Vec<MonitorNames> {
+        self.names.lock().clone()
+    }
+
     /// Encodes all parts.
     pub(crate) fn encode<T>(
         &self,
         encode: impl FnOnce(&mut dyn Iterator<Item = &Registry>) -> T,
     ) -> Result<T, Error> {
         let _in_use = self.enter("a registry cannot be encoded")?;
-        let parts = self.parts.read().clone();
+        let parts = self.all.read().clone();
         Ok(encode(&mut parts.iter().map(Arc::as_ref)))
     }
 

@@ -14,6 +14,7 @@ use crate::{
         families::{FamilyEncoder, Label, LabelNames},
         labels::CustomLabels,
     },
+    registry::names::{FamilyNames, MonitorNames},
     series::{
         SeriesKey,
         measures::{Measures, Scale},
@@ -173,6 +174,17 @@ impl Content {
         }
     }
 
+    /// What the live page calls it, if it shows it.
+    fn role(self) -> Option<&'static str> {
+        match self {
+            Self::Requests => Some("requests"),
+            Self::Latency => Some("latency"),
+            Self::Further(..) => None,
+            Self::InProgress => Some("in_progress"),
+            Self::OldestInProgress => Some("oldest"),
+        }
+    }
+
     pub(super) fn metric_type(self) -> MetricType {
         match self.kind() {
             Kind::Counter => MetricType::Counter,
@@ -279,6 +291,23 @@ impl Config {
                 labels.iter().map(|&(name, label)| (name.into(), label)).collect()
             }
             DefaultLabels::AsOf(other) => self.labels(other),
+        }
+    }
+
+    /// What the families are called in a registry that puts `prefix` before their names.
+    pub(super) fn names(&self, prefix: &str) -> MonitorNames {
+        let families = self.recorded().filter_map(|(row, chosen)| {
+            let labels = self.labels(row.family).into_iter();
+            Some(FamilyNames {
+                role: row.content.role()?,
+                name: format!("{prefix}{}", chosen.name),
+                labels: labels
+                    .map(|(name, label)| (name.into_owned(), label.role()))
+                    .collect(),
+            })
+        });
+        MonitorNames {
+            families: families.collect(),
         }
     }
 

@@ -43,6 +43,18 @@ pub enum Label {
     StatusClass,
 }
 
+impl Label {
+    /// What the live page calls it.
+    pub(super) fn role(self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::Path => "path",
+            Self::Status => "status",
+            Self::StatusClass => "status_class",
+        }
+    }
+}
+
 /// The names of labels, and what each says.
 pub(crate) type LabelNames = Vec<(Cow<'static, str>, Label)>;
 
@@ -87,6 +99,12 @@ impl FamilyEncoder {
             labels,
             has_unknown_labels: attributes,
         }
+    }
+
+    /// What it is called in a registry that puts `prefix` before its name.
+    pub(crate) fn name_behind(&self, prefix: &str) -> String {
+        let unit = self.unit.as_ref().map(|unit| format!("_{}", unit.as_str()));
+        format!("{prefix}{}{}", self.name, unit.unwrap_or_default())
     }
 
     /// Encodes the family, whose samples are these.

@@ -19,7 +19,10 @@ use actix_web::{body::BodySize, http::StatusCode};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use crate::{
-    exposition::{constant::check_own_labels, samples::Output},
+    exposition::{
+        constant::{check_own_labels, name_prefix},
+        samples::Output,
+    },
     in_flight::{InFlight, InFlightTable},
     monitor::{
         RequestMonitor,
@@ -32,6 +35,7 @@ use crate::{
         labels::{CustomLabels, LabelSets, NoLabels, RequestLabels, WorkerLabels, is_none},
     },
     panics::{DiscardOnDrop, give_up},
+    registry::names::note,
     route::RouteLabel,
     series::{
         Series, Snapshot,
@@ -167,6 +171,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             Some(prefix) => registry.sub_registry_with_prefix(prefix),
             None => registry,
         };
+        note(config.names(&name_prefix(registry)));
         registry.register_collector(Box::new(DefaultCollector(Arc::clone(&storage))));
         let exemplars = storage.exemplars.as_ref();
         Self {

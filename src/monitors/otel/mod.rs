@@ -14,7 +14,7 @@ use actix_web::http::StatusCode;
 use prometheus_client::registry::Registry;
 
 use crate::{
-    exposition::constant::check_own_labels,
+    exposition::constant::{check_own_labels, name_prefix},
     monitor::{
         RequestMonitor,
         hooks::{RequestEnd, RequestStart, ResponseStart},
@@ -28,6 +28,7 @@ use crate::{
         synthetic::Synthetic,
     },
     panics::give_up,
+    registry::names::note,
     route::{RouteLabel, arrived_path},
     series::worker::{BlockIndex, WorkerSeries},
 };
@@ -109,6 +110,7 @@ impl OtelMonitor {
             give_up(format!("its registry {reason}"));
         }
         let storage = OtelStorage::new(config);
+        note(storage.names(&name_prefix(registry)));
         registry.register_collector(Box::new(OtelCollector(Arc::clone(&storage))));
         Self {
             storage,

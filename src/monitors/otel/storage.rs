@@ -13,6 +13,7 @@ use crate::{
         default::families::FamilyEncoder,
         otel::{active::ActiveRequests, attributes::OtelAttributes, config::Config, scheme::Scheme},
     },
+    registry::names::{FamilyNames, MonitorNames},
     series::{
         Series, Snapshot,
         grouping::GroupBy,
@@ -114,6 +115,28 @@ impl OtelStorage {
             names_protocol: config.names_protocol,
             has_sizes: config.request_body_size || config.response_body_size,
         })
+    }
+
+    /// What the families of the live page are called in a registry that puts `prefix` before their names.
+    pub(super) fn names(&self, prefix: &str) -> MonitorNames {
+        let method = ("http_request_method".to_owned(), "method");
+        let path = ("http_route".to_owned(), "path");
+        let status = ("http_response_status_code".to_owned(), "status");
+        let families = self.families.iter().filter_map(|(content, family)| {
+            let (role, labels) = match content {
+                Content::Duration => ("latency", vec![method.clone(), path.clone(), status.clone()]),
+                Content::ActiveRequests => ("in_progress", vec![method.clone()]),
+                Content::RequestBodySize | Content::ResponseBodySize => return None,
+            };
+            Some(FamilyNames {
+                role,
+                name: family.name_behind(prefix),
+                labels,
+            })
+        });
+        MonitorNames {
+            families: families.collect(),
+        }
     }
 
     pub(super) fn has(&self, content: Content) -> bool {

@@ -55,7 +55,7 @@ async fn serve(subject: &str, application: Application, requests: Vec<Request>) 
         "default" => serve_with(HrPrometheus::default(), application, requests).await,
         "kept values" => serve_with(HrPrometheus::default().keep_all_params(), application, requests).await,
         "OpenTelemetry" => {
-            serve_with(HrPrometheus::with_monitor::<OtelMonitor>(), application, requests).await
+            serve_with(HrPrometheus::with_monitor::<OtelMonitor>(), application, requests).await;
         }
         "OpenTelemetry beside default" => {
             let metrics = HrPrometheus::with_monitor::<(DefaultMonitor, OtelMonitor)>();

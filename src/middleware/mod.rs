@@ -443,7 +443,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// and the response passes untouched.
     ///
     /// Called once per request, on arrival and before routing, so it can use anything known by then, such as the path
-    /// or a header. [`RequestStart::route`] costs a walk over the route table, and has the values that
+    /// or a header. The time that it takes is in no latency. [`RequestStart::route`] costs a walk over the route table, and has the values that
     /// [`keep_params`](Self::keep_params) keeps even over the limit. May be called several times: a request is excluded
     /// if any predicate says so. A predicate that panics is logged once, and the request is measured.
     ///

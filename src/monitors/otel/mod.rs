@@ -10,7 +10,7 @@ mod synthetic;
 
 use std::{cell::OnceCell, fmt, sync::Arc, time::Duration};
 
-use actix_web::http::StatusCode;
+use actix_web::{body::BodySize, http::StatusCode};
 use prometheus_client::registry::Registry;
 
 use crate::{
@@ -231,6 +231,12 @@ impl RequestMonitor for OtelMonitor {
             self.read(request, &mut in_flight);
         }
         in_flight
+    }
+
+    #[inline]
+    fn looks_at_response(&self, body: BodySize) -> bool {
+        // Some streams are long-lived.
+        body == BodySize::Stream
     }
 
     #[inline]

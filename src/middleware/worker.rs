@@ -30,6 +30,10 @@ use crate::{
 };
 
 /// What the requests of one worker share.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what is asked once, to be looked at on the way of every request"
+)]
 pub(crate) struct Worker<S: MonitorSet> {
     pub(crate) monitors: S,
     pub(crate) options: Arc<Options>,
@@ -201,10 +205,6 @@ impl<S: MonitorSet> SpareStates<S> {
         Self(RefCell::new(Vec::new()))
     }
 
-    #[expect(
-        clippy::unnecessary_box_returns,
-        reason = "it is the memory that is handed out"
-    )]
     #[inline]
     pub(super) fn take(&self, facts: Facts, table: &InFlightTable) -> Box<RequestState<S>> {
         let spare = self.0.borrow_mut().pop();

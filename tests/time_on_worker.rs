@@ -14,7 +14,7 @@ use actix_web::{
 };
 use futures_util::stream;
 use hr_prometheus::{
-    HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor, RequestStart,
+    DefaultMonitor, HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor, RequestStart,
     prometheus_client::registry::Registry,
 };
 
@@ -230,4 +230,29 @@ async fn unless_a_monitor_asks_nothing_is_timed() {
     let app = init_service(app).await;
     drop(read_body(call_service(&app, TestRequest::get().to_request()).await).await);
     assert_eq!(SEEN.take(), 1);
+}
+
+#[actix_web::test]
+async fn the_default_monitor_has_both_by_route() {
+    let registry = MetricsRegistry::new();
+    let monitor = DefaultMonitor::builder()
+        .time_on_worker([0.01, 10.0])
+        .longest_poll([0.01, 10.0]);
+    let app = App::new()
+        .app_data(registry.clone())
+        .route("/blocks", web::get().to(async || sleep_and_say(2)))
+        .route("/quick", web::get().to(async || "done"))
+        .wrap(HrPrometheus::with_builder(monitor));
+    let app = init_service(app).await;
+    for path in ["/blocks", "/quick"] {
+        drop(read_body(call_service(&app, TestRequest::get().uri(path).to_request()).await).await);
+    }
+    for family in ["request_time_on_worker_seconds", "request_longest_poll_seconds"] {
+        let value = |sample: &str, path| registry.value(&format!("{family}_{sample}"), &[("path", path)]);
+        assert_eq!(value("count", "/quick"), Some(1.0));
+        assert_eq!(value("count", "/blocks"), Some(1.0));
+        assert!(value("sum", "/blocks") >= Some((2 * WORK).as_secs_f64()));
+        let short = |path| registry.value(&format!("{family}_bucket"), &[("path", path), ("le", "0.01")]);
+        assert_eq!(short("/blocks"), Some(0.0));
+    }
 }

@@ -635,6 +635,92 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self.with_histogram("time_to_head", DefaultFamily::TimeToHead, bounds)
     }
 
+    /// Records in `request_queue_time_seconds` how long requests waited in front of the server, with these upper bounds in
+    /// seconds: from when a proxy received them, by the header `X-Request-Start` or `X-Queue-Start`, to their arrival.
+    ///
+    /// For a service behind a proxy that sets the header, and overwrites what a client put there. It is Unix time in
+    /// seconds, milliseconds, microseconds or nanoseconds, told apart by their size, with or without `t=` before it:
+    ///
+    /// | proxy | configuration |
+    /// | --- | --- |
+    /// | nginx | `proxy_set_header X-Request-Start "t=${msec}";` |
+    /// | `HAProxy` | `http-request set-header X-Request-Start t=%[date(0,us)]` |
+    /// | Apache | `RequestHeader set X-Request-Start "%t"` |
+    /// | Heroku | sets it |
+    ///
+    /// More than ten minutes are not believed, and neither is a time that is more than a second ahead: such requests are
+    /// not observed, like those without the header. The clocks of both machines have to agree.
+    ///
+    /// ```
+    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    ///
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder().queue_time([0.01, 0.1, 1.0]);
+    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
+    /// assert!(registry.encode()?.contains("# TYPE request_queue_time_seconds histogram"));
+    /// # Ok::<(), hr_prometheus::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If there is no bound, or they are not finite, not above 0 or not rising.
+    #[must_use]
+    pub fn queue_time(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
+        self.with_histogram("queue_time", DefaultFamily::QueueTime, bounds)
+    }
+
+    /// Records in `request_time_on_worker_seconds` how long requests occupied their worker, with these upper bounds in
+    /// seconds. A worker does one thing at a time: while a request occupies it, all others on it wait.
+    ///
+    /// That is the time of all polls of the response in the making and of its body, and not the time in which the
+    /// request waited for something. `rate(request_time_on_worker_seconds_sum[5m])` is the part of one worker that a
+    /// route takes, so its sum over all routes is how many workers are busy.
+    ///
+    /// The first poll begins with the arrival, and the last one ends with the request; each pause in between costs two
+    /// reads of the clock.
+    ///
+    /// ```
+    /// use actix_web::{App, test, web};
+    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() {
+    /// let registry = MetricsRegistry::new();
+    /// let monitor = DefaultMonitor::builder().time_on_worker([0.001, 0.01, 0.1]).longest_poll([0.01, 0.1]);
+    /// let app = App::new()
+    ///     .app_data(registry.clone())
+    ///     .route("/hash", web::get().to(async || std::thread::sleep(std::time::Duration::from_millis(20))))
+    ///     .wrap(HrPrometheus::with_builder(monitor));
+    /// let app = test::init_service(app).await;
+    ///
+    /// test::call_and_read_body(&app, test::TestRequest::with_uri("/hash").to_request()).await;
+    /// assert!(registry.value("request_time_on_worker_seconds_sum", &[("path", "/hash")]) >= Some(0.02));
+    /// assert_eq!(registry.value("request_longest_poll_seconds_bucket", &[("le", "0.01")]), Some(0.0));
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If there is no bound, or they are not finite, not above 0 or not rising.
+    #[must_use]
+    pub fn time_on_worker(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
+        self.with_histogram("time_on_worker", DefaultFamily::TimeOnWorker, bounds)
+    }
+
+    /// Records in `request_longest_poll_seconds` the longest time for which each request occupied its worker without a
+    /// pause, with these upper bounds in seconds: what tells a route that blocks from one that is busy now and then.
+    /// From 0.01 on other requests notice.
+    ///
+    /// It costs what [`time_on_worker`](Self::time_on_worker) costs, once for both.
+    ///
+    /// # Errors
+    ///
+    /// If there is no bound, or they are not finite, not above 0 or not rising.
+    #[must_use]
+    pub fn longest_poll(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
+        self.with_histogram("longest_poll", DefaultFamily::LongestPoll, bounds)
+    }
+
     /// Exposes the age of the oldest request in progress as `oldest_request_in_progress_seconds`, with the labels of the
     /// requests in progress; 0 for a known route without any. Alert on it to catch stuck requests, which the latency
     /// sees only once they end. A long-lived response counts as long as it lives.

@@ -17,7 +17,7 @@ use crate::{
     registry::names::{FamilyNames, MonitorNames},
     series::{
         SeriesKey,
-        measures::{Measures, Scale},
+        measures::{Measures, Scale, nanos},
         native::NativeOptions,
     },
 };
@@ -37,6 +37,12 @@ pub enum DefaultFamily {
     ResponseBodyBytes,
     /// The histogram `request_time_to_head_seconds`.
     TimeToHead,
+    /// The histogram `request_queue_time_seconds`.
+    QueueTime,
+    /// The histogram `request_time_on_worker_seconds`.
+    TimeOnWorker,
+    /// The histogram `request_longest_poll_seconds`.
+    LongestPoll,
     /// The gauge `requests_in_progress`.
     InProgress,
     /// The gauge `oldest_request_in_progress_seconds`.
@@ -81,12 +87,18 @@ pub(super) enum Content {
 /// What is known about a request when it has ended.
 pub(super) struct Ended<'a> {
     pub(super) end: &'a RequestEnd<'a>,
-    /// In nanoseconds.
-    pub(super) time_to_head: Option<u64>,
+    pub(super) times: NotedTimes,
+}
+
+/// Times that were noted before a request ended, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct NotedTimes {
+    pub(super) to_head: Option<u64>,
+    pub(super) in_queue: Option<u64>,
 }
 
 /// All families, in the order of the scrape and of [`DefaultFamily`].
-pub(super) static FAMILIES: [Row; 7] = [
+pub(super) static FAMILIES: [Row; 10] = [
     Row {
         family: DefaultFamily::Count,
         name: "request_count",
@@ -135,7 +147,34 @@ pub(super) static FAMILIES: [Row; 7] = [
         name: "request_time_to_head_seconds",
         help: "Seconds from arrival to the response head",
         labels: DefaultLabels::AsOf(DefaultFamily::Latency),
-        content: Content::Further(Scale::Seconds, |ended| ended.time_to_head),
+        content: Content::Further(Scale::Seconds, |ended| ended.times.to_head),
+        bounds: &[],
+        is_on: false,
+    },
+    Row {
+        family: DefaultFamily::QueueTime,
+        name: "request_queue_time_seconds",
+        help: "Seconds for which requests waited in front of the server",
+        labels: DefaultLabels::AsOf(DefaultFamily::Latency),
+        content: Content::Further(Scale::Seconds, |ended| ended.times.in_queue),
+        bounds: &[],
+        is_on: false,
+    },
+    Row {
+        family: DefaultFamily::TimeOnWorker,
+        name: "request_time_on_worker_seconds",
+        help: "Seconds for which requests occupied their worker",
+        labels: DefaultLabels::AsOf(DefaultFamily::Latency),
+        content: Content::Further(Scale::Seconds, |ended| ended.end.time_on_worker().map(nanos)),
+        bounds: &[],
+        is_on: false,
+    },
+    Row {
+        family: DefaultFamily::LongestPoll,
+        name: "request_longest_poll_seconds",
+        help: "Seconds of the longest time for which a request occupied its worker without a pause",
+        labels: DefaultLabels::AsOf(DefaultFamily::Latency),
+        content: Content::Further(Scale::Seconds, |ended| ended.end.longest_poll().map(nanos)),
         bounds: &[],
         is_on: false,
     },

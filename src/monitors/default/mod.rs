@@ -6,13 +6,14 @@ pub(crate) mod config;
 mod exemplars;
 pub(crate) mod families;
 pub(crate) mod labels;
+mod queue_time;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
     fmt, mem,
     rc::Rc,
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use actix_web::{body::BodySize, http::StatusCode};
@@ -29,10 +30,11 @@ use crate::{
         hooks::{RequestEnd, RequestStart, ResponseStart},
     },
     monitors::default::{
-        config::{Config, Content, DefaultFamily, Ended},
+        config::{Config, Content, DefaultFamily, Ended, NotedTimes},
         exemplars::{ExemplarLabels, Exemplars},
         families::{FamilyEncoder, InProgress},
         labels::{CustomLabels, LabelSets, NoLabels, RequestLabels, WorkerLabels, is_none},
+        queue_time::queue_time,
     },
     panics::{DiscardOnDrop, give_up},
     registry::names::note,
@@ -117,6 +119,8 @@ struct DefaultStorage {
     exemplars: Option<Exemplars>,
     counts_request_body: bool,
     times_head: bool,
+    times_queue: bool,
+    times_polls: bool,
 }
 
 impl DefaultStorage {
@@ -163,6 +167,10 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             exemplars: config.exemplars.clone().map(Exemplars::new),
             counts_request_body: config.chosen(DefaultFamily::RequestBodyBytes).is_on,
             times_head: config.chosen(DefaultFamily::TimeToHead).is_on,
+            times_queue: config.chosen(DefaultFamily::QueueTime).is_on,
+            times_polls: [DefaultFamily::TimeOnWorker, DefaultFamily::LongestPoll]
+                .iter()
+                .any(|family| config.chosen(*family).is_on),
         });
         for key in &config.zeros {
             storage.series.add(key.clone());
@@ -175,7 +183,9 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         registry.register_collector(Box::new(DefaultCollector(Arc::clone(&storage))));
         let exemplars = storage.exemplars.as_ref();
         Self {
-            reads_requests: has_labels || exemplars.is_some_and(Exemplars::are_of_requests),
+            reads_requests: has_labels
+                || storage.times_queue
+                || exemplars.is_some_and(Exemplars::are_of_requests),
             reads_responses: has_labels
                 || storage.times_head
                 || exemplars.is_some_and(|exemplars| !exemplars.are_of_requests()),
@@ -232,13 +242,19 @@ impl<L: RequestLabels> DefaultMonitor<L> {
     fn read_request(&self, request: &RequestStart<'_>) -> DefaultInFlight<L> {
         let exemplars = self.storage.exemplars.as_ref();
         let exemplar = exemplars.and_then(|exemplars| exemplars.at_arrival(request));
-        if is_none::<L>() && exemplar.is_none() {
+        let headers = || request.request().headers();
+        let times_queue = self.storage.times_queue;
+        let in_queue = times_queue
+            .then(|| queue_time(headers(), SystemTime::now()))
+            .flatten();
+        if is_none::<L>() && exemplar.is_none() && in_queue.is_none() {
             return DefaultInFlight(None);
         }
         let labels = self.storage.label_sets.contain(|| L::at_arrival(request));
         let mut noted = self.take_spare();
         noted.labels = labels.map_or_else(DiscardOnDrop::none, DiscardOnDrop::new);
         noted.exemplar = exemplar;
+        noted.times.in_queue = in_queue.map(nanos);
         DefaultInFlight(Some(noted))
     }
 
@@ -274,7 +290,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             return;
         }
         let latency = response.elapsed();
-        noted.time_to_head = Some(nanos(latency));
+        noted.times.to_head = Some(nanos(latency));
         if response.is_long_lived() {
             let (method, route) = (response.method(), response.route_label());
             let labels = mem::take(&mut noted.labels);
@@ -291,14 +307,14 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             self.record(labels, method, route, end.status(), end.latency())
         });
         self.keep_exemplar(block, end.latency(), &mut noted.exemplar);
-        let time_to_head = noted.time_to_head.take();
+        let times = mem::take(&mut noted.times);
         let mut spare = self.worker().spare.borrow_mut();
         if spare.len() < MOST_SPARE {
             spare.push(noted);
         }
         drop(spare);
         if self.has_further {
-            self.observe_further(block, time_to_head, end);
+            self.observe_further(block, times, end);
         }
     }
 
@@ -310,8 +326,8 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         }
     }
 
-    fn observe_further(&self, block: BlockIndex, time_to_head: Option<u64>, end: &RequestEnd<'_>) {
-        let ended = Ended { end, time_to_head };
+    fn observe_further(&self, block: BlockIndex, times: NotedTimes, end: &RequestEnd<'_>) {
+        let ended = Ended { end, times };
         let values = self.storage.further.iter().map(|value| value(&ended));
         self.worker().series.observe(block, values);
     }
@@ -347,8 +363,8 @@ pub struct DefaultInFlight<L = NoLabels>(Option<Box<Noted<L>>>);
 struct Noted<L> {
     /// None where there are none, or where they could not be read.
     labels: DiscardOnDrop<L>,
-    /// In nanoseconds; to be observed when it ends.
-    time_to_head: Option<u64>,
+    /// To be observed when it ends.
+    times: NotedTimes,
     exemplar: Option<ExemplarLabels>,
     /// Where it was recorded at its head, because it is long-lived.
     recorded: Option<BlockIndex>,
@@ -358,7 +374,7 @@ impl<L> Default for Noted<L> {
     fn default() -> Self {
         Self {
             labels: DiscardOnDrop::none(),
-            time_to_head: None,
+            times: NotedTimes::default(),
             exemplar: None,
             recorded: None,
         }
@@ -424,6 +440,10 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
 
     fn counts_request_body(&self) -> bool {
         self.storage.counts_request_body
+    }
+
+    fn times_polls(&self) -> bool {
+        self.storage.times_polls
     }
 }
 

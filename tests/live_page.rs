@@ -141,7 +141,9 @@ async fn the_page_knows_the_names_of_the_opentelemetry_conventions() {
     let app = App::new()
         .app_data(MetricsRegistry::new())
         .service(live_scope())
-        .wrap(HrPrometheus::with_monitor::<OtelMonitor>());
+        .wrap(HrPrometheus::with_builder(
+            OtelMonitor::builder().active_requests(),
+        ));
     assert_eq!(
         settings(app, "/live").await,
         concat!(

@@ -434,7 +434,7 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
         let (method, route) = (end.method(), end.route_label());
         let block = self.record(DiscardOnDrop::none(), method, route, end.status(), end.latency());
         if self.has_further {
-            self.observe_further(block, None, end);
+            self.observe_further(block, NotedTimes::default(), end);
         }
     }
 

@@ -61,7 +61,9 @@ impl<S: MonitorSet> ActiveRequest<S> {
         // In its place is none, so there is nothing to drop; the same below.
         mem::forget(state.worker.replace(Rc::clone(worker)));
         state.facts = facts;
-        state.polls = Polls::new(worker.times_polls, facts.arrived);
+        if worker.times_polls {
+            state.polls = Polls::timed(facts.arrived);
+        }
         state.route_is_shown = false;
         // From here on the request ends once, whatever happens.
         let mut active = Self::of(Some(state));
@@ -158,7 +160,9 @@ impl<S: MonitorSet> ActiveRequest<S> {
             self.forget();
             return true;
         };
-        if !state.respond(route, request, (head, extensions), body_size) {
+        if state.respond(route, request, (head, extensions), body_size) {
+            state.polls.pause();
+        } else {
             self.end(Ending::Completed);
         }
         true
@@ -183,7 +187,9 @@ impl<S: MonitorSet> ActiveRequest<S> {
             match route {
                 Some(route) => {
                     let head = (response.head(), response.extensions());
-                    if !state.respond(route, &request, head, body_size) {
+                    if state.respond(route, &request, head, body_size) {
+                        state.polls.pause();
+                    } else {
                         self.end(Ending::Completed);
                     }
                 }
@@ -214,16 +220,17 @@ impl<S: MonitorSet> ActiveRequest<S> {
         if facts.response_body_size == BodySize::Sized(facts.response_body_bytes) {
             self.end(Ending::Completed);
         } else {
-            self.show_route();
+            self.wait();
         }
     }
 
-    /// Shows the route to those who look at the requests in progress: called once it is clear that the body takes
-    /// its time, so that it costs nothing for one that is sent at once.
+    /// Waits for what is to come of the body. That it takes its time is clear only now: so the route, which those see who
+    /// look at the requests in progress, costs nothing for a body that is sent at once.
     #[inline]
-    pub(super) fn show_route(&mut self) {
-        if let Some(state) = &mut *self.state
-            && !state.route_is_shown
+    pub(super) fn wait(&mut self) {
+        let Some(state) = &mut *self.state else { return };
+        state.polls.pause();
+        if !state.route_is_shown
             && let Some(route) = &state.route
         {
             state.place.label(Verdict::Label(Arc::clone(&route.text)));
@@ -259,7 +266,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
                 route,
                 status: status.unwrap_or_else(|| state.status_without_response(ending)),
                 latency,
-                polls: state.polls.end(state.facts.arrived + latency),
+                polls: state.polls.end(|| state.facts.arrived + latency),
                 request_body_bytes: worker
                     .counts_request_body
                     .then(|| state.request_body_bytes.as_ref().map_or(0, |bytes| bytes.get())),

@@ -65,7 +65,6 @@ where
                 request.take().follow(error);
             }
         }
-        request.pause();
         let request = request.take();
         result.map_ok(|response| {
             // Not by `map_body`, which moves the whole response once more.
@@ -119,18 +118,17 @@ impl<B: MessageBody, S: MonitorSet> MessageBody for MeasuredBody<B, S> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = self.project();
-        if this.request.state.is_none() {
+        let Some(state) = &mut *this.request.state else {
             return this.body.poll_next(cx);
-        }
-        this.request.begin_poll();
+        };
+        state.polls.begin();
         let chunk = this.request.run(|| this.body.poll_next(cx));
         match &chunk {
-            Poll::Pending => this.request.show_route(),
+            Poll::Pending => this.request.wait(),
             Poll::Ready(Some(Ok(bytes))) => this.request.sent(bytes.len()),
             Poll::Ready(Some(Err(_))) => this.request.end(Ending::Failed),
             Poll::Ready(None) => this.request.end(Ending::Completed),
         }
-        this.request.pause();
         chunk
     }
 

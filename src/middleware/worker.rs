@@ -100,7 +100,7 @@ impl<S: MonitorSet> RequestState<S> {
             place,
             in_flight: None,
             facts,
-            polls: Polls::default(),
+            polls: Polls::untimed(facts.arrived),
             request_body_bytes: None,
             route: None,
             route_is_shown: false,

@@ -227,7 +227,7 @@ pub struct RequestEnd<'a> {
     pub(crate) route: &'a RouteLabel,
     pub(crate) status: StatusCode,
     pub(crate) latency: Duration,
-    pub(crate) polls: Option<PollTimes>,
+    pub(crate) polls: Option<&'a PollTimes>,
     pub(crate) request_body_bytes: Option<u64>,
     pub(crate) ending: Ending,
 }

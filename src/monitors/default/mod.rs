@@ -109,6 +109,7 @@ pub struct DefaultMonitor<L = NoLabels> {
 
 /// What the workers share, and what a scrape encodes.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a family that is on or not")]
 struct DefaultStorage {
     series: Arc<Series<CustomLabels>>,
     in_flight: Arc<InFlight>,

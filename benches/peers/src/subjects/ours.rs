@@ -65,8 +65,7 @@ ours! {
     BodySizes, "body sizes", HrPrometheus::with_builder(
         DefaultMonitor::builder()
             .request_body_bytes([100.0, 10_000.0])
-            .and_then(|builder| builder.response_body_bytes([100.0, 10_000.0]))
-            .expect("valid bounds"),
+            .response_body_bytes([100.0, 10_000.0]),
     );
     TimeToHead, "time to head", HrPrometheus::with_builder(
         DefaultMonitor::builder().time_to_head([0.1, 1.0]),

@@ -28,5 +28,7 @@ def ask(judged, log, families):
         judged.stdin.write(json.dumps(families) + "\n")
         judged.stdin.flush()
         answer = judged.stdout.readline()
-    check(answer, f"`judged` ended\n{log.read_text()}")
+    if not answer:
+        # Read only now: it has a line for each omission.
+        check(False, f"`judged` ended\n{log.read_text()}")
     return json.loads(answer)

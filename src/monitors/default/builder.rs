@@ -680,8 +680,15 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// reads of the clock.
     ///
     /// ```
+    /// use std::{thread::sleep, time::Duration};
+    ///
     /// use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    ///
+    /// async fn hash() -> &'static str {
+    ///     sleep(Duration::from_millis(20)); // something that takes all of the worker
+    ///     "done"
+    /// }
     ///
     /// # #[actix_web::main]
     /// # async fn main() {
@@ -689,7 +696,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// let monitor = DefaultMonitor::builder().time_on_worker([0.001, 0.01, 0.1]).longest_poll([0.01, 0.1]);
     /// let app = App::new()
     ///     .app_data(registry.clone())
-    ///     .route("/hash", web::get().to(async || std::thread::sleep(std::time::Duration::from_millis(20))))
+    ///     .route("/hash", web::get().to(hash))
     ///     .wrap(HrPrometheus::with_builder(monitor));
     /// let app = test::init_service(app).await;
     ///

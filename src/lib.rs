@@ -1,13 +1,31 @@
-// The README is not beside its picture in the documentation; of two definitions of a link the first counts.
-#![doc = "[live page]: https://raw.githubusercontent.com/hundredrooms/hr-prometheus/main/.github/live.png"]
-#![doc = ""]
+// Links of the README, which is also read where there is no documentation: of two definitions of a link the first counts.
+//! [live page]: https://raw.githubusercontent.com/hundredrooms/hr-prometheus/main/.github/live.png
+//! [guide]: guide
+//! [labels]: guide::labels
+//! [custom labels]: guide::labels#custom-labels
+//! [long_lived]: guide::long_lived
+//! [serving]: guide::serving
+//! [coming_from]: guide::coming_from
+//! [queries]: guide::queries
+//! [testing]: guide::testing
+//! [troubleshooting]: guide::troubleshooting
+//! [middleware options]: guide::options#on-the-middleware
+//! [monitor options]: guide::options#on-the-default-monitor
+//! [otel options]: guide::options#on-the-monitor-of-the-opentelemetry-conventions
+//! [registry options]: guide::options#on-the-registry-and-the-server
+//! [features]: guide::options#features
+//!
 #![doc = include_str!("../README.md")]
+// Says on docs.rs which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod build_info;
 mod connections;
 mod endpoint;
 mod error;
 mod exposition;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod in_flight;
 mod limit;
 #[cfg(feature = "live")]

@@ -1,4 +1,4 @@
-//! The table "Coming from …" of the README: each row gives the families that the other crate has, as its scrape in
+//! `src/guide/coming_from.md`: each section gives the families that the other crate has, as its scrape in
 //! `tests/recorded/` shows, but for the differences that a test names.
 
 mod support;

@@ -1,4 +1,4 @@
-//! Three kinds of service after the switch from another crate, with the lines that "Coming from …" in the README names, over
+//! Three kinds of service after the switch from another crate, with the lines that `src/guide/coming_from.md` names, over
 //! real connections.
 #![cfg(all(feature = "prometheus-0_13", feature = "prometheus-0_14"))]
 

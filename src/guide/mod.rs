@@ -1,0 +1,56 @@
+//! How to use this crate, task by task. The types have the reference; these pages have the reasons.
+//!
+//! **Setting up**
+//!
+//! - [Options](options): every option in tables, and recipes for labels, prefixes and several applications.
+//! - [Serving `/metrics`](serving): formats, another path or port, and who may read it.
+//! - [Coming from other crates](coming_from): what to write instead, and which metrics stay the same.
+//!
+//! **Deciding what to record**
+//!
+//! - [Labels](labels): which ones to choose, what they cost, and custom labels step by step.
+//! - [Custom monitors](custom_monitors): when labels are not enough.
+//! - [Long-lived responses](long_lived): event streams, web sockets and other responses without an end.
+//!
+//! **Running it**
+//!
+//! - [Queries](queries): PromQL for the questions that people ask.
+//! - [Many replicas](replicas): what to sum, what not to average, and what happens at a restart.
+//! - [Troubleshooting](troubleshooting): from a symptom to its cause.
+//! - [Testing](testing): how to assert metrics in your own tests.
+//! - [Upgrading](upgrading): what a new version may change.
+//!
+//! The Rust examples are compiled and run as tests. CI runs the queries against a real Prometheus.
+
+#[doc = include_str!("coming_from.md")]
+pub mod coming_from {}
+
+#[doc = include_str!("custom_monitors.md")]
+pub mod custom_monitors {}
+
+#[doc = include_str!("labels.md")]
+pub mod labels {}
+
+#[doc = include_str!("long_lived.md")]
+pub mod long_lived {}
+
+#[doc = include_str!("options.md")]
+pub mod options {}
+
+#[doc = include_str!("queries.md")]
+pub mod queries {}
+
+#[doc = include_str!("replicas.md")]
+pub mod replicas {}
+
+#[doc = include_str!("serving.md")]
+pub mod serving {}
+
+#[doc = include_str!("testing.md")]
+pub mod testing {}
+
+#[doc = include_str!("troubleshooting.md")]
+pub mod troubleshooting {}
+
+#[doc = include_str!("upgrading.md")]
+pub mod upgrading {}

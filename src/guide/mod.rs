@@ -1,4 +1,4 @@
-//! How to use this crate, task by task. The types have the reference; these pages have the reasons.
+//! Explains how to use this crate, task by task.
 //!
 //! **Setting up**
 //!
@@ -20,7 +20,21 @@
 //! - [Testing](testing): how to assert metrics in your own tests.
 //! - [Upgrading](upgrading): what a new version may change.
 //!
-//! The Rust examples are compiled and run as tests. CI runs the queries against a real Prometheus.
+//! The Rust code on these pages is compiled and run as tests. CI sends the queries to a real Prometheus.
+//!
+//! # Examples
+//!
+//! Whole programs, each with its commands and their output in its first lines:
+//!
+//! | example | shows |
+//! | --- | --- |
+//! | [`quickstart`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/quickstart.rs) | the whole way, with routes that are slow, flaky and streaming, and the live page |
+//! | [`custom_labels`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/custom_labels.rs) | custom labels without a custom monitor |
+//! | [`custom_monitor`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/custom_monitor.rs) | a custom monitor beside the default one |
+//! | [`fixed_parameters`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/fixed_parameters.rs) | one path parameter kept, the rest collapsed |
+//! | [`admin_port`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/admin_port.rs) | `/metrics` on a separate port, behind a token, stopped last |
+//! | [`from_actix_web_prom`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/from_actix_web_prom.rs) | the names and labels of actix-web-prom, and metrics of the crate `prometheus`; build it with `--features prometheus-0_14` |
+//! | [`monitoring`](https://github.com/hundredrooms/hr-prometheus/tree/main/examples/monitoring) | what runs beside a service: a Prometheus configuration, alert rules with their tests, dashboards |
 
 #[doc = include_str!("coming_from.md")]
 pub mod coming_from {}

@@ -1,16 +1,16 @@
-//! Which build of the user's crate runs.
+//! The build of the user's crate that is running.
 
 use prometheus_client::{metrics::info::Info, registry::Registry};
 
-/// Makes a registration of `build_info`, which says what is running: a sample with the value 1, and labels.
+/// Registers `build_info`, whose labels say which build is running; its value is always 1.
 ///
-/// | label | value | comes from |
+/// | label | value | source |
 /// | --- | --- | --- |
 /// | `version` | the version of the package that calls the macro | its `Cargo.toml` |
-/// | `revision` | the commit that was built | the variable `VERGEN_GIT_SHA`, if it is set when the package is compiled |
+/// | `revision` | the commit | the variable `VERGEN_GIT_SHA`, if it is set when the package is compiled |
 /// | `rustc` | the version of the compiler | the variable `VERGEN_RUSTC_SEMVER`, likewise |
 ///
-/// Hand it to [`MetricsRegistry::register_with`], once for each registry:
+/// Pass it to [`MetricsRegistry::register_with`], once per registry:
 ///
 /// ```
 /// use hr_prometheus::{MetricsRegistry, build_info};
@@ -22,14 +22,13 @@ use prometheus_client::{metrics::info::Info, registry::Registry};
 /// assert_eq!(registry.value("build_info", &labels), Some(1.0));
 /// ```
 ///
-/// The two variables are those of the crate [vergen], which sets them in a build script. Without one, set them for
-/// the build: `VERGEN_GIT_SHA=$(git rev-parse --short HEAD) cargo build`. Or say values here, as a `&str` or an
-/// `Option<&str>`, and custom labels. Values that are unknown, `None` or empty are omitted:
+/// The crate [vergen] sets the two variables from a build script. Without one, set them yourself:
+/// `VERGEN_GIT_SHA=$(git rev-parse --short HEAD) cargo build`. Or pass values, and custom labels, to the macro, as a
+/// `&str` or an `Option<&str>`. Labels whose value is unknown, `None` or empty are omitted:
 ///
 /// ```
 /// use hr_prometheus::{MetricsRegistry, build_info};
 ///
-/// # fn main() -> Result<(), hr_prometheus::Error> {
 /// let registry = MetricsRegistry::new();
 /// registry.register_with(build_info!(
 ///     version = "1.4.0",
@@ -41,18 +40,17 @@ use prometheus_client::{metrics::info::Info, registry::Registry};
 /// assert_eq!(
 ///     registry.encode()?.lines().collect::<Vec<_>>(),
 ///     [
-///         "# HELP build What is running: its version, and how it was built.",
+///         "# HELP build The running version, and how it was built.",
 ///         "# TYPE build info",
 ///         r#"build_info{version="1.4.0",revision="3f2a1bc",features="tls"} 1"#,
 ///         "# EOF",
 ///     ],
 /// );
-/// # Ok(())
-/// # }
+/// # Ok::<(), hr_prometheus::Error>(())
 /// ```
 ///
-/// Prometheus exporters put the name of the application before it: `shop_build_info`. That is the prefix of the
-/// registry, or of a sub-registry:
+/// Prometheus exporters prefix it with the name of the application: `shop_build_info`. Use the prefix of the registry, or
+/// that of a sub-registry:
 ///
 /// ```
 /// use hr_prometheus::{MetricsRegistry, build_info};
@@ -62,7 +60,7 @@ use prometheus_client::{metrics::info::Info, registry::Registry};
 /// assert_eq!(registry.value("shop_build_info", &[]), Some(1.0));
 /// ```
 ///
-/// In Prometheus, join it to other metrics of the same target to see them by version:
+/// Join it to other metrics of the same instance to see them by version:
 ///
 /// ```text
 /// sum by (version) (rate(request_count_total[5m]) * on (instance) group_left (version) build_info)
@@ -87,7 +85,7 @@ macro_rules! build_info {
     };
 }
 
-/// Registers `build_info` with `labels`, of which the last of a name counts. Only for the macro.
+/// Registers `build_info` with `labels`; of two with one name the last counts. Only for the macro.
 pub fn register_build_info(registry: &mut Registry, labels: &[(&str, Option<&str>)]) {
     let mut known: Vec<(String, String)> = Vec::new();
     for (name, value) in labels {
@@ -102,7 +100,7 @@ pub fn register_build_info(registry: &mut Registry, labels: &[(&str, Option<&str
     known.retain(|(_, value)| !value.is_empty());
     registry.register(
         "build",
-        "What is running: its version, and how it was built",
+        "The running version, and how it was built",
         Info::new(known),
     );
 }

@@ -1,4 +1,4 @@
-//! The connections of a server: how many there are, how long they last, and how often they are used again.
+//! The connections of a server: how many there are, how long they last, and how many requests each has.
 
 use std::{
     any::Any,
@@ -28,76 +28,73 @@ const DURATION_BUCKETS: [f64; 11] = [
     0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0,
 ];
 
-/// Upper bounds of the requests of one connection.
+/// Upper bounds of the number of requests on one connection.
 const REQUEST_BUCKETS: [f64; 9] = [0.0, 1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 1_000.0, 10_000.0];
 
 type Labels = [(&'static str, &'static str); 1];
 
-/// Measures the connections of a server; give the value to
+/// Measures the connections of a server: pass the returned function to
 /// [`HttpServer::on_connect`](actix_web::HttpServer::on_connect), before `bind`.
 ///
 /// | family | type | meaning |
 /// | --- | --- | --- |
-/// | `actix_connections_open` | gauge | connections that are open |
-/// | `actix_connections_accepted_total` | counter | connections that were accepted; its rate against that of requests shows how often clients reconnect |
-/// | `actix_connection_duration_seconds` | histogram | from accept to close, of connections that have closed; buckets from 10 ms to a day |
-/// | `actix_connection_requests` | histogram | requests that came on a connection, of connections that have closed; buckets from 0 to 10,000 |
+/// | `actix_connections_open` | gauge | open connections |
+/// | `actix_connections_accepted_total` | counter | accepted connections; compared with the rate of requests, its rate shows how often clients reconnect |
+/// | `actix_connection_duration_seconds` | histogram | time from accept to close, of closed connections; buckets from 10 ms to a day |
+/// | `actix_connection_requests` | histogram | requests per connection, of closed connections; buckets from 0 to 10,000 |
 ///
-/// The label `scheme` is `http`, `https` or `unix`, by the kind of socket that the server hands over. A connection ends
-/// once its last request has, whoever closed it: the client, a time-out, or the server that stops. Web sockets are
-/// connections with one request.
+/// The label `scheme` is `http`, `https` or `unix`, by the type of the socket. A connection ends when its last request has
+/// ended, whether the client, a timeout or the stopping server closed it. A web socket is a connection with one request.
 ///
-/// Requests are counted by [`HrPrometheus`](crate::HrPrometheus), excluded ones too, and once where two of them see the
-/// same request; a server without it shows 0 of them. HTTP/2 has many requests at a time on one connection.
+/// [`HrPrometheus`](crate::HrPrometheus) counts the requests, including excluded ones, and counts a request once even if two
+/// of them see it. Without the middleware each connection has 0 requests. An HTTP/2 connection has many requests at a time.
 ///
-/// What is not seen from here: sockets of `bind_uds`, for which actix-web 4.18 calls no `on_connect`, while those of
-/// [`listen_uds`](actix_web::HttpServer::listen_uds) are; connections that the system or the server refuses, since too many are open
-/// ([`max_connections`](actix_web::HttpServer::max_connections)), or that wait to be accepted; TLS handshakes that fail;
-/// requests that actix-web refuses before the application, such as those with too large a head.
+/// Not measured:
+///
+/// - Unix domain sockets of `bind_uds`, for which actix-web 4.18 does not call `on_connect`; it does for those of
+///   [`listen_uds`](actix_web::HttpServer::listen_uds).
+/// - Connections that the system or the server refuses or has not accepted yet, for example because
+///   [`max_connections`](actix_web::HttpServer::max_connections) are open.
+/// - TLS handshakes that fail.
+/// - Requests that actix-web refuses before they reach the application, such as those whose head is too large.
 ///
 /// ```
-/// use std::{io::{Read, Write}, net::TcpStream};
-///
-/// use actix_web::{App, HttpServer, web};
+/// use actix_web::{App, HttpServer, rt, web};
 /// use hr_prometheus::{HrPrometheus, MetricsRegistry, connection_metrics};
+/// use tokio::{io::{AsyncReadExt as _, AsyncWriteExt as _}, net::TcpStream};
 ///
-/// # #[actix_web::main]
-/// # async fn main() -> std::io::Result<()> {
+/// # rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
 /// let metrics = HrPrometheus::default().register_in(&registry)?;
-/// let server = HttpServer::new(move || {
-///     App::new().route("/", web::get().to(async || "hello")).wrap(metrics.clone())
-/// })
-/// .on_connect(connection_metrics(&registry)?)
-/// .bind("127.0.0.1:0")?;
+/// let app = move || App::new().route("/", web::get().to(async || "hello")).wrap(metrics.clone());
+/// let server = HttpServer::new(app)
+///     .on_connect(connection_metrics(&registry)?)
+///     .bind("127.0.0.1:0")?;
+/// let address = server.addrs()[0];
+/// let server = server.run();
+/// let handle = server.handle();
+/// rt::spawn(server);
 ///
-/// # let address = server.addrs()[0];
-/// # let server = server.workers(1).disable_signals().run();
-/// # let handle = server.handle();
-/// # actix_web::rt::spawn(server);
-/// # let client = std::thread::spawn(move || -> std::io::Result<String> {
-/// let mut connection = TcpStream::connect(address)?;
-/// connection.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
-/// let mut responses = String::new();
-/// connection.read_to_string(&mut responses)?;
-/// # Ok(responses)
-/// # });
-/// # while !client.is_finished() { actix_web::rt::task::yield_now().await }
-/// # client.join().unwrap()?;
-/// # handle.stop(true).await;
-/// assert_eq!(registry.value("actix_connections_accepted_total", &[("scheme", "http")]), Some(1.0));
-/// assert_eq!(registry.value("actix_connections_open", &[("scheme", "http")]), Some(0.0));
-/// assert_eq!(registry.value("actix_connection_requests_sum", &[("scheme", "http")]), Some(2.0));
-/// # Ok(())
-/// # }
+/// let mut connection = TcpStream::connect(address).await?;
+/// connection.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await?;
+/// connection.read_u8().await?; // the response begins
+/// let of = [("scheme", "http")];
+/// assert_eq!(registry.value("actix_connections_accepted_total", &of), Some(1.0));
+/// assert_eq!(registry.value("actix_connections_open", &of), Some(1.0));
+///
+/// drop(connection);
+/// handle.stop(true).await;
+/// assert_eq!(registry.value("actix_connections_open", &of), Some(0.0));
+/// assert_eq!(registry.value("actix_connection_requests_sum", &of), Some(1.0));
+/// # Ok::<(), std::io::Error>(()) }).unwrap();
 /// ```
 ///
-/// Several servers may share a registry; they are added up. `on_connect` takes one function: where you have your own,
-/// call this one from it.
+/// Servers that share a registry are added up. `on_connect` takes only one function: if you have one already, call this one
+/// from it.
 ///
 /// # Errors
 ///
-/// When called from within a registration or a scrape of the same registry.
+/// If called from within a registration or a scrape of the same registry.
 pub fn connection_metrics(
     registry: &MetricsRegistry,
 ) -> Result<impl Fn(&dyn Any, &mut Extensions) + Clone + Send + Sync + 'static, Error> {
@@ -114,18 +111,18 @@ pub fn connection_metrics(
 /// Whether connections of any server in this process are measured.
 static ARE_MEASURED: AtomicBool = AtomicBool::new(false);
 
-/// Whether requests are to be counted on their connections; asked once by each worker, which has none before.
+/// Whether requests are to be counted on their connections. Each worker asks once, before its first connection.
 pub(crate) fn are_measured() -> bool {
     ARE_MEASURED.load(Relaxed)
 }
 
-/// Counts a request on its connection, if that is measured, and if no other middleware has done so.
+/// Counts a request on its connection, unless connections are not measured or another middleware has counted it.
 #[cold]
 pub(crate) fn count(request: &HttpRequest) {
     struct Counted;
 
     if let Some(connection) = request.conn_data::<OpenConnection>() {
-        // Somebody may hold the extensions of the request.
+        // User code may hold the extensions of the request.
         let is_first = catch(|| request.extensions_mut().insert(Counted).is_none());
         if is_first.unwrap_or(false) {
             connection
@@ -135,7 +132,7 @@ pub(crate) fn count(request: &HttpRequest) {
     }
 }
 
-/// What kind of socket actix-web has accepted; those of TLS have many types.
+/// The scheme of a socket that actix-web has accepted. Sockets of TLS have many types.
 fn scheme(socket: &dyn Any) -> &'static str {
     #[cfg(unix)]
     if socket.is::<net::UnixStream>() {
@@ -170,25 +167,21 @@ impl Connections {
             duration,
             requests,
         } = &connections;
-        registry.register(
-            "actix_connections_open",
-            "Connections that are open",
-            open.clone(),
-        );
+        registry.register("actix_connections_open", "Open connections", open.clone());
         registry.register(
             "actix_connections_accepted",
-            "Connections that were accepted",
+            "Accepted connections",
             accepted.clone(),
         );
         registry.register_with_unit(
             "actix_connection_duration",
-            "Time from accept to close, of connections that have closed",
+            "Time from accept to close, of closed connections",
             Unit::Seconds,
             duration.clone(),
         );
         registry.register(
             "actix_connection_requests",
-            "Requests that came on a connection, of connections that have closed",
+            "Requests per connection, of closed connections",
             requests.clone(),
         );
         connections
@@ -201,7 +194,7 @@ impl BeforeScrape for Connections {
     }
 }
 
-/// A connection that is open; it lives in the connection's extensions, and closes with them.
+/// An open connection. It is kept in the extensions of the connection, which are dropped when that closes.
 #[derive(Debug)]
 pub(crate) struct OpenConnection {
     connections: Arc<Connections>,

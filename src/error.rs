@@ -1,18 +1,16 @@
 use std::{borrow::Cow, fmt, io};
 
-/// What went wrong with an option or a registry, in words that name the fix.
+/// Says what is wrong with an option or a registry, and how to fix it.
 ///
-/// One opaque type for the whole crate: its [`Display`](fmt::Display) is made for people. It converts into
-/// [`io::Error`], so that `?` works in an actix-web `main`.
+/// The only error type of this crate. It is opaque: print it. It converts into [`io::Error`], so `?` works in an actix-web
+/// `main`:
 ///
 /// ```
 /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
 ///
 /// # fn main() -> std::io::Result<()> {
 /// let metrics = HrPrometheus::default().register_in(&MetricsRegistry::new())?;
-/// # let _ = metrics;
-/// # Ok(())
-/// # }
+/// # drop(metrics); Ok(()) }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
@@ -41,19 +39,19 @@ impl From<Error> for io::Error {
     }
 }
 
-/// What is wrong with the options that were chosen so far: the first mistake, kept until somebody uses them.
+/// The first mistake in the options so far, kept until they are used.
 ///
 /// An option that returned a `Result` could not be chained in `App::wrap`, where the compiler would suggest deleting it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Mistakes(Option<Error>);
 
 impl Mistakes {
-    /// Those of a builder.
+    /// The mistakes of a builder.
     pub(crate) fn of(checked: Result<(), Error>) -> Self {
         Self(checked.err())
     }
 
-    /// The value of an option, or `None` if that is wrong.
+    /// Returns the value of an option; keeps the error if it is the first.
     pub(crate) fn note<T>(&mut self, option: &str, value: Result<T, Error>) -> Option<T> {
         match value {
             Ok(value) => Some(value),

@@ -1,4 +1,4 @@
-//! Bounds on label values that are made of what clients send: cardinality limits, as OpenTelemetry calls them.
+//! Limits on label values that clients influence: cardinality limits, as OpenTelemetry calls them.
 
 use std::{
     collections::HashSet,
@@ -19,23 +19,23 @@ use prometheus_client::{
 
 use crate::panics::LogOnce;
 
-/// The value of a label for everything over its limit; OpenTelemetry's name for what is not known.
+/// The label value for everything over its limit; OpenTelemetry's word for unknown values.
 pub(crate) const OTHER: &str = "_OTHER";
 
 /// How many characters a value may have.
 pub(crate) const LONGEST_VALUE: usize = 128;
 
-/// How many distinct values a registry takes by default.
+/// How many distinct values a registry admits by default.
 pub(crate) const DEFAULT_LIMIT: usize = 1_000;
 
-/// A bound on the distinct values of one kind in one registry.
+/// A limit on the distinct values of one kind in one registry.
 #[derive(Debug)]
 pub(crate) struct Limit {
-    /// What is limited, as the label `limit` has it.
+    /// The value of the label `limit`.
     name: &'static str,
-    /// What the log says of a limit that is exceeded.
+    /// What the log says when the limit is exceeded.
     hint: &'static str,
-    /// Whether something is limited, so that a scrape shows how often the limit was exceeded.
+    /// Whether scrapes show how often the limit was exceeded, because something is limited.
     is_enforced: AtomicBool,
     admitted: Admitted,
     exceeded: AtomicU64,
@@ -54,7 +54,7 @@ impl Limit {
         }
     }
 
-    /// From now on every scrape shows how many requests exceeded the limit, beginning with none.
+    /// From now on every scrape shows how many requests exceeded the limit, beginning at 0.
     pub(crate) fn enforce(&self) {
         self.is_enforced.store(true, Relaxed);
     }
@@ -64,12 +64,15 @@ impl Limit {
         self.admitted.admit(value, limit)
     }
 
-    /// Counts one request over the limit; the first is logged.
+    /// Counts one request over the limit; the first one is logged.
     pub(crate) fn count_exceeded(&self) {
         self.exceeded.fetch_add(1, Relaxed);
         self.logged.log(
             Level::Warn,
-            format_args!("{}; from now on they are counted as {OTHER}", self.hint),
+            format_args!(
+                "{}; requests over the limit are recorded as {OTHER} (logged once)",
+                self.hint
+            ),
         );
     }
 }
@@ -79,7 +82,7 @@ impl Limit {
 pub(crate) struct Admitted(Mutex<HashSet<Arc<str>>>);
 
 impl Admitted {
-    /// Gives back `value` as it is kept for the life of the registry, or `None` if it would be one more than `limit`.
+    /// Returns `value` as it is kept for the life of the registry, or `None` if it would exceed `limit`.
     pub(crate) fn admit(&self, value: &str, limit: usize) -> Option<Arc<str>> {
         let mut admitted = self.0.lock();
         if let Some(known) = admitted.get(value) {
@@ -101,7 +104,7 @@ pub(crate) struct Limits {
     pub(crate) paths: Limit,
     /// On sets of custom labels.
     pub(crate) label_sets: Limit,
-    /// The pairs of a path with kept values and a set of custom labels, which multiply: limited as label sets are.
+    /// On pairs of a path with kept values and a set of custom labels, since they multiply: as many as label sets.
     pub(crate) pairs: Admitted,
 }
 
@@ -110,18 +113,18 @@ impl Default for Limits {
         Self {
             paths: Limit::new(
                 "path",
-                "the limit on distinct paths is reached: raise `max_kept_paths`, or keep parameters with fewer values",
+                "`keep_params`: the limit on distinct paths is reached: raise `max_kept_paths`, or keep parameters with fewer values",
             ),
             label_sets: Limit::new(
                 "label_set",
-                "the limit on distinct label sets is reached, or a value has more than 128 characters: raise `max_label_sets`, or use labels with fewer values",
+                "custom labels: the limit on distinct label sets is reached, or a value has more than 128 characters: raise `max_label_sets`, or use labels with fewer values",
             ),
             pairs: Admitted::default(),
         }
     }
 }
 
-/// Encodes how many requests exceeded each limit of a registry that is enforced.
+/// Encodes how many requests exceeded each enforced limit of a registry.
 #[derive(Debug)]
 pub(crate) struct LimitsCollector(pub(crate) Arc<Limits>);
 

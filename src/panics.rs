@@ -1,8 +1,8 @@
-//! What code of users can do to us, and the one place that knows: a panic, a payload that panics when it is dropped,
-//! a logger that panics.
+//! Contains everything that user code can throw at this crate: panics, payloads that panic when they are dropped, loggers
+//! that panic.
 //!
-//! Nothing reachable from `call`, `poll` or `Drop` may panic, so hooks, predicates, labels, collectors and their values
-//! run, and are dropped, through here.
+//! Nothing reachable from `call`, `poll` or `Drop` may panic. So all hooks, predicates, labels and collectors run through
+//! here, and all their values are dropped through here.
 
 use std::{
     any::Any,
@@ -13,13 +13,13 @@ use std::{
 
 use log::Level;
 
-/// Runs code of a user; a panic ends here.
+/// Runs user code and catches its panic.
 #[inline]
 pub(crate) fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(code)).map_err(Panicked::new)
 }
 
-/// Drops a value of a user; a panic ends here, unseen.
+/// Drops a user's value and ignores its panic.
 #[inline]
 pub(crate) fn discard<T>(value: T) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
@@ -27,8 +27,7 @@ pub(crate) fn discard<T>(value: T) {
     }
 }
 
-/// A value of a user, or none, that is discarded when it is dropped: also by a panic that unwinds, where a second one
-/// would abort.
+/// A user's value, or none, that may panic when it is dropped. Even while another panic unwinds it does not abort.
 #[derive(PartialEq, Eq, Hash)]
 pub(crate) struct DiscardOnDrop<T>(Option<T>);
 
@@ -71,13 +70,13 @@ impl<T> Drop for DiscardOnDrop<T> {
     }
 }
 
-/// What a panic carries may panic when it is dropped, and what that carries again.
+/// Leaks the payload of a panic: dropping it may panic, with a payload that panics again.
 #[cold]
 fn leak(payload: Box<dyn Any + Send>) {
     mem::forget(payload);
 }
 
-/// A panic that was caught: its message.
+/// The message of a panic that was caught.
 #[derive(Debug)]
 pub(crate) struct Panicked(String);
 
@@ -100,20 +99,20 @@ impl fmt::Display for Panicked {
     }
 }
 
-/// Ends a registration that cannot go on, where only a panic can; it is caught by the registry, and not reported
-/// before that.
+/// Ends a registration by a panic, since its signature has no error. The registry catches and logs it; the panic hook does
+/// not see it.
 #[cold]
 pub(crate) fn give_up(message: String) -> ! {
     resume_unwind(Box::new(message))
 }
 
-/// Logs, also where the logger panics, such as one whose pipe is closed.
+/// Logs, even if the logger panics, as one does whose pipe is closed.
 #[cold]
 pub(crate) fn report(level: Level, message: fmt::Arguments<'_>) {
     discard(catch(|| log::log!(target: "hr_prometheus", level, "{message}")));
 }
 
-/// Something that is logged the first time it happens, whoever it happens to.
+/// Logs only the first message, whichever thread it comes from.
 #[derive(Debug, Default)]
 pub(crate) struct LogOnce(AtomicBool);
 

@@ -1,8 +1,8 @@
-//! What options take that are told texts.
+//! The argument of options that take one text or several.
 
-/// One text or several: `"/health"`, `["/health", "/ready"]`, a slice, a `Vec<String>`, any iterator of texts.
+/// Accepts one text or several: `"/health"`, `["/health", "/ready"]`, a slice, a `Vec<String>`, any iterator of texts.
 ///
-/// Options such as [`HrPrometheus::exclude_routes`](crate::HrPrometheus::exclude_routes) take it. The compiler finds `K`.
+/// Options such as [`HrPrometheus::exclude_routes`](crate::HrPrometheus::exclude_routes) take it. The compiler infers `K`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a text nor an iterator of texts",
     label = "neither a text nor several",
@@ -14,13 +14,13 @@ pub trait Texts<K> {
     fn for_each_text(self, each: impl FnMut(&str));
 }
 
-/// Tells a text from several: a type could be both.
-#[allow(unnameable_types, reason = "the compiler finds it")]
+/// Marks one text: a type could be both a text and an iterator of texts.
+#[allow(unnameable_types, reason = "the compiler infers it")]
 #[derive(Debug)]
 pub struct One;
 
-/// The other of the two.
-#[allow(unnameable_types, reason = "the compiler finds it")]
+/// Marks several texts.
+#[allow(unnameable_types, reason = "the compiler infers it")]
 #[derive(Debug)]
 pub struct Many;
 

@@ -72,7 +72,7 @@ fn a_collector_that_panics_is_logged_once_with_its_message() {
         logged("no such device: eth8"),
         [
             "ERROR omitted from the scrape: a collector panicked when it was encoded: no such device: eth8; \
-             mend it, or do not register it"
+             fix it, or do not register it"
         ],
     );
 
@@ -81,7 +81,7 @@ fn a_collector_that_panics_is_logged_once_with_its_message() {
         logged("no message"),
         [
             "ERROR omitted from the scrape: a collector panicked when it was encoded: no message; \
-             mend it, or do not register it"
+             fix it, or do not register it"
         ],
     );
 }
@@ -93,7 +93,7 @@ fn a_collector_that_fails_is_logged_once() {
         logged("a collector returned an error"),
         [
             "ERROR omitted from the scrape: a collector returned an error when it was encoded; \
-             mend it, or do not register it (a histogram with native buckets alone has no text form)"
+             fix it, or do not register it (a histogram with only native buckets has no text form)"
         ],
     );
 }
@@ -113,7 +113,7 @@ fn a_metric_without_a_text_form_is_logged_once_with_its_name() {
         logged("native_only"),
         [
             "ERROR omitted from the scrape: the family native_only returned an error when it was encoded; \
-             mend it, or do not register it (a histogram with native buckets alone has no text form)"
+             fix it, or do not register it (a histogram with only native buckets has no text form)"
         ],
     );
 }
@@ -122,8 +122,8 @@ fn a_metric_without_a_text_form_is_logged_once_with_its_name() {
 fn the_error_of_a_monitor_that_cannot_be_registered_names_it() {
     assert_eq!(
         error_of_monitor().to_string(),
-        "`register` of the monitor errors_name_the_fix::Unregistered panicked: no such device: eth7; \
-         it records nothing until this is mended",
+        "the monitor errors_name_the_fix::Unregistered is off: its `register` panicked: no such device: eth7; \
+         it records nothing until that is fixed",
     );
 }
 
@@ -133,7 +133,7 @@ fn the_error_of_a_registry_used_within_a_registration_says_when_to_use_it() {
     registry.register_with(|_| {
         assert_eq!(
             registry.encode().unwrap_err().to_string(),
-            "a registry cannot be encoded from within a registration or a scrape of itself; \
+            "cannot encode a registry during a registration or a scrape of the same registry; \
              do it before or after",
         );
         assert_eq!(
@@ -141,7 +141,7 @@ fn the_error_of_a_registry_used_within_a_registration_says_when_to_use_it() {
                 .register_in(&registry)
                 .unwrap_err()
                 .to_string(),
-            "nothing can be registered in a registry from within a registration or a scrape of itself; \
+            "cannot register in a registry during a registration or a scrape of the same registry; \
              do it before or after",
         );
 
@@ -149,7 +149,7 @@ fn the_error_of_a_registry_used_within_a_registration_says_when_to_use_it() {
         let panicked = catch_unwind(AssertUnwindSafe(|| registry.register_with(|_| ())));
         assert_eq!(
             *panicked.unwrap_err().downcast::<String>().unwrap(),
-            "nothing can be registered in a registry from within a registration or a scrape of itself; \
+            "cannot register in a registry during a registration or a scrape of the same registry; \
              do it before or after",
         );
     });
@@ -167,8 +167,8 @@ fn an_error_is_at_home_in_main_and_in_threads() {
     let error = main().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "`register` of the monitor errors_name_the_fix::Unregistered panicked: no such device: eth7; \
-         it records nothing until this is mended",
+        "the monitor errors_name_the_fix::Unregistered is off: its `register` panicked: no such device: eth7; \
+         it records nothing until that is fixed",
     );
     assert!(error.get_ref().unwrap().is::<Error>());
 }
@@ -192,13 +192,13 @@ fn a_registry_whose_labels_a_monitor_cannot_have_is_an_error_at_once() {
     assert_eq!(
         error_with("shop", "in-valid", false),
         format!(
-            "{off} a label called \"in-valid\", which no label can be; use letters, digits and `_`, and no `__` at the \
+            "{off} the invalid label name \"in-valid\"; use letters, digits and `_`, and no `__` at the \
              beginning"
         ),
     );
     assert_eq!(
         error_with("my-shop", "region", false),
-        format!("{off} a name, a prefix or a unit that no metric can have; use letters, digits, `_` and `:`"),
+        format!("{off} an invalid name, prefix or unit; use letters, digits, `_` and `:`"),
     );
     for (label, otel) in [
         ("method", false),
@@ -209,7 +209,7 @@ fn a_registry_whose_labels_a_monitor_cannot_have_is_an_error_at_once() {
     ] {
         let error = error_with("shop", label, otel);
         let reason = format!(
-            "its registry has the label {label} twice; rename one, or remove it from the registry's own labels"
+            "its registry has the label {label} twice; rename one of them, or remove it from the labels of the registry"
         );
         assert!(error.contains(&reason), "{error}");
     }

@@ -292,7 +292,7 @@ fn bad_series_cost_no_good_one() {
         logged("of the family jobs"),
         [
             "ERROR omitted from the scrape: 2 series of the family jobs, which has the series \
-             {queue=\"mail\",n=\"7\"} twice; its collector has to give each once"
+             {queue=\"mail\",n=\"7\"} twice; its collector must encode each series once"
         ],
     );
     if cfg!(feature = "protobuf") {

@@ -271,7 +271,7 @@ fn a_collector_that_fails_costs_no_scrape_and_is_back_when_it_is_mended() {
         logged("broken until it is mended"),
         [
             "ERROR omitted from the scrape: a collector panicked when it was encoded: \
-          broken until it is mended; mend it, or do not register it"
+          broken until it is mended; fix it, or do not register it"
         ],
     );
 }
@@ -391,10 +391,10 @@ async fn scrapes_that_time_out_are_logged_once() {
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
     assert_eq!(
-        logged("a scrape that timed out"),
+        logged("a scrape timed out"),
         [
-            "ERROR a scrape that timed out: the metrics could not be rendered within 9ms: \
-             a collector is slow; further ones are not logged"
+            "ERROR a scrape timed out: the metrics could not be rendered within 9ms: \
+             a collector is slow, or there are too many series; fix that, or raise `scrape_timeout` (logged once)"
         ],
     );
     drop(holds);

@@ -128,9 +128,9 @@ fn a_mistake_in_a_monitor_that_wraps_another_turns_it_off() {
             .register_in(&MetricsRegistry::new())
             .unwrap_err()
             .to_string(),
-        "`register` of the monitor mistakes_in_options::Wraps panicked: count_name: \"two words\" is not a name that a \
+        "the monitor mistakes_in_options::Wraps is off: its `register` panicked: count_name: \"two words\" is not a name that a \
          metric can have; use letters of ASCII, digits, `_` and `:`, and begin with no digit; it records nothing until \
-         this is mended",
+         that is fixed",
     );
 }
 

@@ -98,7 +98,7 @@ fn names_are_snake_case_without_colons_and_types() {
         assert_problems_of_gauge(
             name,
             &[&format!(
-                "{name} has a type of metrics in its name; leave `{kind}` out"
+                "{name} has a metric type in its name; leave out `{kind}`"
             )],
         );
     }
@@ -117,7 +117,9 @@ fn suffixes_belong_to_types() {
     );
     assert_problems(
         |registry| registry.register("build_info", "Help", Info::new(labels(&[("version", "1")]))),
-        &["build_info is exposed with `_info` twice, which is added to every info; register it without"],
+        &[
+            "build_info is exposed with `_info` twice, since the encoder appends it to every info; register it without",
+        ],
     );
     // In a build with checks prometheus-client refuses it in `register`.
     assert_problems(
@@ -126,7 +128,9 @@ fn suffixes_belong_to_types() {
                 encoder.encode_counter::<Labels, _, f64>(&1_u64, None)
             });
         },
-        &["jobs_total is exposed with `_total` twice, which is added to every counter; register it without"],
+        &[
+            "jobs_total is exposed with `_total` twice, since the encoder appends it to every counter; register it without",
+        ],
     );
     assert_problems(
         |registry| {
@@ -149,7 +153,7 @@ fn labels_are_snake_case_and_not_in_the_name() {
     assert_problems(register("jobs", &[("kind", "a")]), &[]);
     assert_problems(
         register("jobs_by_kind", &[("kind", "a")]),
-        &["jobs_by_kind has the name of its label `kind` in its own; leave it out"],
+        &["jobs_by_kind has its label `kind` in its name; leave that out"],
     );
     assert_problems(register("kindness", &[("kind", "a")]), &[]);
     assert_problems(
@@ -173,7 +177,7 @@ fn families_without_help_and_omitted_ones_are_found() {
             registry.register("jobs", "", Gauge::<i64>::default());
         },
         &[
-            "the family jobs-done has a name, a prefix or a unit that no metric can have; use letters, digits, `_` \
+            "the family jobs-done has an invalid name, prefix or unit; use letters, digits, `_` \
              and `:`",
             "jobs has no help text",
         ],

@@ -140,7 +140,7 @@ fn get(path: &str) -> actix_http::Request {
 
 /// What is logged about the monitor `M`.
 fn logged_about<M>() -> Vec<String> {
-    logged(&format!("the monitor {} panicked", type_name::<M>()))
+    logged(&format!("the monitor {} ", type_name::<M>()))
 }
 
 /// Ten requests of each kind beside a monitor that panics in the hook `HOOK`, on either side of it: answered, counted
@@ -187,8 +187,8 @@ async fn beside_the_default_monitor<M: Monitors>() {
 #[actix_web::test]
 async fn a_panic_in_register_is_contained() {
     one_hook_panics::<REGISTER>(
-        "ERROR `register` of the monitor panics_are_contained::Broken<1> panicked: broken in 1; \
-         it records nothing until this is mended",
+        "ERROR the monitor panics_are_contained::Broken<1> is off: its `register` panicked: broken in 1; \
+         it records nothing until that is fixed",
     )
     .await;
 }
@@ -294,8 +294,8 @@ async fn nothing_more_is_asked_about_a_request_whose_start_panicked() {
 async fn a_register_that_panics_leaves_no_family_behind_and_is_named_by_register_in() {
     type HalfRegistered = Broken<{ REGISTER | FOR_WORKER }>;
     let registry = MetricsRegistry::new();
-    let expected = "`register` of the monitor panics_are_contained::Broken<3> panicked: broken in 1; \
-                    it records nothing until this is mended";
+    let expected = "the monitor panics_are_contained::Broken<3> is off: its `register` panicked: broken in 1; \
+                    it records nothing until that is fixed";
 
     // Each time, not only when it happened.
     for _ in 0..2 {

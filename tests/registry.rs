@@ -364,11 +364,11 @@ fn use_again(registry: &MetricsRegistry) -> Vec<String> {
 
 /// What [`use_again`] says when all is refused.
 const REFUSED: [&str; 5] = [
-    "a registry cannot be encoded from within a registration or a scrape of itself; do it before or after",
+    "cannot encode a registry during a registration or a scrape of the same registry; do it before or after",
     "None",
-    "nothing can be registered in a registry from within a registration or a scrape of itself; do it before or after",
-    "nothing can be registered in a registry from within a registration or a scrape of itself; do it before or after",
-    "nothing can be registered in a registry from within a registration or a scrape of itself; do it before or after",
+    "cannot register in a registry during a registration or a scrape of the same registry; do it before or after",
+    "cannot register in a registry during a registration or a scrape of the same registry; do it before or after",
+    "cannot register in a registry during a registration or a scrape of the same registry; do it before or after",
 ];
 
 #[test]

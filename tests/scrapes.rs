@@ -173,8 +173,8 @@ fn assert_timed_out(mut client: Client, reason: &str) {
     assert_eq!(body, reason);
 }
 
-const SLOW_COLLECTOR: &str = "the metrics could not be rendered within 180ms: a collector is slow";
-const SLOW_PREPARATION: &str = "the metrics could not be rendered within 180ms: a `prepare_scrape` is slow";
+const SLOW_COLLECTOR: &str = "the metrics could not be rendered within 180ms: a collector is slow, or there are too many series; fix that, or raise `scrape_timeout`";
+const SLOW_PREPARATION: &str = "the metrics could not be rendered within 180ms: the `prepare_scrape` of a monitor is slow; make it faster, or raise `scrape_timeout`";
 const BRIEFLY: &str = "X-Prometheus-Scrape-Timeout-Seconds: 0.2\r\n";
 
 #[test]
@@ -554,14 +554,14 @@ fn a_registry_cannot_be_used_from_within_a_scrape_of_itself() {
         let served = Served::new(&registry);
         assert_scraped(served.begin_scrape(""), &["# EOF"]);
     });
-    let refused = "from within a registration or a scrape of itself; do it before or after";
+    let refused = "during a registration or a scrape of the same registry; do it before or after";
     assert_eq!(
         hears.recv_timeout(PATIENCE).expect("no dead-lock"),
         [
-            format!("a registry cannot be encoded {refused}"),
-            format!("nothing can be registered in a registry {refused}"),
-            format!("nothing can be registered in a registry {refused}"),
-            format!("nothing can be registered in a registry {refused}"),
+            format!("cannot encode a registry {refused}"),
+            format!("cannot register in a registry {refused}"),
+            format!("cannot register in a registry {refused}"),
+            format!("cannot register in a registry {refused}"),
         ],
     );
     scraped.join().unwrap();
@@ -579,9 +579,9 @@ async fn a_strict_registry_fails_a_scrape_rather_than_omit_something() {
         registry.register("not.valid", "Help", ConstGauge::new(1_i64));
     });
     let reasons = "the scrape would be incomplete: \
-                   the family not-valid has a name, a prefix or a unit that no metric can have; \
+                   the family not-valid has an invalid name, prefix or unit; \
                    use letters, digits, `_` and `:`; \
-                   the family not.valid has a name, a prefix or a unit that no metric can have; \
+                   the family not.valid has an invalid name, prefix or unit; \
                    use letters, digits, `_` and `:`";
     for accept in ["*/*", "text/plain"] {
         let response = scrape_with(&registry, &[("Accept", accept)]).await;
@@ -675,7 +675,7 @@ async fn scrapes_that_nobody_reads_hold_so_much_memory_and_no_more() {
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(
         test::read_body(refused).await,
-        "2 scrapes of 66 MiB are still being sent; scrape less often, or read faster"
+        "2 earlier scrapes, 66 MiB in all, are still being sent; scrape less often, or read them faster"
     );
 
     drop(first);

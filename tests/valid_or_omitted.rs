@@ -138,7 +138,7 @@ fn a_family_without_a_name_is_omitted() {
     capture_log();
     let registry = between_canaries(|registry| registry.register("", "Help", ConstGauge::new(1_i64)));
     assert_served("no name", &registry, "", "");
-    assert_eq!(logged("a collector has a name, a prefix").len(), 1);
+    assert_eq!(logged("a collector has an invalid name").len(), 1);
 }
 
 #[test]

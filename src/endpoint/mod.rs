@@ -1,4 +1,4 @@
-//! `/metrics`.
+//! The endpoint `/metrics`.
 
 pub(crate) mod negotiation;
 pub(crate) mod scrape;
@@ -28,35 +28,30 @@ use crate::{
 /// The name of the resource of [`metrics_scope`], by which the live page finds it.
 pub(crate) const RESOURCE: &str = "hr_prometheus metrics";
 
-/// How many bytes of a scrape are handed to the server at once.
+/// How many bytes of a scrape are passed to the server at once.
 const CHUNK_SIZE: usize = 32 * 1024;
 
 /// A [`Scope`] that serves the metrics at `/metrics` in the format negotiated from `Accept`.
 ///
-/// An ordinary [`Scope`]: wrap authentication around it, nest it in another scope, or put it into an application on
-/// another port. Answers GET and HEAD, other methods with 405. It needs no middleware; without one the scrape has
-/// what else is registered. See [`metrics_view`] for what is served, and for another path.
+/// It is an ordinary scope: wrap authentication around it, nest it in another scope, or serve it from another application.
+/// It answers GET and HEAD, and other methods with 405. It works without the middleware: the scrape then has only the
+/// metrics that you registered. [`metrics_view`] says what is served, and serves it at another path.
 ///
 /// ```
 /// use actix_web::{App, test};
-/// use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_scope};
+/// use hr_prometheus::{MetricsRegistry, metrics_scope};
 ///
-/// # #[actix_web::main]
-/// # async fn main() {
-/// let app = test::init_service(
-///     App::new()
-///         .app_data(MetricsRegistry::new())
-///         .service(metrics_scope()),
-/// )
-/// .await;
+/// # actix_web::rt::System::new().block_on(async {
+/// let app = App::new().app_data(MetricsRegistry::new()).service(metrics_scope());
+/// let app = test::init_service(app).await;
 ///
-/// let scrape = test::TestRequest::get().uri("/metrics").to_request();
+/// let scrape = test::TestRequest::with_uri("/metrics").to_request();
 /// assert_eq!(test::call_and_read_body(&app, scrape).await, "# EOF\n");
-/// # }
+/// # });
 /// ```
 pub fn metrics_scope() -> Scope {
     web::scope("/metrics").service(
-        // Both, for those who scrape `/metrics/` and for `NormalizePath` with `Always` or `MergeOnly`.
+        // Both, for scrapers that ask for `/metrics/`, and for `NormalizePath` with `Always` or `MergeOnly`.
         web::resource(["", "/"])
             .name(RESOURCE)
             .route(web::get().to(metrics_view))
@@ -64,107 +59,104 @@ pub fn metrics_scope() -> Scope {
     )
 }
 
-/// Serves the metrics: the handler behind [`metrics_scope`], for any other path.
+/// Serves the metrics: the handler of [`metrics_scope`], for any other path.
 ///
-/// Scrapes the registry in the application's data, else [`MetricsRegistry::global`]: the one that the middleware of
-/// the same application uses.
-///
-/// # Formats
-///
-/// Negotiated from `Accept` as specified by RFC 9110; of the same `q`, what is named comes before a wildcard:
-///
-/// | asked for | answered |
-/// | --- | --- |
-/// | `application/openmetrics-text`, `version=1.0.0` or `0.0.1` | OpenMetrics text of that version |
-/// | `text/plain`, `version=0.0.4` or `1.0.0` | Prometheus text of that version |
-/// | `application/vnd.google.protobuf`, `proto=io.prometheus.client.MetricFamily`, `encoding=delimited` | Prometheus protobuf, with the feature `protobuf` |
-/// | `*/*`, no `Accept`, or nothing of these | OpenMetrics 1.0.0, or [Prometheus text](MetricsRegistry::with_text_by_default): scrapers do not handle 406 |
-/// | `text/html`, so a browser | Prometheus text 0.0.4, which it displays |
-///
-/// Protobuf is sent only when asked for by name. An `escaping` that leaves classic names as they are is confirmed in the
-/// `Content-Type`, in which formats of version 1.0.0 always name one; other names are not served. `Vary` says that
-/// `Accept` chose. Exemplars are in OpenMetrics and in protobuf, and start timestamps of counters and histograms in
-/// protobuf.
-///
-/// `?name[]=request_count&name[]=request_latency` selects families by their names.
-///
-/// # Invalid families
-///
-/// What would break the format is omitted, and the rest is served; every scrape is checked, and every format has the same
-/// families.
-///
-/// | omitted | because |
-/// | --- | --- |
-/// | a family | its name is invalid or taken by another type; it is an info with a unit; it fails, panics, or has no valid series |
-/// | a series | a label is invalid or there twice; it comes twice; its value is no number, a counter or a sum is negative, its buckets do not rise up to `+Inf` or fall, its lines differ in their labels |
-/// | an exemplar | its labels are invalid, have more than 128 characters, or a NUL in them |
-///
-/// Families of one name and type are one, with the help of the first: a family can be registered below several constant
-/// labels. Each omission is logged once, with its name and what to do. Once there is one, the scrape says how many:
-/// `hr_prometheus_scrape_families_omitted` and `hr_prometheus_scrape_series_omitted`.
-/// [`strict`](MetricsRegistry::strict) makes the scrape fail instead.
-///
-/// A metric or collector that fails takes with it what was registered behind it in the same registration, since a
-/// registry of `prometheus-client` is encoded as a whole, and the collector before it if it fails without a word: give
-/// each collector its own [`register_with`](MetricsRegistry::register_with). In a registry that was
-/// [made elsewhere](MetricsRegistry#impl-From<Registry>-for-MetricsRegistry) it also takes up to 8 KiB of text before it.
-///
-/// # Time
-///
-/// Rendered on a thread of its own, and sent piece by piece: other requests of the worker go on meanwhile. Scrapes
-/// that come while one is rendered get the same. What takes longer than 10 seconds, or than nine tenths of the time that
-/// the scraper announces in `X-Prometheus-Scrape-Timeout-Seconds`, is answered with 503 and the reason; and so is a scrape
-/// while others of more than 64 MiB are still being read.
-///
-/// # Compression
-///
-/// Is left to actix-web's `Compress`: around [`metrics_scope()`], around the whole application, or both.
+/// It serves the registry in the app data, else [`MetricsRegistry::global`]: the same that the middleware of the
+/// application uses.
 ///
 /// ```
-/// use actix_web::{App, http::header, middleware::Compress, test};
-/// use hr_prometheus::{MetricsRegistry, metrics_scope};
-///
-/// # #[actix_web::main]
-/// # async fn main() {
-/// let app = test::init_service(
-///     App::new()
-///         .app_data(MetricsRegistry::new())
-///         .service(metrics_scope().wrap(Compress::default())),
-/// )
-/// .await;
-///
-/// let scrape = test::TestRequest::get().uri("/metrics").insert_header((header::ACCEPT_ENCODING, "gzip"));
-/// let response = test::call_service(&app, scrape.to_request()).await;
-/// assert_eq!(response.headers().get(header::CONTENT_ENCODING), Some(&header::HeaderValue::from_static("gzip")));
-/// # }
-/// ```
-///
-/// # Examples
-///
-/// ```
-/// use actix_web::{App, http::header, test, web};
+/// use actix_web::{App, test, web};
 /// use hr_prometheus::{MetricsRegistry, metrics_view, prometheus_client::metrics::counter::Counter};
 ///
-/// # #[actix_web::main]
-/// # async fn main() {
+/// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
 /// registry.register_with(|registry| {
 ///     registry.register("orders", "Orders placed", Counter::<u64>::default());
 /// });
-/// let app = test::init_service(
-///     App::new()
-///         .app_data(registry)
-///         .route("/internal/prometheus", web::get().to(metrics_view)),
-/// )
-/// .await;
+/// let app = App::new()
+///     .app_data(registry)
+///     .route("/internal/prometheus", web::get().to(metrics_view));
+/// let app = test::init_service(app).await;
 ///
-/// let scrape = test::TestRequest::get().uri("/internal/prometheus");
-/// let scrape = scrape.insert_header((header::ACCEPT, "text/plain;version=0.0.4"));
+/// let scrape = test::TestRequest::with_uri("/internal/prometheus");
+/// let scrape = scrape.insert_header(("accept", "text/plain;version=0.0.4"));
 /// assert_eq!(
 ///     test::call_and_read_body(&app, scrape.to_request()).await,
 ///     "# HELP orders_total Orders placed.\n# TYPE orders_total counter\norders_total 0\n",
 /// );
-/// # }
+/// # });
+/// ```
+///
+/// # Formats
+///
+/// Negotiated from `Accept` as specified by RFC 9110; with the same `q`, a named type is preferred to a wildcard:
+///
+/// | `Accept` | response |
+/// | --- | --- |
+/// | `application/openmetrics-text`, `version=1.0.0` or `0.0.1` | OpenMetrics text of that version |
+/// | `text/plain`, `version=0.0.4` or `1.0.0` | Prometheus text of that version |
+/// | `application/vnd.google.protobuf`, `proto=io.prometheus.client.MetricFamily`, `encoding=delimited` | Prometheus protobuf, with the feature `protobuf` |
+/// | `*/*`, no `Accept`, or none of these | OpenMetrics 1.0.0, or [Prometheus text](MetricsRegistry::with_text_by_default): scrapers do not handle 406 |
+/// | `text/html`, as from a browser | Prometheus text 0.0.4, which it displays |
+///
+/// Protobuf is sent only if it is asked for by name. Exemplars are in OpenMetrics and protobuf; start timestamps of counters
+/// and histograms are in protobuf only. The response has `Vary: Accept`.
+///
+/// If the scraper asks for an `escaping` that leaves classic names unchanged, the `Content-Type` confirms it; for formats
+/// of version 1.0.0 it always names one. Only classic names are served.
+///
+/// `?name[]=request_count&name[]=request_latency` selects families by name.
+///
+/// # Invalid families
+///
+/// Every scrape is checked. Families and series that would break the format are omitted, and the rest is served. All
+/// formats have the same families.
+///
+/// | omitted | because |
+/// | --- | --- |
+/// | a family | its name is invalid, or taken by another type; it is an info with a unit; it fails, panics, or has no valid series |
+/// | a series | a label is invalid or occurs twice; the series occurs twice; its value is not a number; a counter or a sum is negative; its bucket bounds do not increase up to `+Inf`, or its bucket counts decrease; its lines have different labels |
+/// | an exemplar | its labels are invalid, have more than 128 characters, or contain a NUL |
+///
+/// Families with the same name and type are merged under the help text of the first, so a family can be registered under
+/// several constant labels.
+///
+/// Each omission is logged once, with the name and the fix. From the first one on, the scrape has their number:
+/// `hr_prometheus_scrape_families_omitted` and `hr_prometheus_scrape_series_omitted`.
+/// [`strict`](MetricsRegistry::strict) makes the scrape fail instead.
+///
+/// `prometheus-client` encodes a registry as a whole. So a metric or collector that fails also hides everything registered
+/// after it in the same registration, and the collector before it if it fails without writing anything. Give each
+/// collector its own [`register_with`](MetricsRegistry::register_with). In a registry that was [created
+/// elsewhere](MetricsRegistry#impl-From<Registry>-for-MetricsRegistry), up to 8 KiB of text before it are lost too.
+///
+/// # Time
+///
+/// A scrape is rendered on a separate thread and sent in pieces, so the worker goes on with other requests. Scrapes that
+/// arrive while one is being rendered share its result.
+///
+/// The answer is 503 with the reason if the scrape takes longer than 10 seconds, or than nine tenths of the time that the
+/// scraper announces in `X-Prometheus-Scrape-Timeout-Seconds`; and also while earlier scrapes of more than 64 MiB in all are
+/// still being sent.
+///
+/// # Compression
+///
+/// Wrap actix-web's `Compress` around [`metrics_scope()`], around the whole application, or around both:
+///
+/// ```
+/// use actix_web::{App, middleware::Compress, test};
+/// use hr_prometheus::{MetricsRegistry, metrics_scope};
+///
+/// # actix_web::rt::System::new().block_on(async {
+/// let app = App::new()
+///     .app_data(MetricsRegistry::new())
+///     .service(metrics_scope().wrap(Compress::default()));
+/// let app = test::init_service(app).await;
+///
+/// let scrape = test::TestRequest::with_uri("/metrics").insert_header(("accept-encoding", "gzip"));
+/// let response = test::call_service(&app, scrape.to_request()).await;
+/// assert_eq!(response.headers()["content-encoding"], "gzip");
+/// # });
 /// ```
 pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
     let registry = MetricsRegistry::of(&request);
@@ -185,29 +177,22 @@ pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
         }
         Err(Failure::Busy(error)) => (
             HttpResponse::ServiceUnavailable(),
-            "a scrape that was refused",
+            "a scrape was refused",
             error.to_string(),
         ),
         Err(Failure::TimedOut(limit, slow)) => {
             let reason = format!("the metrics could not be rendered within {limit:?}: {slow}");
-            (
-                HttpResponse::ServiceUnavailable(),
-                "a scrape that timed out",
-                reason,
-            )
+            (HttpResponse::ServiceUnavailable(), "a scrape timed out", reason)
         }
         Err(Failure::Failed(error)) => (
             HttpResponse::InternalServerError(),
-            "a scrape that failed",
+            "a scrape failed",
             error.to_string(),
         ),
     };
-    // A client can make any number of them fail, by the time that it allows.
+    // By announcing a short timeout, a client can make any number of scrapes fail.
     if registry.is_first(kind) {
-        report(
-            Level::Error,
-            format_args!("{kind}: {reason}; further ones are not logged"),
-        );
+        report(Level::Error, format_args!("{kind}: {reason} (logged once)"));
     }
     response
         .insert_header(header::ContentType::plaintext())
@@ -215,7 +200,7 @@ pub async fn metrics_view(request: HttpRequest) -> HttpResponse {
         .body(reason)
 }
 
-/// The families that the query asks for, as `name[]=request_count`; all if there are none.
+/// The names of families in the query, as `name[]=request_count`; none means all families.
 fn selected_names(request: &HttpRequest) -> Vec<String> {
     let query = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
     let parameters = query.map_or_else(|_| Vec::new(), web::Query::into_inner);
@@ -223,8 +208,8 @@ fn selected_names(request: &HttpRequest) -> Vec<String> {
     names.map(|(_, value)| value).collect()
 }
 
-/// A body that is handed to the server piece by piece, with other tasks of the worker in between: they need not wait
-/// until a large scrape has been sent.
+/// A body that is passed to the server in pieces. Other tasks of the worker run in between, rather than wait until a large
+/// scrape has been sent.
 fn in_chunks(body: Arc<Body>, pieces: Vec<Bytes>) -> impl MessageBody {
     let size = pieces.iter().map(|piece| piece.len() as u64).sum();
     // The body is dropped last, so that it is the one to give the memory back.

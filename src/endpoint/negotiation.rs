@@ -1,4 +1,4 @@
-//! Which format a scrape is answered in: what RFC 9110, section 12.5.1, makes of `Accept`.
+//! Chooses the format of a scrape from `Accept`, as RFC 9110, section 12.5.1, specifies.
 
 use std::cmp::Reverse;
 
@@ -9,14 +9,14 @@ use actix_web::{
 
 use crate::exposition::format::{Format, MEDIA_TYPES, MediaType};
 
-/// Ways to write names beyond the classic syntax, as Prometheus 3 asks for them. All names that are served have the
-/// classic syntax, which these leave as it is; `dots` would not.
+/// Ways to write names beyond the classic syntax, as Prometheus 3 asks for them. Only classic names are served, which these
+/// leave unchanged; `dots` would not.
 const ESCAPINGS: [&str; 3] = ["allow-utf-8", "underscores", "values"];
 
-/// What is named to those who do not ask.
+/// The escaping for scrapers that ask for none.
 const DEFAULT_ESCAPING: &str = "underscores";
 
-/// What a scrape is answered with.
+/// The format of a response.
 #[derive(Clone, Debug)]
 pub(crate) struct Negotiated {
     pub(crate) format: Format,
@@ -25,7 +25,7 @@ pub(crate) struct Negotiated {
 
 /// Chooses the format that the client prefers.
 ///
-/// Where it accepts none of them, or prefers none, it gets the default: scrapers do not handle 406.
+/// If it accepts none of them, or prefers none, it gets the default: scrapers do not handle 406.
 pub(crate) fn negotiate(request: &HttpRequest, default: &'static MediaType) -> Negotiated {
     let ranges = Accept::parse(request).map_or_else(|_| Vec::new(), |accept| accept.0);
     let accepted = MEDIA_TYPES.iter().enumerate().filter_map(|(index, media_type)| {
@@ -36,7 +36,7 @@ pub(crate) fn negotiate(request: &HttpRequest, default: &'static MediaType) -> N
         });
         // Of the ranges that match, the most specific one gives the quality.
         let (specificity, quality, escaping) = matching.max_by_key(|(specificity, ..)| *specificity)?;
-        // Of the same quality, what is named comes before what a wildcard matches.
+        // With the same quality, a named type is preferred to a wildcard.
         let named = specificity.min(2);
         let is_default = named < 2 && media_type == default;
         let rank = (quality, named, is_default, Reverse(index));

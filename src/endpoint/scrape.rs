@@ -1,4 +1,4 @@
-//! One scrape: within the time that the scraper has, prepared on the worker, rendered off it.
+//! One scrape: prepared on the worker, rendered on another thread, within the time that the scraper waits.
 
 use std::{cell::Cell, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
@@ -11,13 +11,13 @@ use crate::{
     registry::{MetricsRegistry, body::Body, scrapes::Render},
 };
 
-/// How long a scrape may take where the scraper does not say: the default time-out of Prometheus.
+/// How long a scrape may take if the scraper does not say: the default timeout of Prometheus.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(10);
 
-/// The header in which Prometheus says after how many seconds it gives up.
+/// The header in which Prometheus announces its timeout in seconds.
 const LIMIT_HEADER: &str = "X-Prometheus-Scrape-Timeout-Seconds";
 
-/// How much of that time is used, so that the answer arrives before it is over.
+/// How much of that time is used, so that the response arrives in time.
 const USED_OF_LIMIT: f64 = 0.9;
 
 /// Why there is no body.
@@ -48,7 +48,7 @@ pub(crate) async fn scrape(
         Ok(poll) => {
             poll.map(|in_time| in_time.unwrap_or_else(|_| Err(timed_out(limit, render.take().as_deref()))))
         }
-        // The runtime of the worker is gone, and with it the clock.
+        // The runtime of the worker is gone, and its timer too.
         Err(_) => Poll::Ready(Err(Failure::Failed(Error::new(
             "the metrics could not be rendered: the worker is stopping",
         )))),
@@ -62,12 +62,14 @@ pub(crate) async fn scrape(
     body
 }
 
-/// The time is over: says what took it.
+/// The failure of a scrape that ran out of time, with the cause.
 fn timed_out(limit: Duration, render: Option<&Render>) -> Failure {
     let reason = match render {
-        None => "a `prepare_scrape` is slow",
-        Some(render) if render.has_begun() => "a collector is slow",
-        Some(_) => "the system has given the render no time yet",
+        None => "the `prepare_scrape` of a monitor is slow; make it faster, or raise `scrape_timeout`",
+        Some(render) if render.has_begun() => {
+            "a collector is slow, or there are too many series; fix that, or raise `scrape_timeout`"
+        }
+        Some(_) => "its thread got no processor time; give the process more, or raise `scrape_timeout`",
     };
     Failure::TimedOut(limit, reason)
 }
@@ -95,12 +97,18 @@ mod tests {
             Failure::Busy(_) | Failure::Failed(_) => "another failure",
         };
         let render = Render::default();
-        assert_eq!(reason(None), "a `prepare_scrape` is slow");
+        assert_eq!(
+            reason(None),
+            "the `prepare_scrape` of a monitor is slow; make it faster, or raise `scrape_timeout`"
+        );
         assert_eq!(
             reason(Some(&render)),
-            "the system has given the render no time yet"
+            "its thread got no processor time; give the process more, or raise `scrape_timeout`"
         );
         render.begin();
-        assert_eq!(reason(Some(&render)), "a collector is slow");
+        assert_eq!(
+            reason(Some(&render)),
+            "a collector is slow, or there are too many series; fix that, or raise `scrape_timeout`"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! `/metrics` on an address of its own.
+//! A server for `/metrics` on a separate address.
 
 #[cfg(unix)]
 use std::path::Path;
@@ -12,7 +12,7 @@ use once_cell::sync::OnceCell;
 
 use crate::{endpoint::metrics_scope, registry::MetricsRegistry};
 
-/// Binds a server with one worker; its type cannot be written.
+/// Binds a server with one worker. A macro, because the type of the server cannot be named.
 macro_rules! one_worker {
     ($registry:ident, $bind:ident($address:ident)) => {{
         let registry = $registry.clone();
@@ -34,10 +34,10 @@ macro_rules! one_worker {
     }};
 }
 
-/// Makes a [`Server`] that serves `/metrics` of `registry` at `address`, with one worker.
+/// Creates a [`Server`] with one worker that serves `registry` under `/metrics` at `address`.
 ///
-/// For metrics on a port that the public does not reach. Like every [`Server`] it runs only while it is polled: spawn it
-/// beside that of the application.
+/// Use it for a port that the public cannot reach. Like every [`Server`] it runs only while it is polled, so spawn it next
+/// to that of the application:
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer, rt, web};
@@ -60,39 +60,39 @@ macro_rules! one_worker {
 /// }
 /// ```
 ///
-/// It handles no signals. On SIGTERM the application stops, and its metrics are served while its last requests are
-/// answered; they end with `main`. Two servers that are joined, as by `futures_util`'s `try_join`, end both too. The example
-/// [`admin_port`] goes further: it asks for a token, and serves the metrics for one more scrape after that.
+/// It handles no signals. At SIGTERM it keeps serving while the application answers its last requests, and ends with
+/// `main`. If you join both servers, for example with `futures_util`'s `try_join`, both end. The example [`admin_port`] adds
+/// a token, and waits for one more scrape after the last request.
 ///
 /// [`admin_port`]: https://github.com/hundredrooms/hr-prometheus/blob/main/examples/admin_port.rs
 ///
 /// # Errors
 ///
-/// When `address` cannot be bound.
+/// If `address` cannot be bound.
 pub fn metrics_server(registry: &MetricsRegistry, address: impl ToSocketAddrs) -> io::Result<Server> {
     one_worker!(registry, bind(address))
 }
 
-/// Makes a [`Server`] as [`metrics_server`] does, on a Unix domain socket: for a scraper or a proxy on the same host.
+/// Creates a [`Server`] like [`metrics_server`], but on a Unix domain socket, for a scraper or a proxy on the same host.
 ///
 /// # Errors
 ///
-/// When `path` cannot be bound.
+/// If `path` cannot be bound.
 #[cfg(unix)]
 pub fn metrics_server_uds(registry: &MetricsRegistry, path: impl AsRef<Path>) -> io::Result<Server> {
     one_worker!(registry, bind_uds(path))
 }
 
-/// Stops a server with its worker, in whose application's data it is.
+/// Stops a server when its worker ends, since it is in the app data of that worker.
 ///
-/// When one server of a process is told to stop by a signal, actix-web ends the workers of all of them, but only that
-/// server: another one would go on without workers, and who joins both would wait for ever.
+/// When a signal stops one server of a process, actix-web ends the workers of all servers, but only that one server. The
+/// other would go on without workers, and code that joins both would wait forever.
 struct StopsWithWorker(Arc<OnceCell<ServerHandle>>);
 
 impl Drop for StopsWithWorker {
     fn drop(&mut self) {
         if let Some(server) = self.0.get() {
-            // It is told now; the future would wait until it has stopped.
+            // The call is enough to stop it; the future would only wait for the end.
             drop(server.stop(false));
         }
     }

@@ -1,13 +1,13 @@
-//! What a collector of ours attaches to the render that is under way on its thread.
+//! What a collector of this crate attaches to the render that is running on its thread.
 //!
-//! prometheus-client encodes exemplars and start timestamps of its own metrics only, and samples slower than need be. So
+//! prometheus-client encodes exemplars and start timestamps only for its built-in metrics, and is slow with samples. So
 //! a collector attaches them, and marks the place with a label that the render removes.
 
 use std::{cell::RefCell, ops::Range, rc::Rc, time::SystemTime};
 
 use crate::exposition::{exemplar::OfSeries, mark::token, samples::Samples};
 
-/// What prometheus-client has no way to encode of a series.
+/// The parts of a series that prometheus-client cannot encode.
 #[derive(Clone, Debug)]
 pub(crate) struct Attachment {
     pub(crate) exemplars: OfSeries,
@@ -22,11 +22,11 @@ pub(crate) struct Attachment {
 /// The samples of a family that the render writes.
 pub(crate) struct AttachedSamples {
     pub(crate) samples: Samples,
-    /// Whether they may have labels that are also those of their registry.
+    /// Whether their labels may clash with those of their registry.
     pub(crate) has_unknown_labels: bool,
 }
 
-/// What a render takes beside exemplars.
+/// What a render accepts besides exemplars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Takes {
     #[cfg(feature = "protobuf")]
@@ -36,7 +36,7 @@ pub(crate) enum Takes {
     Samples,
 }
 
-/// What was attached to a render.
+/// Everything attached to one render.
 #[derive(Default)]
 pub(crate) struct Attached {
     pub(crate) to_series: Vec<Attachment>,
@@ -44,14 +44,14 @@ pub(crate) struct Attached {
 }
 
 thread_local! {
-    /// What is attached to the render under way on this thread.
+/// For the render that is running on this thread.
     static PENDING: RefCell<Option<(Takes, Attached)>> = const { RefCell::new(None) };
 }
 
 /// The label that marks a place.
 pub(crate) type Marker = (&'static str, String);
 
-/// What the value of a marker begins with where it is that of samples.
+/// The beginning of a marker's value, if the marker is that of samples.
 const SAMPLES: &str = "samples ";
 
 /// The index of the samples that are attached to a family, and where the labels of its registry are.
@@ -74,7 +74,7 @@ pub(crate) fn find_samples(
     Some((index, begin..begin + labels.len()))
 }
 
-/// Attaches to one series; `None` if there is nothing that the render takes, or if somebody else encodes.
+/// Attaches to one series; `None` if the render accepts nothing of it, or if other code encodes.
 pub(crate) fn attach(attachment: Attachment) -> Option<Marker> {
     PENDING.with_borrow_mut(|pending| {
         let (takes, attached) = pending.as_mut()?;
@@ -86,7 +86,7 @@ pub(crate) fn attach(attachment: Attachment) -> Option<Marker> {
     })
 }
 
-/// Attaches the samples of a family; `None` if the render does not take them, or if somebody else encodes.
+/// Attaches the samples of a family; `None` if the render does not accept them, or if other code encodes.
 pub(crate) fn attach_samples(samples: &Samples, has_unknown_labels: bool) -> Option<Marker> {
     PENDING.with_borrow_mut(|pending| {
         let (_, attached) = pending.as_mut().filter(|(takes, _)| *takes == Takes::Samples)?;

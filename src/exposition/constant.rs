@@ -1,4 +1,4 @@
-//! The labels that a registry has on everything, which it does not tell.
+//! The prefix and the labels that a registry puts on everything; it has no getter for them.
 
 use std::{iter, mem};
 
@@ -10,7 +10,7 @@ use crate::exposition::{
     line::read_line,
 };
 
-/// What a family is called that shows the prefix and the labels.
+/// The name of a family that shows the prefix and the labels.
 const PROBE: &str = "probe";
 
 fn encoded_probe(registry: &mut Registry) -> Encoded {
@@ -21,7 +21,7 @@ fn encoded_probe(registry: &mut Registry) -> Encoded {
     encoded
 }
 
-/// What `registry` puts before the name of each family.
+/// The prefix that `registry` puts before the name of each family.
 pub(crate) fn name_prefix(registry: &mut Registry) -> String {
     let encoded = encoded_probe(registry);
     let section = encoded.sections().next().and_then(Result::ok);
@@ -29,7 +29,7 @@ pub(crate) fn name_prefix(registry: &mut Registry) -> String {
     prefix.unwrap_or_default().to_owned()
 }
 
-/// The names of the labels that `registry` has on everything; or what is wrong with them, or with its prefix.
+/// The names of the labels that `registry` puts on everything. Fails if one of them or the prefix is invalid.
 pub(crate) fn constant_labels(registry: &mut Registry) -> Result<Vec<String>, Reason> {
     let encoded = encoded_probe(registry);
     let section = encoded
@@ -50,7 +50,7 @@ pub(crate) fn constant_labels(registry: &mut Registry) -> Result<Vec<String>, Re
     Ok(names)
 }
 
-/// Checks that `registry` can have families with these labels of their own.
+/// Checks that families with these labels can be registered in `registry`.
 pub(crate) fn check_own_labels<'a>(
     registry: &mut Registry,
     names: impl IntoIterator<Item = &'a str>,

@@ -1,7 +1,7 @@
 //! Samples of this crate's own families as text.
 //!
-//! They are valid by construction, so they are not read again; and what the lines of a series have in common is written
-//! into a text of its own once.
+//! They are valid by construction, so they are not read again. The common part of the lines of a series is written only
+//! once.
 
 use std::fmt::{self, Write as _};
 
@@ -15,9 +15,9 @@ use crate::exposition::{
 /// Writes the samples of one family.
 pub(crate) struct Lines<'a> {
     text: &'a mut String,
-    /// As the registry makes it.
+    /// With the prefix of the registry.
     name: &'a str,
-    /// The labels that the registry has on everything, without braces.
+    /// The labels that the registry puts on everything, without braces.
     constant: &'a str,
     has_exemplars: bool,
     /// How many lines there are.
@@ -26,13 +26,13 @@ pub(crate) struct Lines<'a> {
     buckets: Vec<Bucket>,
     /// The labels of the series, without those of the registry.
     own: String,
-    /// What stands between the name of a sample and its value.
+    /// The text between the name of a sample and its value.
     all: String,
-    /// What ends a line of a bucket.
+    /// The text that ends the line of a bucket.
     line_end: String,
 }
 
-/// What the lines of a bucket have in common.
+/// The common part of the lines of a bucket.
 struct Bucket {
     bound: f64,
     /// The line up to its label, such as `x_bucket{le="0.5"`.
@@ -157,7 +157,7 @@ impl Output for Lines<'_> {
         let mut cumulated = None;
         for (index, &(bound, count)) in buckets.iter().enumerate() {
             self.find_bucket(index, bound);
-            // Most buckets of a series are empty, so that lines end as the one before.
+            // Most buckets of a series are empty, so most lines end like the one before.
             if count > 0 || cumulated.is_none() {
                 cumulated = Some(cumulated.unwrap_or(0) + count);
                 self.line_end.clear();
@@ -184,13 +184,13 @@ impl Output for Lines<'_> {
     }
 }
 
-/// Writes a number as `write!` does, without its detours.
+/// Writes a number as `write!` does, but faster.
 fn push_number(text: &mut String, number: u64) {
     let mut digits = [0; 20];
     push_digits(text, &mut digits, number, 1);
 }
 
-/// Writes a number with so many digits at the least.
+/// Writes a number with at least this many digits.
 fn push_digits(text: &mut String, digits: &mut [u8; 20], mut number: u64, least: usize) {
     let mut begin = digits.len();
     while number > 0 || digits.len() - begin < least {
@@ -201,10 +201,10 @@ fn push_digits(text: &mut String, digits: &mut [u8; 20], mut number: u64, least:
     text.push_str(str::from_utf8(&digits[begin..]).unwrap_or_default());
 }
 
-/// Writes a number that reads as this value.
+/// Writes a number that parses to this value.
 fn push_float(text: &mut String, value: f64) {
     const BILLION: u64 = 1_000_000_000;
-    /// Below this whole numbers are exact, and so their billionths read as what the division gives.
+    /// Below this, whole numbers are exact, so their billionths parse to the result of the division.
     const EXACT: f64 = 9_007_199_254_740_992.0;
 
     let billionths = (value * 1e9).round();

@@ -22,7 +22,7 @@ pub(crate) struct Encoded {
     places: Vec<Place>,
 }
 
-/// Where a family stands in the text.
+/// The place of a family in the text.
 #[derive(Debug, Default)]
 struct Place {
     begin: usize,
@@ -33,7 +33,7 @@ struct Place {
     kind: Range<usize>,
     unit: Range<usize>,
     samples: Range<usize>,
-    /// What makes it unreadable.
+    /// Why it cannot be read.
     fault: Option<Reason>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Section<'a> {
 }
 
 impl Encoded {
-    /// Adds what `registry` encodes. Where it fails, what is behind that in the same registry is not encoded.
+    /// Adds everything that `registry` encodes. If a metric fails, those after it in the same registry are not encoded.
     pub(crate) fn add(&mut self, registry: &Registry, omitted: &mut Vec<Omitted>) {
         let begin = self.text.len();
         let first = self.places.len();
@@ -191,7 +191,7 @@ impl Encoded {
     }
 }
 
-/// Reads the first lines of a family without marks, whose help may have lines of its own; the samples begin behind them.
+/// Reads the first lines of a family without marks, whose help may span several; the samples begin after them.
 fn read_header(text: &str, name: Range<usize>) -> Result<Place, Reason> {
     let after_help = format!("\n# TYPE {} ", &text[name.clone()]);
     let help = name.end + 1;
@@ -219,7 +219,7 @@ fn read_header(text: &str, name: Range<usize>) -> Result<Place, Reason> {
     Ok(place)
 }
 
-/// What the line is that is being written.
+/// The kind of line that is being written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
     /// There has been no mark.
@@ -231,7 +231,7 @@ enum Line {
 }
 
 impl Line {
-    /// What is written before its mark.
+    /// The keyword before its mark.
     fn keyword(self) -> &'static str {
         match self {
             Self::Help => "# HELP ",
@@ -242,7 +242,7 @@ impl Line {
     }
 }
 
-/// Without a way out in the middle, so that it looks at many bytes at once.
+/// Without an early return, so that the compiler vectorizes the loop.
 #[inline]
 fn has_newline(text: &str) -> bool {
     text.bytes()
@@ -250,13 +250,13 @@ fn has_newline(text: &str) -> bool {
         != 0
 }
 
-/// Takes what a registry encodes, and finds its lines by their marks.
+/// Receives what a registry encodes, and finds its lines by their marks.
 struct Lines<'a> {
     encoded: &'a mut Encoded,
     /// Where the line begins, behind its keyword.
     begin: usize,
     line: Line,
-    /// How long what stands before the mark is.
+    /// The length of the text before the mark.
     prefix: usize,
     /// Whether the character that prometheus-client writes behind a prefix is still to come.
     drops_underscore: bool,
@@ -352,7 +352,7 @@ impl Lines<'_> {
             Line::Unmarked => {}
             Line::Help => place.help = content,
             Line::Type => {
-                // It has been the name and the help so far.
+                // Until now it was name and help.
                 let help = &text[place.help.clone()];
                 let name = if has_end {
                     text[content.clone()]
@@ -376,7 +376,7 @@ impl Lines<'_> {
                 place.samples = end..end;
             }
             Line::Sample => {
-                // A name that has a newline in it must not make two lines of one.
+                // A newline in a name must not split the line.
                 if has_newline(&text[content.clone()]) {
                     let line = text[content.clone()].replace('\n', "\0");
                     text.replace_range(content, &line);

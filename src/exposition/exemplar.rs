@@ -1,4 +1,4 @@
-//! Exemplars: requests that samples point to.
+//! Exemplars: single requests that a sample links to.
 
 use std::{
     fmt::Write as _,
@@ -10,11 +10,11 @@ use crate::exposition::{
     line::{escape, read_labels, unescape},
 };
 
-/// How many characters the names and values of the labels of one exemplar have at the most: OpenMetrics 1.0,
+/// The limit on the characters of all label names and values of one exemplar: OpenMetrics 1.0,
 /// section "Exemplars".
 pub(crate) const MOST_CHARACTERS: usize = 128;
 
-/// One request of many: what its trace can be found by.
+/// One request of many, with the labels by which its trace is found.
 #[derive(Clone, Debug)]
 pub(crate) struct Exemplar {
     pub(crate) labels: Vec<(String, String)>,

@@ -1,26 +1,25 @@
-//! Metric families: the names, types and suffixes that every format obeys, and what is wrong with a family.
+//! Metric families: the names, types and suffixes of every format, and what makes a family invalid.
 
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
 };
 
-/// What is wrong, as the end of a sentence that begins with the family, and what to do about it.
+/// A problem and its fix, as the end of a sentence that begins with the family.
 pub(crate) type Reason = Cow<'static, str>;
 
 pub(crate) const NO_METRIC_NAME: &str =
-    "has a name, a prefix or a unit that no metric can have; use letters, digits, `_` and `:`";
-pub(crate) const CUT_OFF: &str = "is cut off; its metric or collector has to write whole lines";
+    "has an invalid name, prefix or unit; use letters, digits, `_` and `:`";
+pub(crate) const CUT_OFF: &str = "is cut off; its metric or collector must write whole lines";
 pub(crate) const INFO_WITH_UNIT: &str =
-    "is an info with a unit, which OpenMetrics forbids; register it without one";
+    "is an info with a unit, which OpenMetrics forbids; register it without the unit";
 pub(crate) const REGISTERED_TWICE: &str = "is registered twice; rename one of them, or register it once";
 pub(crate) const BOUNDS_DO_NOT_RISE: &str =
-    "has buckets whose bounds do not rise; give each bound once, in rising order";
-pub(crate) const COUNTS_FALL: &str = "has buckets whose counts fall; encode the count of each bucket alone, and none so large that their sum wraps";
-pub(crate) const BUCKETS_DIFFER_FROM_COUNT: &str =
-    "has buckets that do not add up to its count; encode all of them, the last one without a bound";
+    "has buckets whose bounds do not increase; give each bound once, in increasing order";
+pub(crate) const COUNTS_FALL: &str = "has buckets whose cumulative counts decrease; encode the count of each bucket alone, and keep their sum within a `u64`";
+pub(crate) const BUCKETS_DIFFER_FROM_COUNT: &str = "has buckets that do not add up to its count; encode all of them, including the last one, which has no bound";
 pub(crate) const BOUNDS_BELOW_ZERO: &str =
-    "has buckets below zero, which OpenMetrics allows without a sum only; observe what is not negative";
+    "has buckets below zero, which OpenMetrics allows only without a sum; observe no negative values";
 
 /// The types of metrics that prometheus-client encodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// What the samples of a series have behind the name, where they are one.
+    /// The suffix of the sample, for types with one sample per series.
     pub(crate) fn suffix(self) -> &'static str {
         match self {
             Self::Counter => "_total",
@@ -63,7 +62,7 @@ impl Kind {
         }
     }
 
-    /// What a family takes behind its name, so that no other can have it: OpenMetrics 1.0, section "Suffixes".
+    /// The suffixes whose names a family reserves: OpenMetrics 1.0, section "Suffixes".
     pub(crate) fn suffixes(self) -> &'static [&'static str] {
         match self {
             Self::Counter => &["", "_total", "_created"],
@@ -74,31 +73,31 @@ impl Kind {
     }
 }
 
-/// A metric family that is valid: all that are registered under its name.
+/// A valid metric family: everything that is registered under its name.
 #[derive(Debug)]
 pub(crate) struct Family<'a> {
     pub(crate) name: &'a str,
-    /// As the first one has it, not escaped.
+    /// That of the first one, not escaped.
     pub(crate) help: &'a str,
     pub(crate) kind: Kind,
     pub(crate) unit: Option<&'a str>,
     /// Whole lines.
     pub(crate) samples: Vec<&'a str>,
-    /// Samples of this crate, which are valid, and still to be written.
+    /// Samples of this crate, which are valid and not written yet.
     pub(crate) own: Option<Own<'a>>,
-    /// How many lines there are in those that are written.
+    /// The number of lines in `samples`.
     pub(crate) sample_count: usize,
-    /// Whether there are exemplars, markers of those, or bounds that are not written as OpenMetrics has them.
+    /// Whether there are exemplars, their markers, or bounds that are not canonical.
     pub(crate) is_rewritten: bool,
     pub(crate) seen: SeenSeries,
 }
 
-/// Samples of this crate, still to be written.
+/// Samples of this crate, not written yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Own<'a> {
     /// Their index among those that are attached.
     pub(crate) samples: usize,
-    /// The labels that the registry has on everything, as text.
+    /// The labels that the registry puts on everything, as text.
     pub(crate) constant_labels: &'a str,
 }
 
@@ -170,31 +169,31 @@ fn is_name(name: &str, is_extra: impl Fn(u8) -> bool) -> bool {
     bytes.next().is_some_and(is_letter) && bytes.all(|byte| is_letter(byte) || byte.is_ascii_digit())
 }
 
-/// What is counted or summed up is neither negative nor not a number.
+/// Checks that a count or a sum is a number and not negative.
 pub(crate) fn check_counted(value: f64) -> Result<(), Reason> {
     if value >= 0.0 {
         return Ok(());
     }
-    Err(
-        format!("counts or sums up to {value}; neither add nor observe what is negative or not a number")
-            .into(),
-    )
+    Err(format!("has the count or sum {value}; add and observe only numbers, and no negative ones").into())
 }
 
 /// Whether a label can follow those that are called `names`.
 #[inline]
 pub(crate) fn check_label(name: &str, names: &[impl AsRef<str>], kind: Kind) -> Result<(), Reason> {
     if !is_label_name(name) {
-        return Err(format!("has a label called {name:?}, which no label can be; use letters, digits and `_`, and no `__` at the beginning").into());
+        return Err(format!(
+            "has the invalid label name {name:?}; use letters, digits and `_`, and no `__` at the beginning"
+        )
+        .into());
     }
     if names.iter().any(|known| known.as_ref() == name) {
         return Err(format!(
-            "has the label {name} twice; rename one, or remove it from the registry's own labels"
+            "has the label {name} twice; rename one of them, or remove it from the labels of the registry"
         )
         .into());
     }
     if name == "le" && kind == Kind::Histogram {
-        return Err("has a label `le` of its own, which is that of its buckets; rename it".into());
+        return Err("has a label `le`, which is reserved for its buckets; rename it".into());
     }
     Ok(())
 }

@@ -86,7 +86,9 @@ pub(crate) fn read_line<'a>(
         }
         None => ("", line),
     };
-    let behind = behind.strip_prefix(' ').ok_or("has a line without a value")?;
+    let behind = behind
+        .strip_prefix(' ')
+        .ok_or("has a line without a value; encode one")?;
     let (value, exemplar) = match behind.split_once(' ') {
         Some((value, behind)) => {
             let exemplar = behind.strip_prefix("# ");
@@ -119,12 +121,12 @@ pub(crate) fn read_labels<'a>(
             let end = closing_quote(text)?;
             Some((name, &text[..end], &text[end + 1..]))
         });
-        let (name, value, behind) = label.ok_or("has a label without a name or a value")?;
+        let (name, value, behind) = label.ok_or("has a label without a name or a value; encode both")?;
         on_label(name, value)?;
         match behind.as_bytes().first() {
             Some(b',') => text = &behind[1..],
             Some(b'}') => return Ok(&behind[1..]),
-            _ => return Err("has a label without a name or a value".into()),
+            _ => return Err("has a label without a name or a value; encode both".into()),
         }
     }
 }

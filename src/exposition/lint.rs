@@ -1,4 +1,4 @@
-//! What the naming rules of Prometheus say of the families of a scrape.
+//! Checks the families of a scrape against the naming rules of Prometheus.
 //!
 //! The rules are those of `promtool check metrics` (`promlint` in Prometheus' library for Go), with those that OpenMetrics
 //! adds, and one of <https://prometheus.io/docs/practices/naming/>: no label in a name.
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::exposition::{family::Kind, line::read_line};
 
-/// What is wrong with the families of `scrape`, which is OpenMetrics as this crate encodes it.
+/// The problems of the families of `scrape`, which is OpenMetrics as this crate encodes it.
 pub(crate) fn lint(scrape: &str) -> Vec<String> {
     let mut families = Vec::<ExposedFamily>::new();
     for line in scrape.lines() {
@@ -75,7 +75,7 @@ impl<'a> ExposedFamily<'a> {
         }
         let mut behind_first = parts(name).skip(1).filter(|_| self.kind != Kind::Unknown);
         if let Some(kind) = behind_first.find(|part| TYPES.contains(part)) {
-            add(&format!("has a type of metrics in its name; leave `{kind}` out"));
+            add(&format!("has a metric type in its name; leave out `{kind}`"));
         }
         if let Some(problem) = self.suffix_problem() {
             add(&problem);
@@ -85,9 +85,7 @@ impl<'a> ExposedFamily<'a> {
                 add(&format!("has the label `{label}` in camelCase; use snake_case"));
             }
             if has_parts(name, label) {
-                add(&format!(
-                    "has the name of its label `{label}` in its own; leave it out"
-                ));
+                add(&format!("has its label `{label}` in its name; leave that out"));
             }
             if self.kind != Kind::Unknown && (*label == "le" || *label == "quantile") {
                 add(&format!(
@@ -98,13 +96,13 @@ impl<'a> ExposedFamily<'a> {
         problems
     }
 
-    /// What is wrong with the end of the name.
+    /// The problem with the end of the name, if any.
     fn suffix_problem(&self) -> Option<String> {
         let (_, suffix) = self.name.rsplit_once('_')?;
         let kind = self.kind.name();
         match (suffix, self.kind) {
             ("total", Kind::Counter) | ("info", Kind::Info) => Some(format!(
-                "is exposed with `_{suffix}` twice, which is added to every {kind}; register it without"
+                "is exposed with `_{suffix}` twice, since the encoder appends it to every {kind}; register it without"
             )),
             ("total", Kind::Gauge | Kind::Histogram | Kind::Info) => Some(format!(
                 "is of type {kind} and ends in `_total`, as counters do; rename it"
@@ -133,7 +131,7 @@ fn is_camel_case(name: &str) -> bool {
         .any(|(first, second)| first.is_ascii_lowercase() && second.is_ascii_uppercase())
 }
 
-/// The unit in a name that is not a base unit, and the base unit instead.
+/// The unit in a name that is not a base unit, and the base unit to use instead.
 fn unit(name: &str) -> Option<(&str, &'static str)> {
     let units = parts(name).find_map(|part| {
         let prefixed = PREFIXES.iter().filter_map(|prefix| part.strip_prefix(prefix));

@@ -1,7 +1,7 @@
 //! The mark that registries have as their prefix, so that it is known where their lines begin.
 //!
-//! What prometheus-client writes arrives in blocks: a label with a newline in its name looks like two samples, and the
-//! families before one that fails are lost with the block. A mark is longer than a block. So it is written on its own, at
+//! prometheus-client writes in blocks: a label with a newline in its name looks like two samples, and the
+//! families before a failing one are lost with the block. A mark is longer than a block. So it is written on its own, at
 //! the beginning of each line, and whatever stands before it at once.
 
 use std::{cell::Cell, collections::hash_map::RandomState, fmt, hash::BuildHasher as _, mem};
@@ -14,20 +14,20 @@ use prometheus_client::{
 /// More than prometheus-client 0.26 writes at once: 4 KiB.
 pub(crate) const MARK_LENGTH: usize = 4 * 1024 + 1;
 
-/// The first character of a mark; no name and no prefix of anybody has it.
+/// The first character of a mark; no name and no prefix contains it.
 const MARK_BEGIN: char = '\u{1}';
 
-/// How much of a mark tells it from all other text.
+/// How much of a mark distinguishes it from all other text.
 const TOKEN_LENGTH: usize = 33;
 
 static MARK: Lazy<String> = Lazy::new(|| {
-    // Random, so that nobody can write one.
+    // Random, so that it cannot be forged.
     let random = || RandomState::new().hash_one(0);
     let token = format!("{MARK_BEGIN}{:016x}{:016x}", random(), random());
     format!("{token:_<MARK_LENGTH$}")
 });
 
-/// Text that nobody can guess, of [`TOKEN_LENGTH`] characters.
+/// Unguessable text of [`TOKEN_LENGTH`] characters.
 pub(crate) fn token() -> &'static str {
     &MARK[..TOKEN_LENGTH]
 }
@@ -47,7 +47,7 @@ pub(crate) fn unmark(name: &mut String) {
     }
 }
 
-/// The text of a registry as its owner would have it: without marks, and without [`EndOfMetrics`].
+/// The text of a registry as its owner expects it: without marks, and without [`EndOfMetrics`].
 #[cfg(test)]
 pub(crate) fn strip_marks(text: &str) -> String {
     let lines = text.split_inclusive('\n');
@@ -72,7 +72,7 @@ impl Collector for EndOfMetrics {
     }
 }
 
-/// What stands before a mark, and behind it.
+/// The text before a mark and after it.
 pub(crate) fn split_at_mark(text: &str) -> Option<(&str, &str)> {
     let mut marks = text.match_indices(MARK_BEGIN);
     let (begin, _) = marks.find(|&(begin, _)| text[begin..].starts_with(token()))?;

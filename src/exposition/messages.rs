@@ -1,4 +1,4 @@
-//! From text to the messages of protobuf, for a registry that fails: its text has what stands before that.
+//! Converts text to protobuf messages, for a registry that fails to encode: its text has the families before that.
 
 use prometheus_client::{
     encoding::prometheus_protobuf::prometheus_data_model::{self as model, MetricType},

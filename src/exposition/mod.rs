@@ -1,4 +1,4 @@
-//! The formats of a scrape: what is read, what is valid, and how it is written.
+//! The formats of a scrape: how families are read, checked and written.
 
 pub(crate) mod attached;
 pub(crate) mod constant;

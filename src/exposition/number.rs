@@ -1,11 +1,11 @@
-//! Numbers, as OpenMetrics 1.0 writes the bounds of buckets.
+//! The bounds of buckets as OpenMetrics 1.0 writes them.
 //!
-//! A bound is a label value, so one that is written in two ways is two series.
+//! A bound is a label value: written in two ways, it makes two series.
 
 use std::borrow::Cow;
 
 /// The text of a bound: OpenMetrics 1.0, section "Considerations: Canonical Numbers", which is Go's `%g` with a point.
-/// Prometheus writes the bounds of protobuf so.
+/// Prometheus writes the bounds of protobuf this way.
 pub(crate) fn bound(value: f64) -> Cow<'static, str> {
     if value == f64::INFINITY {
         return "+Inf".into();

@@ -1,8 +1,8 @@
 //! This crate's own families, on their way into a scrape.
 //!
-//! Whoever encodes their registry with prometheus-client gets them through its encoder. A text that is rendered here has
-//! the encoder write the header of a family, and one line instead of all samples: from these it knows the name and the
-//! labels that the registry makes, and then it writes the samples itself.
+//! Code that encodes a registry with prometheus-client gets them through its encoder. For text that this crate renders,
+//! the encoder writes the header of a family and one line instead of all samples: they contain the name and the
+//! labels of the registry, and the render then writes the samples itself.
 
 use std::{fmt, rc::Rc};
 
@@ -20,7 +20,7 @@ use crate::exposition::{
     samples::{Counter, Histogram, LabelPairs, Number, Output, Samples},
 };
 
-/// What is written before the samples of a family.
+/// The lines of a family before its samples.
 #[derive(Debug)]
 pub(crate) struct Descriptor<'a> {
     pub(crate) name: &'a str,
@@ -28,11 +28,11 @@ pub(crate) struct Descriptor<'a> {
     /// The encoder adds it to the name.
     pub(crate) unit: Option<&'a Unit>,
     pub(crate) of_type: MetricType,
-    /// Whether labels may be those that its registry has on everything: then they have to be read.
+    /// Whether labels may clash with those of its registry; then they must be checked.
     pub(crate) has_unknown_labels: bool,
 }
 
-/// Encodes a family of this crate, or attaches its samples to the render under way.
+/// Encodes a family of this crate, or attaches its samples to the render that is running.
 pub(crate) fn encode_family(
     encoder: &mut DescriptorEncoder<'_>,
     family: &Descriptor<'_>,

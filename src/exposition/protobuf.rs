@@ -1,4 +1,4 @@
-//! The Prometheus protobuf format: what prometheus-client makes of a registry, checked like the text.
+//! The Prometheus protobuf format: the families that prometheus-client encodes, checked like the text.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,8 +24,8 @@ use crate::exposition::{
     rendered::{FamilyName, Omitted, OmittedCounts, Rendered, contain, count_omitted},
 };
 
-/// Encodes `registries` one after the other, each family with its length before it, and then what says how much is
-/// omitted.
+/// Encodes `registries` one after the other, each family with its length before it, and then the families that
+/// count omissions.
 pub(crate) fn render<'a>(
     registries: impl Iterator<Item = &'a Registry>,
     omissions: impl FnOnce(OmittedCounts) -> Registry,
@@ -58,9 +58,9 @@ pub(crate) fn render<'a>(
     rendered
 }
 
-const SERIES_TWICE: &str = "has a series twice; its collector has to give each once";
+const SERIES_TWICE: &str = "has a series twice; its collector must encode each series once";
 
-/// The series that Prometheus makes of one metric.
+/// How many series Prometheus makes of one metric.
 fn sample_count(metric: &model::Metric) -> usize {
     metric
         .histogram
@@ -73,9 +73,9 @@ type LabelSet = Vec<(String, String)>;
 
 #[derive(Default)]
 struct Families {
-    /// As they are encoded, and what they are in text.
+    /// As prometheus-client encodes them, with their types in text.
     encoded: Vec<(model::MetricFamily, Kind)>,
-    /// What is valid, and the label sets in it.
+    /// The valid ones, with their label sets.
     served: Vec<(model::MetricFamily, Kind, HashSet<LabelSet>)>,
 }
 
@@ -113,7 +113,7 @@ impl Families {
         }
     }
 
-    /// Takes what is valid, and makes it what it would be if prometheus-client knew all types and exemplars.
+    /// Keeps the valid families, and adds the types and exemplars that prometheus-client cannot encode.
     fn check(&mut self, attached: &[Attachment], omitted: &mut Vec<Omitted>) {
         let mut taken = TakenNames::default();
         for (family, kind) in std::mem::take(&mut self.encoded) {
@@ -226,7 +226,7 @@ fn check(metric: &mut model::Metric, kind: Kind, attached: &[Attachment]) -> Res
     if !is_of_kind {
         let kind = kind.name();
         return Err(format!(
-            "has a sample that no {kind} can have; its collector has to name the type that it encodes"
+            "has a sample that is invalid for its type, {kind}; its collector must name the type that it encodes"
         )
         .into());
     }

@@ -1,8 +1,8 @@
 //! Reads the families that prometheus-client encodes, and finds what would break the format.
 //!
-//! prometheus-client checks neither names nor values, and a registry does not tell what is in it. One bad line makes
-//! Prometheus refuse what stands beside it, or lose half of it without a word. So every scrape is read, line by line, as
-//! OpenMetrics 1.0 has it: a family whose name is bad is omitted, and of others the series that are bad.
+//! prometheus-client checks neither names nor values, and a registry cannot be listed. One bad line makes
+//! Prometheus refuse the lines around it, or silently lose half of them. So every scrape is read, line by line, against
+//! OpenMetrics 1.0: a family with an invalid name is omitted, and so are invalid series of other families.
 
 use crate::exposition::{
     encoded::{Encoded, Section},
@@ -14,7 +14,7 @@ use crate::exposition::{
     series::{Fault, SeriesReader},
 };
 
-/// Reads all families; what is not valid is added to `omitted`. So many series have exemplars attached.
+/// Reads all families, and adds the invalid ones to `omitted`. `attached` series have exemplars.
 pub(crate) fn read<'a>(encoded: &'a Encoded, attached: usize, omitted: &mut Vec<Omitted>) -> Vec<Family<'a>> {
     let mut families = Families {
         attached,
@@ -129,11 +129,11 @@ mod tests {
         let reasons: Vec<_> = omitted.iter().map(ToString::to_string).collect();
         assert_eq!(reasons.len(), 2);
         assert!(
-            reasons[0].starts_with("the family falls has buckets whose counts fall;"),
+            reasons[0].starts_with("the family falls has buckets whose cumulative counts decrease;"),
             "{reasons:?}"
         );
         assert!(
-            reasons[1].starts_with("the family wraps has buckets whose counts fall;"),
+            reasons[1].starts_with("the family wraps has buckets whose cumulative counts decrease;"),
             "{reasons:?}"
         );
     }

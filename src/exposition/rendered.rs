@@ -1,4 +1,4 @@
-//! The body of a scrape, and what is not in it.
+//! The body of a scrape, and what was omitted from it.
 
 use std::{fmt, ops::Range};
 
@@ -39,7 +39,7 @@ impl FamilyName {
     }
 }
 
-/// What is not in the scrape.
+/// A family, or series of a family, that was omitted from the scrape.
 #[derive(Debug)]
 pub(crate) struct Omitted {
     /// Empty for a collector that fails before it names a family.
@@ -66,7 +66,7 @@ impl Omitted {
         }
     }
 
-    /// What it is logged under, once: a reason may be another one at each scrape.
+    /// The key under which it is logged once; the reason may differ at each scrape.
     pub(crate) fn key(&self) -> String {
         match (&*self.family, self.series) {
             ("", _) => self.reason.clone().into_owned(),
@@ -92,7 +92,7 @@ impl fmt::Display for Omitted {
     }
 }
 
-/// How much is not in the scrape.
+/// Counts families and series that were omitted from the scrape.
 pub(crate) fn count_omitted(omitted: &[Omitted]) -> OmittedCounts {
     OmittedCounts {
         families: omitted.iter().filter(|omitted| omitted.series == 0).count(),
@@ -100,22 +100,22 @@ pub(crate) fn count_omitted(omitted: &[Omitted]) -> OmittedCounts {
     }
 }
 
-/// How many families, and how many series of others, are not in the scrape.
+/// How many families, and how many series of other families, were omitted from the scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OmittedCounts {
     pub(crate) families: usize,
     pub(crate) series: usize,
 }
 
-/// Runs code of metrics and collectors; says how it failed.
+/// Runs the code of metrics and collectors; returns how it failed.
 pub(crate) fn contain<T>(encode: impl FnOnce() -> Result<T, fmt::Error>) -> Result<T, String> {
     match catch(encode) {
         Ok(Ok(encoded)) => Ok(encoded),
         Ok(Err(fmt::Error)) => {
-            Err("returned an error when it was encoded; mend it, or do not register it (a histogram with native buckets alone has no text form)".to_owned())
+            Err("returned an error when it was encoded; fix it, or do not register it (a histogram with only native buckets has no text form)".to_owned())
         }
         Err(panicked) => Err(format!(
-            "panicked when it was encoded: {panicked}; mend it, or do not register it"
+            "panicked when it was encoded: {panicked}; fix it, or do not register it"
         )),
     }
 }

@@ -12,10 +12,10 @@ use crate::exposition::{
     number::is_canonical_bound,
 };
 
-/// What is wrong with some series of a family.
+/// A problem with some series of a family.
 pub(crate) struct Fault {
     pub(crate) series: usize,
-    /// What is wrong with the first of them.
+    /// The problem with the first of them.
     pub(crate) reason: Reason,
 }
 
@@ -24,9 +24,9 @@ pub(crate) struct SeriesReader<'a, 'f> {
     family: &'f mut Family<'a>,
     hasher: &'f foldhash::fast::RandomState,
     attached: usize,
-    /// The names of labels in the line before, which are valid; nearly always those of the next one too.
+    /// The valid names of labels in the line before; nearly always those of the next one too.
     label_names: Vec<&'a str>,
-    /// The bounds of the series before, likewise.
+    /// The bounds of the series before; nearly always those of the next one too.
     bounds: Vec<Bound<'a>>,
     pub(crate) good: usize,
     /// Series that are there already.
@@ -35,7 +35,7 @@ pub(crate) struct SeriesReader<'a, 'f> {
 
 /// The bound of a bucket.
 struct Bound<'a> {
-    /// The line up to its label, such as `x_bucket{le="0.5"`; what other series have in common with it.
+    /// The line up to its label, such as `x_bucket{le="0.5"`, which other series share.
     head: &'a str,
     /// The labels before it, those that all series of a registry have.
     constant: &'a str,
@@ -67,7 +67,7 @@ impl<'a, 'f> SeriesReader<'a, 'f> {
         }
     }
 
-    /// Reads to the end; says what is wrong with the series that are not taken.
+    /// Reads to the end; returns the problem of the series that it skipped.
     pub(crate) fn read(&mut self, mut text: &'a str) -> Option<Fault> {
         let mut fault: Option<Fault> = None;
         // The good series since the last bad one.
@@ -99,7 +99,7 @@ impl<'a, 'f> SeriesReader<'a, 'f> {
         }
     }
 
-    /// What follows the series that begins here.
+    /// Skips the series that begins here.
     fn skip_series(&self, text: &'a str) -> &'a str {
         let next_line = |text: &'a str| text.split_once('\n').map_or("", |(_, rest)| rest);
         let mut rest = next_line(text);
@@ -126,7 +126,7 @@ impl<'a, 'f> SeriesReader<'a, 'f> {
         } else {
             check_number(first.sample.value)?;
             if has_exemplar {
-                return Err("has an exemplar, which its type cannot have".into());
+                return Err("has an exemplar, which only counters and buckets can have; encode none".into());
             }
         }
         self.add(&first, 1, has_exemplar);
@@ -148,7 +148,7 @@ impl<'a, 'f> SeriesReader<'a, 'f> {
             .and_then(|line| line.strip_prefix(suffix));
         let Some(behind) = behind.filter(|behind| behind.starts_with(['{', ' '])) else {
             let kind = self.family.kind.name();
-            return Err(format!("has a line that no {kind} can have: {line:.80}; its collector has to name the type that it encodes, and its labels have to be such as Prometheus allows").into());
+            return Err(format!("has a line that is invalid for its type, {kind}: {line:.80}; its collector must name the type that it encodes, and its label names must be valid").into());
         };
         Ok((behind, rest))
     }
@@ -238,7 +238,7 @@ impl<'a, 'f> SeriesReader<'a, 'f> {
             }
             Ok(())
         })?;
-        let bound = bound.ok_or("has a bucket without a bound")?;
+        let bound = bound.ok_or("has a bucket without a bound; encode one for each bucket")?;
         // The label in the text of all labels.
         let end = bound.as_ptr().addr() + bound.len() + 1 - sample.labels.as_ptr().addr();
         let begin = end - bound.len() - r#"le="""#.len();
@@ -256,7 +256,7 @@ impl<'a, 'f> SeriesReader<'a, 'f> {
             return Err(LABELS_CHANGE.into());
         }
         if sample.value.is_empty() || !sample.value.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err("has a bucket whose count is no whole number".into());
+            return Err("has a bucket whose count is not a whole number; encode a whole number".into());
         }
         let head = text.len() - behind.len() + 1 + end;
         let value = bound.parse().unwrap_or(f64::NAN);
@@ -300,7 +300,7 @@ impl<'a, 'f> SeriesReader<'a, 'f> {
                 names.push(name);
             }
             label_count += 1;
-            // In any order, and a label without a value is none.
+            // In any order; an empty label is no label.
             if !value.is_empty() {
                 hash = hash.wrapping_add(hasher.hash_one((name, value)));
             }
@@ -309,7 +309,7 @@ impl<'a, 'f> SeriesReader<'a, 'f> {
         if self.family.seen.contains(&hash) {
             self.twice += 1;
             return Err(format!(
-                "has the series {{{:.80}}} twice; its collector has to give each once",
+                "has the series {{{:.80}}} twice; its collector must encode each series once",
                 sample.labels
             )
             .into());
@@ -331,7 +331,7 @@ struct Bucket<'a> {
 }
 
 const LABELS_CHANGE: &str =
-    "has a series whose lines have different labels; its label set has to encode the same each time";
+    "has a series whose lines have different labels; its label set must encode the same labels each time";
 
 /// The value of a line, from what follows the name of its sample, if these are its labels.
 fn count_with_labels<'a>(line: &'a str, labels: &str) -> Option<&'a str> {
@@ -345,7 +345,7 @@ fn check_number(value: &str) -> Result<(), Reason> {
     if value.bytes().all(|byte| byte.is_ascii_digit()) && !value.is_empty() || value.parse::<f64>().is_ok() {
         return Ok(());
     }
-    Err(format!("has the value {value:.80}, which is no number; encode one").into())
+    Err(format!("has the value {value:.80}, which is not a number; encode a number").into())
 }
 
 #[inline]

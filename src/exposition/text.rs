@@ -17,11 +17,11 @@ use crate::exposition::{
     rendered::{FamilyName, OmittedCounts, Rendered, count_omitted},
 };
 
-/// What a text format does its own way.
+/// The differences between the text formats.
 pub(crate) struct Dialect {
-    /// What a family is called behind its name, and the name of its type.
+    /// The suffix of a family's name in HELP and TYPE, and the name of its type.
     header: fn(Kind) -> (&'static str, &'static str),
-    /// What is escaped in help, beside backslashes and newlines.
+    /// Whether quotes are escaped in help, besides backslashes and newlines.
     escapes_quotes: bool,
     has_units: bool,
     has_exemplars: bool,
@@ -54,7 +54,7 @@ pub(crate) const PROMETHEUS: Dialect = Dialect {
     end: "",
 };
 
-/// Encodes `registries` one after the other as text of about `size` bytes, and then what says how much is omitted.
+/// Encodes `registries` one after the other as text of about `size` bytes, and then the families that count omissions.
 pub(crate) fn render<'a>(
     registries: impl Iterator<Item = &'a Registry>,
     omissions: impl FnOnce(OmittedCounts) -> Registry,

@@ -66,8 +66,7 @@ impl Predicates {
 ///     "well"
 /// }
 ///
-/// # #[actix_web::main]
-/// # async fn main() {
+/// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
 /// let app = test::init_service(
 ///     App::new()
@@ -79,7 +78,7 @@ impl Predicates {
 ///
 /// test::call_and_read_body(&app, test::TestRequest::get().uri("/health").to_request()).await;
 /// assert_eq!(registry.value("request_count_total", &[]), None);
-/// # }
+/// # });
 /// ```
 ///
 /// To exclude requests by their response, such as its status, use a middleware between the handlers and this one:
@@ -106,8 +105,7 @@ impl Predicates {
 ///     Ok(response)
 /// }
 ///
-/// # #[actix_web::main]
-/// # async fn main() -> Result<(), hr_prometheus::Error> {
+/// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
 /// let app = test::init_service(
 ///     App::new()
@@ -124,8 +122,7 @@ impl Predicates {
 /// let scrape = registry.encode()?;
 /// let counts: Vec<_> = scrape.lines().filter(|line| line.starts_with("request_count_total")).collect();
 /// assert_eq!(counts, [r#"request_count_total{method="GET",path="/",status="200"} 1"#]);
-/// # Ok(())
-/// # }
+/// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
 /// ```
 ///
 /// [`HrPrometheus::exclude`]: crate::HrPrometheus::exclude

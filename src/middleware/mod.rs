@@ -39,8 +39,7 @@ use crate::{
 /// use actix_web::{App, test, web};
 /// use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_scope};
 ///
-/// # #[actix_web::main]
-/// # async fn main() {
+/// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
 /// let app = test::init_service(
 ///     App::new()
@@ -57,7 +56,7 @@ use crate::{
 ///     registry.value("request_count_total", &[("path", "/hello/{name}"), ("status", "200")]),
 ///     Some(1.0),
 /// );
-/// # }
+/// # });
 /// ```
 ///
 /// # Which registry
@@ -173,8 +172,7 @@ impl HrPrometheus {
     ///     }
     /// }
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let budget = std::time::Duration::ZERO;
     /// let app = test::init_service(
@@ -189,7 +187,7 @@ impl HrPrometheus {
     ///
     /// test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
     /// assert_eq!(registry.value("late_responses_total", &[]), Some(1.0));
-    /// # }
+    /// # });
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn with_monitor_from<F, M>(register: F) -> HrPrometheus<M>
@@ -228,8 +226,7 @@ impl HrPrometheus {
     ///     HrPrometheus::with_builder(DefaultMonitor::builder().prefix(prefix))
     /// }
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let hello = async || "hello";
     /// let app = test::init_service(
@@ -245,7 +242,7 @@ impl HrPrometheus {
     ///
     /// assert_eq!(registry.value("a_request_count_total", &[]), Some(1.0));
     /// assert_eq!(registry.value("b_request_count_total", &[]), Some(1.0));
-    /// # }
+    /// # });
     /// ```
     ///
     /// A builder that chooses nothing makes the same monitor as [`with_monitor`](Self::with_monitor).
@@ -304,14 +301,12 @@ impl<M: Monitors> HrPrometheus<M> {
     ///     .named(team)
     /// }
     ///
-    /// # fn main() -> Result<(), hr_prometheus::Error> {
     /// let registry = MetricsRegistry::new();
     /// let (shop, search) = (requests_of("shop"), requests_of("search"));
     /// # let _ = (shop.register_in(&registry)?, search.register_in(&registry)?);
     /// assert_eq!(registry.value("shop_requests_total", &[]), Some(0.0));
     /// assert_eq!(registry.value("search_requests_total", &[]), Some(0.0));
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn named(mut self, name: impl AsRef<str>) -> Self {
@@ -328,7 +323,6 @@ impl<M: Monitors> HrPrometheus<M> {
     /// use actix_web::{App, HttpServer};
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_scope};
     ///
-    /// # fn main() -> std::io::Result<()> {
     /// let registry = MetricsRegistry::new();
     /// let metrics = HrPrometheus::default().register_in(&registry)?;
     /// let server = HttpServer::new(move || {
@@ -338,8 +332,7 @@ impl<M: Monitors> HrPrometheus<M> {
     ///         .wrap(metrics.clone())
     /// });
     /// # let _ = server;
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
     /// # Errors
@@ -399,8 +392,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// use actix_web::{App, test, web};
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_scope};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let metrics = HrPrometheus::default().exclude_routes(["/health", "/metrics"]);
     /// let app = test::init_service(
@@ -419,8 +411,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// let scrape = registry.encode()?;
     /// let counts: Vec<_> = scrape.lines().filter(|line| line.starts_with("request_count_total")).collect();
     /// assert_eq!(counts, [r#"request_count_total{method="GET",path="/",status="200"} 1"#]);
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
     /// ```
     ///
     /// # Errors
@@ -451,8 +442,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// use actix_web::{App, test, web};
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let metrics = HrPrometheus::default()
     ///     .exclude(|start| start.request().path().starts_with("/internal/"))
@@ -471,7 +461,7 @@ impl<M: Monitors> HrPrometheus<M> {
     ///     test::call_and_read_body(&app, request.to_request()).await;
     /// }
     /// assert_eq!(registry.value("request_count_total", &[]), Some(1.0));
-    /// # }
+    /// # });
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn exclude(mut self, predicate: impl Fn(&RequestStart<'_>) -> bool + Send + Sync + 'static) -> Self {
@@ -510,8 +500,7 @@ impl<M: Monitors> HrPrometheus<M> {
     ///     "done"
     /// }
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let app = test::init_service(
     ///     App::new()
@@ -525,7 +514,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// # actix_web::rt::time::sleep(Duration::from_millis(1)).await;
     /// let busy = registry.value("actix_worker_busy_seconds_total", &[("worker", "0")]);
     /// assert!(busy > Some(0.03));
-    /// # }
+    /// # });
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn worker_metrics(mut self) -> Self {
@@ -542,8 +531,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// use actix_web::{App, HttpResponse, http::Method, test, web};
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let app = test::init_service(
     ///     App::new()
@@ -559,8 +547,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// }
     /// assert_eq!(registry.value("request_count_total", &[("method", "PURGE")]), Some(1.0));
     /// assert_eq!(registry.value("request_count_total", &[("method", "_OTHER")]), Some(1.0));
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     ///
     /// # Errors
@@ -585,8 +572,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// use actix_web::{App, HttpResponse, http::Method, test, web};
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let app = test::init_service(
     ///     App::new()
@@ -602,7 +588,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// }
     /// assert_eq!(registry.value("request_count_total", &[("method", "GET")]), Some(1.0));
     /// assert_eq!(registry.value("request_count_total", &[("method", "_OTHER")]), Some(1.0));
-    /// # }
+    /// # });
     /// ```
     ///
     /// # Errors
@@ -630,8 +616,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// use futures_util::stream;
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let changes = async || {
     ///     HttpResponse::Ok()
     ///         .content_type("application/x-ndjson; charset=utf-8")
@@ -652,7 +637,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// assert_eq!(registry.value("request_count_total", &[("path", "/changes")]), Some(1.0));
     /// assert_eq!(registry.value("requests_in_progress", &[("path", "/changes")]), Some(1.0));
     /// # drop(response);
-    /// # }
+    /// # });
     /// ```
     ///
     /// # Errors
@@ -679,8 +664,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// use actix_web::{App, test, web};
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// const ROUTE: &str = "/cell_neighbour/{cell_id}/direction/{direction}";
     ///
     /// let registry = MetricsRegistry::new();
@@ -697,7 +681,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// }
     /// let path = "/cell_neighbour/{cell_id}/direction/north";
     /// assert_eq!(registry.value("request_count_total", &[("path", path)]), Some(2.0));
-    /// # }
+    /// # });
     /// ```
     ///
     /// # What a label is made of
@@ -740,8 +724,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// use actix_web::{App, test, web};
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let app = test::init_service(
     ///     App::new()
@@ -754,7 +737,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// let request = test::TestRequest::with_uri("/en/docs/guide/start").to_request();
     /// test::call_and_read_body(&app, request).await;
     /// assert_eq!(registry.value("request_count_total", &[("path", "/en/docs/guide/start")]), Some(1.0));
-    /// # }
+    /// # });
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn keep_all_params(mut self) -> Self {
@@ -776,8 +759,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// use actix_web::{App, test, web};
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let app = test::init_service(
     ///     App::new()
@@ -793,7 +775,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// assert_eq!(registry.value("request_count_total", &[("path", "/users/alice")]), Some(1.0));
     /// assert_eq!(registry.value("request_count_total", &[("path", "_OTHER")]), Some(2.0));
     /// assert_eq!(registry.value("hr_prometheus_cardinality_limit_exceeded_total", &[("limit", "path")]), Some(2.0));
-    /// # }
+    /// # });
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn max_kept_paths(mut self, max: usize) -> Self {
@@ -807,8 +789,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// use actix_web::{App, test};
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let app = test::init_service(
     ///     App::new()
@@ -819,7 +800,7 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// test::call_and_read_body(&app, test::TestRequest::with_uri("/nowhere").to_request()).await;
     /// assert_eq!(registry.value("request_count_total", &[("path", "none"), ("status", "404")]), Some(1.0));
-    /// # }
+    /// # });
     /// ```
     ///
     /// # Errors

@@ -30,8 +30,7 @@ const CONTENT_TYPES: [&str; 2] = ["text/event-stream", "multipart/x-mixed-replac
 ///     response
 /// }
 ///
-/// # #[actix_web::main]
-/// # async fn main() {
+/// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
 /// let app = test::init_service(
 ///     App::new()
@@ -46,7 +45,7 @@ const CONTENT_TYPES: [&str; 2] = ["text/event-stream", "multipart/x-mixed-replac
 /// assert_eq!(registry.value("requests_in_progress", &[("path", "/logs")]), Some(1.0));
 /// drop(response);
 /// assert_eq!(registry.value("requests_in_progress", &[("path", "/logs")]), Some(0.0));
-/// # }
+/// # });
 /// ```
 ///
 /// [`HrPrometheus::long_lived_content_types`]: crate::HrPrometheus::long_lived_content_types

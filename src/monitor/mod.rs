@@ -61,8 +61,7 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
 ///     }
 /// }
 ///
-/// # #[actix_web::main]
-/// # async fn main() -> Result<(), hr_prometheus::Error> {
+/// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
 /// let app = test::init_service(
 ///     App::new()
@@ -83,8 +82,7 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
 ///         "# EOF",
 ///     ],
 /// );
-/// # Ok(())
-/// # }
+/// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
 /// ```
 ///
 /// # Testing a monitor
@@ -119,8 +117,7 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
 ///     }
 /// }
 ///
-/// # #[actix_web::main]
-/// # async fn main() {
+/// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
 /// let app = test::init_service(
 ///     App::new()
@@ -144,7 +141,7 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
 ///     endings_total{ending="Dropped",status="499"} 1
 ///     "#,
 /// );
-/// # }
+/// # });
 /// ```
 ///
 /// [`HrPrometheus::with_monitor`]: crate::HrPrometheus::with_monitor
@@ -220,8 +217,7 @@ pub trait RequestMonitor: Clone + Send + 'static {
     ///     }
     /// }
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let app = test::init_service(
     ///     App::new()
@@ -235,7 +231,7 @@ pub trait RequestMonitor: Clone + Send + 'static {
     ///     test::call_and_read_body(&app, test::TestRequest::get().uri(name).to_request()).await;
     /// }
     /// assert_eq!(registry.value("response_bytes_total", &[("path", "/hello/{name}")]), Some(10.0));
-    /// # }
+    /// # });
     /// ```
     #[must_use]
     fn for_worker(&self) -> Self {

@@ -17,17 +17,17 @@ use crate::{
     exposition::rendered::{FamilyName, Rendered},
 };
 
-/// How many bytes the bodies of one registry may hold before further scrapes are refused: each scrape that begins when
-/// the one before has been rendered has a body of its own, and a client may take its time to read it.
+/// How many bytes the bodies of one registry may hold before further scrapes are refused. A scrape that begins after
+/// the previous one was rendered has a separate body, and a client may read it slowly.
 const MOST_HELD: usize = 64 * 1024 * 1024;
 
-/// How many bodies there may be of any size.
+/// How many bodies may exist whatever their size.
 const ALWAYS_HELD: usize = 2;
 
-/// From this size on, a body is given back to the system off the worker: for a large one that takes milliseconds.
+/// From this size on, a body is freed on another thread than the worker's: for a large one that takes milliseconds.
 const LARGE: usize = 4 * 1024 * 1024;
 
-/// What the bodies of one registry hold.
+/// How much memory the bodies of one registry hold.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     bodies: AtomicUsize,
@@ -35,7 +35,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Refuses one more body of about `size` bytes, if it is too much.
+    /// Refuses one more body of about `size` bytes if that would be too much.
     pub(crate) fn check(&self, size: usize) -> Result<(), Error> {
         let (bodies, bytes) = (self.bodies.load(Relaxed), self.bytes.load(Relaxed));
         if bodies < ALWAYS_HELD || bytes.saturating_add(size) <= MOST_HELD {
@@ -43,7 +43,7 @@ impl Held {
         }
         let megabytes = bytes / (1024 * 1024);
         Err(Error::new(format!(
-            "{bodies} scrapes of {megabytes} MiB are still being sent; scrape less often, or read faster"
+            "{bodies} earlier scrapes, {megabytes} MiB in all, are still being sent; scrape less often, or read them faster"
         )))
     }
 }
@@ -72,7 +72,7 @@ impl Body {
         vec![self.bytes.clone()]
     }
 
-    /// The families that have one of these names, of their own or of their samples; and what ends a scrape.
+    /// The families whose name, or whose samples' name, is one of `names`; and the end of the scrape.
     pub(crate) fn select(&self, names: &[String]) -> Vec<Bytes> {
         let families = self.families.iter();
         let selected = families.filter(|(family, _)| names.iter().any(|name| family.is(name)));
@@ -92,7 +92,7 @@ impl Drop for Body {
         if self.bytes.len() >= LARGE {
             let bytes = mem::take(&mut self.bytes);
             let thread = thread::Builder::new().name("metrics".to_owned());
-            // Where the system gives no thread, they are dropped here.
+            // If the system cannot start a thread, they are dropped here.
             let _ = thread.spawn(move || drop(bytes));
         }
     }

@@ -46,28 +46,27 @@ use crate::{
 
 static GLOBAL: Lazy<MetricsRegistry> = Lazy::new(MetricsRegistry::new);
 
-/// A handle on one [`prometheus_client::registry::Registry`]; clones share it.
+/// Holds metrics: a shared handle on a [`prometheus_client::registry::Registry`]. Clones share its content.
 ///
-/// The middleware and `/metrics` use the registry in the application's data (`.app_data(registry.clone())`, also as
-/// `web::Data` or `Arc`), else [`MetricsRegistry::global`]. Make one **outside** the closure of `HttpServer::new`: that
-/// runs once per worker, and a registry made in it has the numbers of one worker, so that each scrape shows a part.
-/// A registry is for custom metrics, for tests, and for a prefix or labels on everything:
+/// The middleware and `/metrics` use the registry in the app data (`.app_data(registry.clone())`, also as `web::Data` or
+/// `Arc`), else [`MetricsRegistry::global`]. Create it **outside** the closure of `HttpServer::new`, which runs once per
+/// worker: a registry created inside has the numbers of one worker, so each scrape would show only a part.
+///
+/// Create one for custom metrics, for tests, or to add a prefix or constant labels:
 ///
 /// ```
 /// use hr_prometheus::{MetricsRegistry, prometheus_client::{metrics::counter::Counter, registry::Registry}};
 ///
-/// # fn main() -> Result<(), hr_prometheus::Error> {
 /// let registry = MetricsRegistry::from(Registry::with_prefix("shop"));
-/// let orders = registry.register_with(|registry| {
-///     let orders: Counter = Counter::default();
+/// let orders: Counter = registry.register_with(|registry| {
+///     let orders = Counter::default();
 ///     registry.register("orders", "Orders placed", orders.clone());
 ///     orders
 /// });
 ///
 /// orders.inc();
-/// let scrape = registry.encode()?;
 /// assert_eq!(
-///     scrape.lines().collect::<Vec<_>>(),
+///     registry.encode()?.lines().collect::<Vec<_>>(),
 ///     [
 ///         "# HELP shop_orders Orders placed.",
 ///         "# TYPE shop_orders counter",
@@ -75,8 +74,7 @@ static GLOBAL: Lazy<MetricsRegistry> = Lazy::new(MetricsRegistry::new);
 ///         "# EOF",
 ///     ],
 /// );
-/// # Ok(())
-/// # }
+/// # Ok::<(), hr_prometheus::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct MetricsRegistry {
@@ -85,27 +83,27 @@ pub struct MetricsRegistry {
 
 struct Shared {
     parts: Parts,
-    /// By their sources. Making one holds no lock that another needs.
+    /// One entry for each source. Registering one holds no lock that another needs.
     registered: Mutex<Vec<Arc<Registered>>>,
     scrapes: Arc<Scrapes>,
-    /// How often everything was brought up to date for a scrape.
+    /// How often everything has been updated for a scrape.
     preparations: AtomicUsize,
     preparing: futures_util::lock::Mutex<()>,
     limits: Arc<Limits>,
-    /// Whether those who ask for no format get Prometheus text.
+    /// Whether scrapers that ask for no format get Prometheus text.
     has_text_by_default: AtomicBool,
-    /// Whether a scrape fails rather than omit something.
+    /// Whether a scrape fails instead of omitting something.
     is_strict: AtomicBool,
     /// Whether a middleware records into it.
     is_recorded: AtomicBool,
 }
 
-/// What is registered once for each source, and made ready before each scrape.
+/// Something that is registered once for each source, and updated before each scrape.
 pub(crate) trait BeforeScrape: Any + Send + Sync {
     fn prepare(&self, request: &HttpRequest) -> LocalBoxFuture<'static, ()>;
 }
 
-/// Where something that is registered comes from: registered once for all sources that are equal.
+/// The origin of a registration: equal sources are registered once.
 pub(crate) trait Source: Any + Send + Sync {
     fn is(&self, other: &dyn Any) -> bool;
 }
@@ -116,25 +114,25 @@ impl<T: PartialEq + Send + Sync + 'static> Source for T {
     }
 }
 
-/// The place of one source: what was registered, or why it could not be.
+/// The registration of one source, or why it failed.
 struct Registered {
     source: Box<dyn Source>,
     value: OnceCell<Result<Arc<dyn BeforeScrape>, Error>>,
 }
 
 impl MetricsRegistry {
-    /// Makes a registry of its own, empty.
+    /// Creates an empty registry.
     #[must_use]
     pub fn new() -> Self {
         Self::from(Registry::default())
     }
 
-    /// Creates an empty registry with these labels on everything that is registered in it: for what is known when the
-    /// program starts, such as the region, from any map.
+    /// Creates an empty registry that adds these labels to everything registered in it.
     ///
-    /// They come first and are sorted by name. For a prefix besides, make it from a
-    /// [`Registry::with_prefix_and_labels`]. A name that no label can have, or that a monitor has for a label of its
-    /// own, is an [`Error`] of [`HrPrometheus::register_in`](crate::HrPrometheus::register_in).
+    /// Use them for values that are fixed for the whole process, such as the region. They come before other labels, sorted
+    /// by name. To add a prefix as well, convert a [`Registry::with_prefix_and_labels`]. A label name that is invalid, or
+    /// that a monitor uses for one of its labels, makes [`HrPrometheus::register_in`](crate::HrPrometheus::register_in)
+    /// return an error.
     ///
     /// ```
     /// use std::collections::HashMap;
@@ -154,7 +152,7 @@ impl MetricsRegistry {
         V: Into<String>,
     {
         let labels = labels.into_iter();
-        // A map may have any order, and a scrape has the same each time.
+        // A map may have any order; the order in the scrape must not change.
         let labels: BTreeMap<_, _> = labels.map(|(name, value)| (name.into(), value.into())).collect();
         let labels = labels
             .into_iter()
@@ -162,17 +160,16 @@ impl MetricsRegistry {
         Self::from(Registry::with_labels(labels))
     }
 
-    /// The one registry of the process: what the middleware and `/metrics` use when there is none in the
-    /// application's data.
+    /// Returns the registry that the whole process shares. The middleware and `/metrics` use it if the app data has none.
     #[must_use]
     pub fn global() -> Self {
         GLOBAL.clone()
     }
 
-    /// Registers custom metrics, which then appear in every scrape.
+    /// Registers custom metrics, which then appear in every scrape, and returns what the closure returns.
     ///
-    /// The closure gets a registry with the prefix and the labels of this one. Families that would break a scrape are
-    /// [omitted](crate::metrics_view#invalid-families) from it, and logged once.
+    /// The closure is called once, at once, with a registry that has the prefix and the labels of this one. Families that
+    /// would break a scrape are [omitted](crate::metrics_view#invalid-families) from it, and logged once.
     ///
     /// ```
     /// use hr_prometheus::{MetricsRegistry, prometheus_client::metrics::gauge::Gauge};
@@ -180,7 +177,7 @@ impl MetricsRegistry {
     /// let registry = MetricsRegistry::new();
     /// let queued: Gauge = registry.register_with(|registry| {
     ///     let queued = Gauge::default();
-    ///     registry.register("jobs_queued", "Jobs that wait", queued.clone());
+    ///     registry.register("jobs_queued", "Jobs waiting", queued.clone());
     ///     queued
     /// });
     ///
@@ -190,9 +187,9 @@ impl MetricsRegistry {
     ///
     /// # Panics
     ///
-    /// When called from within a registration or a scrape of the same registry: from a collector, a
-    /// [`RequestMonitor::register`](crate::RequestMonitor::register) or another `register_with`. What the closure
-    /// registered before it panicked is dropped.
+    /// If called during a registration or a scrape of the same registry: from a collector, a
+    /// [`RequestMonitor::register`](crate::RequestMonitor::register) or another `register_with`. And if the closure panics:
+    /// whatever it has registered by then is dropped.
     pub fn register_with<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
         match self.shared.parts.register(register) {
             Ok(value) => value,
@@ -200,44 +197,37 @@ impl MetricsRegistry {
         }
     }
 
-    /// Measures the scrapes themselves as well, from now on.
+    /// Measures the scrapes themselves from now on.
     ///
     /// | family | type | meaning |
     /// | --- | --- | --- |
     /// | `hr_prometheus_scrapes_total` | counter | scrapes, by `outcome`: `success`, `timeout` or `error` |
-    /// | `hr_prometheus_scrape_duration_seconds` | histogram | time to render one, without the time to send it |
-    /// | `hr_prometheus_scrape_size_bytes` | gauge | size of the one before, before compression |
-    /// | `hr_prometheus_scrape_series` | gauge | series in the one before |
-    /// | `hr_prometheus_scrape_families_omitted` | gauge | invalid families that are omitted from this one |
-    /// | `hr_prometheus_scrape_series_omitted` | gauge | invalid series that are omitted from other families of this one |
+    /// | `hr_prometheus_scrape_duration_seconds` | histogram | time to render a scrape, without the time to send it |
+    /// | `hr_prometheus_scrape_size_bytes` | gauge | size of the previous scrape, before compression |
+    /// | `hr_prometheus_scrape_series` | gauge | series in the previous scrape |
+    /// | `hr_prometheus_scrape_families_omitted` | gauge | invalid families that are omitted from this scrape |
+    /// | `hr_prometheus_scrape_series_omitted` | gauge | invalid series that are omitted from other families of this scrape |
     ///
-    /// The last two are in every scrape, measured or not, once something is omitted.
-    ///
-    /// Scrapes that wait for the same render count each in `hr_prometheus_scrapes_total`, and once in the others. How
-    /// many requests exceeded a limit on labels is `hr_prometheus_cardinality_limit_exceeded_total`, which is there
-    /// whenever there is a limit.
+    /// Once something has been omitted, the last two are in every scrape, even without this option. Scrapes that share a
+    /// render are counted one by one in `hr_prometheus_scrapes_total`, and together in the other families. Requests over a
+    /// limit on labels are counted by `hr_prometheus_cardinality_limit_exceeded_total`, which is exposed whenever there is
+    /// such a limit.
     ///
     /// ```
     /// use hr_prometheus::MetricsRegistry;
     ///
-    /// # fn main() -> Result<(), hr_prometheus::Error> {
     /// let registry = MetricsRegistry::new().with_scrape_metrics();
     /// registry.encode()?;
     /// assert_eq!(registry.value("hr_prometheus_scrape_duration_seconds_count", &[]), Some(1.0));
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Panics
     ///
-    /// When called from within a registration or a scrape of the same registry.
+    /// If called during a registration or a scrape of the same registry.
     #[must_use]
     pub fn with_scrape_metrics(self) -> Self {
-        if let Err(error) = self
-            .shared
-            .parts
-            .check_free("nothing can be registered in a registry")
-        {
+        if let Err(error) = self.shared.parts.check_free("cannot register in a registry") {
             panic!("{error}");
         }
         self.shared
@@ -246,11 +236,10 @@ impl MetricsRegistry {
         self
     }
 
-    /// Fails scrapes rather than omit something from them.
+    /// Fails a scrape instead of omitting invalid families and series from it.
     ///
-    /// By default a scrape is served without the families and series that would break it. From now on it is answered
-    /// with 500 and the reasons, and [`encode`](Self::encode) returns them as an error: for those who prefer no
-    /// samples to missing ones.
+    /// By default the rest of the scrape is served. From now on such a scrape is answered with 500 and the reasons, and
+    /// [`encode`](Self::encode) returns them as an error. Use it if no samples are better than missing ones.
     ///
     /// ```
     /// use hr_prometheus::{MetricsRegistry, prometheus_client::metrics::counter::ConstCounter};
@@ -262,8 +251,8 @@ impl MetricsRegistry {
     ///
     /// assert_eq!(
     ///     registry.encode().unwrap_err().to_string(),
-    ///     "the scrape would be incomplete: the family jobs-done has a name, a prefix or a unit that no metric can \
-    ///      have; use letters, digits, `_` and `:`",
+    ///     "the scrape would be incomplete: the family jobs-done has an invalid name, prefix or unit; \
+    ///      use letters, digits, `_` and `:`",
     /// );
     /// ```
     #[must_use]
@@ -272,17 +261,16 @@ impl MetricsRegistry {
         self
     }
 
-    /// Answers those who ask for no format with Prometheus text 0.0.4 instead of OpenMetrics.
+    /// Serves Prometheus text 0.0.4 instead of OpenMetrics to clients that ask for no format.
     ///
-    /// For scrapers that send no `Accept` and read nothing else, such as those of Influx and Fluent Bit, or
-    /// `curl … | promtool check metrics`. Those who name a format in `Accept` get it as before.
+    /// Use it for scrapers that send no `Accept` and read only text, such as those of Influx and Fluent Bit, or for
+    /// `curl … | promtool check metrics`. A client that names a format in `Accept` still gets that.
     ///
     /// ```
     /// use actix_web::{App, test};
     /// use hr_prometheus::{MetricsRegistry, metrics_scope};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new().with_text_by_default();
     /// let app = test::init_service(App::new().app_data(registry).service(metrics_scope())).await;
     ///
@@ -290,7 +278,7 @@ impl MetricsRegistry {
     /// let response = test::call_service(&app, scrape).await;
     /// let content_type = response.headers().get("content-type");
     /// assert_eq!(content_type.unwrap(), "text/plain; version=0.0.4; charset=utf-8");
-    /// # }
+    /// # });
     /// ```
     #[must_use]
     pub fn with_text_by_default(self) -> Self {
@@ -300,26 +288,26 @@ impl MetricsRegistry {
 
     /// Encodes all families as OpenMetrics 1.0.0 text, ending in `# EOF`.
     ///
-    /// What `/metrics` serves, but for [`RequestMonitor::prepare_scrape`], which is not called: it needs a worker.
+    /// This is what `/metrics` serves, except that [`RequestMonitor::prepare_scrape`], which needs a worker, is not called.
     /// Families that would break the format are [omitted](crate::metrics_view#invalid-families).
     ///
     /// [`RequestMonitor::prepare_scrape`]: crate::RequestMonitor::prepare_scrape
     ///
     /// # Errors
     ///
-    /// When called from within a registration or a scrape of the same registry; and, where it is
-    /// [strict](Self::strict), when something would be omitted.
+    /// If called during a registration or a scrape of the same registry. If the registry is [strict](Self::strict), also if
+    /// something would be omitted.
     pub fn encode(&self) -> Result<String, Error> {
         let rendered =
             self.encode_with(|parts, omissions, size| text::render(parts, omissions, &OPENMETRICS, size))?;
         Ok(rendered.body)
     }
 
-    /// The render in this format that is under way, or one that begins now.
+    /// The render in this format that is running, or a new one.
     ///
     /// # Errors
     ///
-    /// When the bodies of earlier scrapes, which are still being sent, hold too much memory.
+    /// If the bodies of earlier scrapes, which are still being sent, hold too much memory.
     pub(crate) fn render(&self, format: Format) -> Result<Arc<Render>, Error> {
         let registry = self.clone();
         self.shared.scrapes.render(format, move || {
@@ -327,7 +315,7 @@ impl MetricsRegistry {
         })
     }
 
-    /// What those get who ask for no format.
+    /// The format for scrapers that ask for none.
     pub(crate) fn default_media_type(&self) -> &'static MediaType {
         if self.shared.has_text_by_default.load(Relaxed) {
             &PROMETHEUS_TEXT_0_0_4
@@ -366,38 +354,35 @@ impl MetricsRegistry {
         Ok(rendered)
     }
 
-    /// Counts a scrape that was answered.
+    /// Counts a scrape that has been answered.
     pub(crate) fn count_scrape(&self, outcome: &'static str) {
         self.shared.scrapes.count(outcome);
     }
 
-    /// Whether this is the first time that something is to be logged which is known by `name`.
+    /// Whether nothing has been logged under this `name` yet.
     pub(crate) fn is_first(&self, name: &str) -> bool {
         self.shared.scrapes.is_first(name)
     }
 
-    /// The sum over the samples called `name` whose labels include all of `labels`; `None` if there is none.
+    /// Returns the sum over the samples called `name` whose labels include all of `labels`, or `None` if there are none.
     ///
-    /// Made for tests. `name` is that of a sample as the scrape has it, such as `request_count_total` or
-    /// `request_latency_count`; a counter is also found by the name of its family, `request_count`. The labels are a
-    /// selection, in any order. `None` also when the registry cannot be [encoded](Self::encode).
+    /// Made for tests. `name` is the name of samples in the scrape, such as `request_count_total` or
+    /// `request_latency_count`; a counter is also found by the name of its family, `request_count`. `labels` are any
+    /// selection, in any order. Returns `None` also if the registry cannot be [encoded](Self::encode).
     ///
-    /// A request counts when it has ended, so read or drop the body of a response before you look:
+    /// Requests are counted when they finish, so read or drop the body of the response first:
     ///
     /// ```
     /// use actix_web::{App, test, web};
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .route("/", web::get().to(async || "hello"))
-    ///         .wrap(HrPrometheus::default()),
-    /// )
-    /// .await;
+    /// let app = App::new()
+    ///     .app_data(registry.clone())
+    ///     .route("/", web::get().to(async || "hello"))
+    ///     .wrap(HrPrometheus::default());
+    /// let app = test::init_service(app).await;
     ///
     /// let response = test::call_service(&app, test::TestRequest::get().to_request()).await;
     /// assert_eq!(registry.value("request_count_total", &[("path", "/")]), None);
@@ -406,34 +391,31 @@ impl MetricsRegistry {
     /// drop(response);
     /// assert_eq!(registry.value("request_count_total", &[("path", "/")]), Some(1.0));
     /// assert_eq!(registry.value("requests_in_progress", &[("path", "/")]), Some(0.0));
-    /// # }
+    /// # });
     /// ```
     #[must_use]
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         sum(&self.encode().ok()?, name, labels)
     }
 
-    /// Asserts that the family `name` has the samples `expected`, and no others.
+    /// Asserts that the family `name` has exactly the samples `expected`.
     ///
-    /// Made for tests, as [`value`](Self::value). `expected` is text as the scrape has it. Neither the order of its lines and
-    /// of their labels matters nor how they are indented; exemplars are ignored; a number may be written `1` or `1.0`. HELP
-    /// and TYPE are compared if `expected` has any. `name` may also be that of samples, such as `request_latency_count`, to
-    /// assert these alone, and no lines assert that there are none.
+    /// Made for tests, like [`value`](Self::value). `expected` is text as in the scrape, except that the order of lines and
+    /// labels and the indentation do not matter, exemplars are ignored, and a number may be written `1` or `1.0`. HELP and
+    /// TYPE lines are compared only if `expected` has some. `name` may also be the name of samples, such as
+    /// `request_latency_count`, to compare only those. An empty `expected` asserts that there are no samples.
     ///
     /// ```
     /// use actix_web::{App, test, web};
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .route("/hello/{name}", web::get().to(async || "hello"))
-    ///         .wrap(HrPrometheus::default()),
-    /// )
-    /// .await;
+    /// let app = App::new()
+    ///     .app_data(registry.clone())
+    ///     .route("/hello/{name}", web::get().to(async || "hello"))
+    ///     .wrap(HrPrometheus::default());
+    /// let app = test::init_service(app).await;
     /// for path in ["/hello/alice", "/hello/bob", "/nowhere"] {
     ///     test::call_and_read_body(&app, test::TestRequest::with_uri(path).to_request()).await;
     /// }
@@ -445,12 +427,13 @@ impl MetricsRegistry {
     ///     request_count_total{method="GET",path="unmatched",status="404"} 1
     ///     "#,
     /// );
-    /// # }
+    /// # });
     /// ```
     ///
     /// # Panics
     ///
-    /// When they differ, with the lines that do: those that are expected with `-`, those that are found with `+`.
+    /// If they differ. The message has the lines that do, expected ones with `-` and found ones with `+`, and the names of
+    /// all families:
     ///
     /// ```text
     /// request_count is not as expected (- expected, + found):
@@ -458,7 +441,7 @@ impl MetricsRegistry {
     ///   + request_count_total{method="GET",path="/hello/{name}",status="200"} 2
     /// ```
     ///
-    /// And when the registry cannot be [encoded](Self::encode).
+    /// Also if the registry cannot be [encoded](Self::encode).
     #[track_caller]
     pub fn assert_family(&self, name: &str, expected: &str) {
         let scrape = match self.encode() {
@@ -474,12 +457,12 @@ impl MetricsRegistry {
         }
     }
 
-    /// What is against the naming rules of Prometheus, one sentence each; nothing if all is well.
+    /// Returns the violations of Prometheus' naming rules, one sentence each.
     ///
-    /// Made for a test, after requests to every part of the application, because families without series are in no scrape.
-    /// The rules are those of `promtool check metrics`: a help text, base units (`seconds`, `bytes`), `snake_case`, no
-    /// abbreviations and no types in names, and suffixes that belong to the type. One is added from the [naming
-    /// practices]: no label in a name. Families that are [omitted](crate::metrics_view#invalid-families) are listed too.
+    /// Made for tests. Send requests to every part of the application first, because families without series are not in
+    /// the scrape. The rules are those of `promtool check metrics`: a help text, base units (`seconds`, `bytes`),
+    /// `snake_case`, no abbreviations and no types in names, and suffixes that fit the type. One more comes from the [naming
+    /// practices]: no label in a name. [Omitted](crate::metrics_view#invalid-families) families are listed too.
     ///
     /// ```
     /// use hr_prometheus::{MetricsRegistry, prometheus_client::metrics::gauge::Gauge};
@@ -492,7 +475,7 @@ impl MetricsRegistry {
     /// assert_eq!(registry.lint(), ["backup_age_hours is in hours; use the base unit seconds"]);
     /// ```
     ///
-    /// In a test, with the name of a family that stays as it is:
+    /// To allow a name that cannot change:
     ///
     /// ```
     /// # let registry = hr_prometheus::MetricsRegistry::new();
@@ -502,7 +485,7 @@ impl MetricsRegistry {
     /// ```
     ///
     /// [naming practices]: https://prometheus.io/docs/practices/naming/
-    #[must_use = "it is the problems that are found"]
+    #[must_use = "these are the problems that were found"]
     pub fn lint(&self) -> Vec<String> {
         let rendered =
             self.encode_with(|parts, omissions, size| text::render(parts, omissions, &OPENMETRICS, size));
@@ -526,7 +509,7 @@ impl MetricsRegistry {
         if found.is_none() && has_bare_registry(request) {
             LOGGED.log(
                 Level::Warn,
-                format_args!("the application's data has a prometheus_client Registry, which is not looked for: wrap it, `.app_data(MetricsRegistry::from(registry))`"),
+                format_args!("the app data has a bare prometheus_client Registry, which is not used: wrap it, `.app_data(MetricsRegistry::from(registry))`"),
             );
         }
         found.cloned().unwrap_or_else(Self::global)
@@ -538,7 +521,7 @@ impl MetricsRegistry {
         IS_ANY_RECORDED.store(true, Relaxed);
     }
 
-    /// Warns, once, of a scrape that shows no requests although another registry of the process has some.
+    /// Warns once if a scrape shows no requests although another registry in this process has some.
     pub(crate) fn warn_if_overlooked(&self) {
         if !self.shared.is_recorded.load(Relaxed)
             && IS_ANY_RECORDED.load(Relaxed)
@@ -547,17 +530,17 @@ impl MetricsRegistry {
             report(
                 Level::Warn,
                 format_args!(
-                    "the MetricsRegistry that is scraped has no requests, but another one of the process has: put the same MetricsRegistry into the data of every `App`, not of a scope alone, and wrap HrPrometheus around the application"
+                    "the MetricsRegistry that is scraped has no requests, but another one in this process has: add the same MetricsRegistry to the app data of every `App`, not only of a scope, and wrap HrPrometheus around the application"
                 ),
             );
         }
     }
 
-    /// What is registered for `source`, which is done now if it has not been: by `register`, for the monitor `name`.
+    /// The registration of `source`, the monitor `name`; calls `register` unless that has been done.
     ///
     /// # Errors
     ///
-    /// When `register` panics, now or before, which is logged once; and from within a registration or a scrape of this
+    /// If `register` panics, now or before, which is logged once. If called during a registration or a scrape of this
     /// registry.
     pub(crate) fn register_once<T: BeforeScrape>(
         &self,
@@ -568,10 +551,7 @@ impl MetricsRegistry {
         let place = self.place_of(source);
         // The cell would wait for itself.
         if place.value.get().is_none()
-            && let Err(error) = self
-                .shared
-                .parts
-                .check_free("nothing can be registered in a registry")
+            && let Err(error) = self.shared.parts.check_free("cannot register in a registry")
         {
             report(Level::Error, format_args!("the monitor {name} is off: {error}"));
             return Err(error);
@@ -584,7 +564,7 @@ impl MetricsRegistry {
             };
             let registered = catch(|| self.shared.parts.register(register)).unwrap_or_else(|panicked| {
                 Err(Error::new(format!(
-                    "`register` of the monitor {name} panicked: {panicked}; it records nothing until this is mended"
+                    "the monitor {name} is off: its `register` panicked: {panicked}; it records nothing until that is fixed"
                 )))
             });
             match registered.flatten() {
@@ -598,7 +578,7 @@ impl MetricsRegistry {
         let value: Arc<dyn Any + Send + Sync> = value.clone()?;
         value.downcast().map_err(|_| {
             Error::new(format!(
-                "two monitors called {name} have one source; register each from its own"
+                "two monitors called {name} are made by one closure; write one for each"
             ))
         })
     }
@@ -616,8 +596,8 @@ impl MetricsRegistry {
         place
     }
 
-    /// Lets everything that was registered bring its families up to date. Scrapes that come meanwhile wait for that, and
-    /// do not begin anew.
+    /// Lets everything that is registered update its families. Scrapes that arrive meanwhile wait for that, and do not
+    /// begin again.
     pub(crate) async fn prepare_scrape(&self, request: &HttpRequest) {
         let before = self.shared.preparations.load(Relaxed);
         let _preparing = self.shared.preparing.lock().await;
@@ -633,7 +613,7 @@ impl MetricsRegistry {
         self.shared.preparations.fetch_add(1, Relaxed);
     }
 
-    /// What the families of the monitors in this registry are called.
+    /// The names of the families of the monitors in this registry.
     #[cfg(feature = "live")]
     pub(crate) fn names(&self) -> Vec<MonitorNames> {
         self.shared.parts.names()
@@ -654,7 +634,7 @@ fn join(omitted: &[Omitted]) -> String {
 /// Whether any registry of the process has requests.
 static IS_ANY_RECORDED: AtomicBool = AtomicBool::new(false);
 
-/// Whether somebody put a registry into the application's data that is not a [`MetricsRegistry`].
+/// Whether the app data has a registry that is not a [`MetricsRegistry`].
 fn has_bare_registry(request: &HttpRequest) -> bool {
     request.app_data::<web::Data<Registry>>().is_some()
         || request.app_data::<Registry>().is_some()
@@ -667,7 +647,7 @@ impl Default for MetricsRegistry {
     }
 }
 
-/// Takes over a registry with all that is registered in it, its prefix and its labels.
+/// Takes over a registry with everything registered in it, its prefix and its labels.
 impl From<Registry> for MetricsRegistry {
     fn from(root: Registry) -> Self {
         let registry = Self {

@@ -1,4 +1,4 @@
-//! What the families of monitors are called, noted while they are registered: a builder renames them and their labels,
+//! The names of monitors' families, noted while they are registered: a builder renames them and their labels,
 //! and the registry may put a prefix before them.
 
 use std::cell::RefCell;
@@ -10,23 +10,23 @@ pub(crate) struct MonitorNames {
     pub(crate) families: Vec<FamilyNames>,
 }
 
-/// One family, as a scrape has it.
+/// One family, as in the scrape.
 #[derive(Clone, Debug)]
 #[cfg_attr(not(feature = "live"), expect(dead_code, reason = "the live page reads it"))]
 pub(crate) struct FamilyNames {
-    /// What it says of requests, in the words of the live page.
+    /// Its role, in the words of the live page.
     pub(crate) role: &'static str,
     pub(crate) name: String,
-    /// The name of each label, and what it says.
+    /// The name and the role of each label.
     pub(crate) labels: Vec<(String, &'static str)>,
 }
 
 thread_local! {
-    /// For the registration that is under way on this thread.
+/// For the registration that is running on this thread.
     static NOTED: RefCell<Option<Vec<MonitorNames>>> = const { RefCell::new(None) };
 }
 
-/// Notes the names of a monitor, if it is registered in a registry of this crate.
+/// Notes the names of a monitor, if it is being registered in a registry of this crate.
 pub(crate) fn note(names: MonitorNames) {
     NOTED.with_borrow_mut(|noted| noted.as_mut().map(|noted| noted.push(names)));
 }

@@ -1,4 +1,4 @@
-//! The parts of a registry, one for each registration, and what is refused from within them.
+//! The parts of a registry, one for each registration, and the refusal of calls from within one.
 
 use std::{cell::RefCell, iter, mem, ptr, sync::Arc};
 
@@ -12,15 +12,15 @@ use crate::{
     registry::names::{MonitorNames, noted_by},
 };
 
-/// What is registered, each registration in a part of its own: no lock is held meanwhile, and a panic leaves nothing
-/// behind.
+/// Everything that is registered. Each registration has a separate part, so no lock is held meanwhile, and a panic leaves
+/// nothing behind.
 pub(crate) struct Parts {
-    /// Makes parts: has the prefix and the labels of the registry, and no families.
+    /// The template of parts: it has the prefix and the labels of the registry, and no families.
     template: Mutex<Registry>,
-    /// The registry as it was given, and one part for each registration since. Shared with renders, which hold no lock:
-    /// a collector may take its time, and meanwhile others register.
+    /// The original registry, and one part for each registration since. Shared with renders, which hold no lock:
+    /// others can register while a collector is slow.
     all: RwLock<Vec<Arc<Registry>>>,
-    /// Of the monitors that were registered, in this order.
+    /// The names of the registered monitors' families, in order of registration.
     names: Mutex<Vec<MonitorNames>>,
 }
 
@@ -33,9 +33,9 @@ impl Parts {
         }
     }
 
-    /// Registers into a part of its own.
+    /// Registers into a new part.
     pub(crate) fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> Result<T, Error> {
-        let _in_use = self.enter("nothing can be registered in a registry")?;
+        let _in_use = self.enter("cannot register in a registry")?;
         let mut part = Unfinished(self.new_part());
         let (value, names) = noted_by(|| register(&mut part.0));
         self.names.lock().extend(names);
@@ -48,7 +48,7 @@ impl Parts {
         new_part(&mut self.template.lock())
     }
 
-    /// What the families of monitors are called.
+    /// The names of the monitors' families.
     #[cfg(feature = "live")]
     pub(crate) fn names(&self) -> Vec<MonitorNames> {
         self.names.lock().clone()
@@ -59,16 +59,16 @@ impl Parts {
         &self,
         encode: impl FnOnce(&mut dyn Iterator<Item = &Registry>) -> T,
     ) -> Result<T, Error> {
-        let _in_use = self.enter("a registry cannot be encoded")?;
+        let _in_use = self.enter("cannot encode a registry")?;
         let parts = self.all.read().clone();
         Ok(encode(&mut parts.iter().map(Arc::as_ref)))
     }
 
-    /// Refuses what would dead-lock or recurse without end, rather than do it.
+    /// Refuses a call that would deadlock or recurse without end.
     pub(crate) fn check_free(&self, refused: &str) -> Result<(), Error> {
         if IN_USE.with_borrow(|in_use| in_use.contains(&self.address())) {
             return Err(Error::new(format!(
-                "{refused} from within a registration or a scrape of itself; do it before or after"
+                "{refused} during a registration or a scrape of the same registry; do it before or after"
             )));
         }
         Ok(())
@@ -85,7 +85,7 @@ impl Parts {
     }
 }
 
-/// A part that is being filled. What it holds may panic when it is dropped, even while the registration unwinds.
+/// A part that is being filled. Its content may panic when it is dropped, even while the registration unwinds.
 struct Unfinished(Registry);
 
 impl Drop for Unfinished {
@@ -95,11 +95,11 @@ impl Drop for Unfinished {
 }
 
 thread_local! {
-    /// Where the registries are in which this thread is registering or encoding at this moment.
+/// The addresses of the registries in which this thread is registering or encoding.
     static IN_USE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// This thread's mark on a registry that it is registering in or encoding.
+/// Marks a registry in which this thread is registering or encoding.
 struct InUse<'a>(&'a Parts);
 
 impl Drop for InUse<'_> {

@@ -1,4 +1,4 @@
-//! The scrapes of one registry: the render that several share, what is logged of it, and metrics of the scrapes
+//! The scrapes of one registry: the render that several share, the log of its omissions, and metrics of the scrapes
 //! themselves.
 
 use std::{
@@ -38,13 +38,13 @@ use crate::{
     registry::body::{Body, Held},
 };
 
-/// How many omissions are logged, at the most: a collector may make up names.
+/// How many omissions are logged at most: a collector may make up names.
 const MOST_REPORTED: usize = 1_000;
 
 /// The scrapes of one registry.
 #[derive(Default)]
 pub(crate) struct Scrapes {
-    /// What is rendered at this moment.
+    /// The renders that are running.
     running: Mutex<HashMap<Format, Arc<Render>>>,
     /// The size of the last scrape, in bytes.
     size: AtomicUsize,
@@ -52,16 +52,16 @@ pub(crate) struct Scrapes {
     /// Whether a scrape has had omissions.
     has_omitted_families: AtomicBool,
     has_omitted_series: AtomicBool,
-    /// The omitted families that have been logged, or the reasons where there is no name.
+    /// The omitted families that have been logged; the reason, if there is no name.
     reported: Mutex<HashSet<String>>,
     metrics: OnceCell<ScrapeMetrics>,
 }
 
 impl Scrapes {
-    /// Waits for the render that is under way, or begins one: on a thread of its own, since the blocking pool of a
-    /// worker may be full of requests that hang, in the very incident that the scrape is to show.
+    /// Joins the render that is running, or begins one on a new thread: the blocking pool of a worker may be full of
+    /// requests that hang, in the very incident that the scrape is to show.
     ///
-    /// One at a time also where a collector hangs: it then holds one thread, not one for each scrape that gave up.
+    /// One at a time even if a collector hangs: it then holds one thread, not one for each scrape that gave up.
     pub(crate) fn render(
         self: &Arc<Self>,
         format: Format,
@@ -81,12 +81,12 @@ impl Scrapes {
         running.insert(format, Arc::clone(&shared));
         drop(running);
         let thread = thread::Builder::new().name("metrics".to_owned());
-        // Where the system gives no thread, `rendering` is dropped, and ends the render.
+        // If the system cannot start a thread, `rendering` is dropped, which ends the render.
         let _ = thread.spawn(move || {
             rendering.shared.begin();
             let rendered = catch(render).unwrap_or_else(|_| {
                 Err(Error::new(
-                    "the render panicked; see the log for where, and mend that",
+                    "rendering the metrics panicked; fix the code that the panic message on standard error names",
                 ))
             });
             let held = Arc::clone(&rendering.scrapes.held);
@@ -95,14 +95,14 @@ impl Scrapes {
         Ok(shared)
     }
 
-    /// About how many bytes the next scrape has: a little more than the last one, so that it need not be moved while it
-    /// grows.
+    /// The expected size of the next scrape in bytes: a little more than the last one, so that it rarely has to be moved
+    /// while it grows.
     pub(crate) fn expected_size(&self) -> usize {
         let size = self.size.load(Relaxed);
         size + size / 16
     }
 
-    /// Measures what was rendered, and logs what was omitted for the first time.
+    /// Measures a render, and logs each omission the first time.
     pub(crate) fn observe(&self, rendered: &Rendered<impl AsRef<[u8]>>, began: Instant) {
         self.size.store(rendered.body.as_ref().len(), Relaxed);
         if let Some(metrics) = self.metrics.get() {
@@ -115,7 +115,7 @@ impl Scrapes {
         }
     }
 
-    /// Registers how much is omitted, once something is, or where scrapes are measured.
+    /// Registers the counts of omissions, once there is one, or if scrapes are measured.
     pub(crate) fn register_omissions(&self, registry: &mut Registry, counts: OmittedCounts) {
         let is_measured = self.metrics.get().is_some();
         let mut register = |has_omitted: &AtomicBool, name, help, count| {
@@ -137,26 +137,26 @@ impl Scrapes {
         );
     }
 
-    /// Whether this is the first time that something is to be logged which is known by `name`.
+    /// Whether nothing has been logged under this `name` yet.
     pub(crate) fn is_first(&self, name: &str) -> bool {
         let mut reported = self.reported.lock();
         reported.len() < MOST_REPORTED && reported.insert(name.to_owned())
     }
 
-    /// Counts a scrape that was answered.
+    /// Counts a scrape that has been answered.
     pub(crate) fn count(&self, outcome: &'static str) {
         if let Some(metrics) = self.metrics.get() {
             metrics.scrapes.get_or_create_owned(&[("outcome", outcome)]).inc();
         }
     }
 
-    /// From now on there are metrics of the scrapes themselves, in `registry`; does nothing the second time.
+    /// Begins to measure the scrapes themselves, in `registry`; does nothing the second time.
     pub(crate) fn measure(&self, registry: impl FnOnce() -> ScrapeMetrics) {
         self.metrics.get_or_init(registry);
     }
 }
 
-/// A render that is under way, for all who wait for its body.
+/// A render that is running, shared by all scrapes that wait for its body.
 #[derive(Default)]
 pub(crate) struct Render {
     state: Mutex<State>,
@@ -175,7 +175,7 @@ impl Render {
         self.state.lock().has_begun = true;
     }
 
-    /// Whether the system has given its thread some time.
+    /// Whether its thread has had processor time yet.
     pub(crate) fn has_begun(&self) -> bool {
         self.state.lock().has_begun
     }
@@ -196,7 +196,7 @@ impl Future for &Render {
     }
 }
 
-/// The thread's hand on a render: ends it for those who wait and for those who come later, in any case.
+/// Ends a render in any case, for those who wait and for those who come later. Owned by its thread.
 struct Rendering {
     scrapes: Arc<Scrapes>,
     format: Format,
@@ -211,7 +211,7 @@ impl Rendering {
         let waiting = mem::take(&mut state.waiting);
         drop(state);
         for waker in waiting {
-            // Those who wait may have a runtime that is gone.
+            // The runtime of a waiting scrape may be gone.
             let _ = catch(|| waker.wake());
         }
     }
@@ -221,7 +221,7 @@ impl Drop for Rendering {
     fn drop(&mut self) {
         if self.shared.state.lock().body.is_none() {
             self.end(Err(Error::new(
-                "the metrics could not be rendered: the system gives no thread",
+                "the metrics could not be rendered: the system cannot start a thread; raise its limits on threads or memory",
             )));
         }
     }
@@ -255,26 +255,22 @@ impl ScrapeMetrics {
         for outcome in ["success", "timeout", "error"] {
             scrapes.get_or_create_owned(&[("outcome", outcome)]);
         }
-        registry.register(
-            "hr_prometheus_scrapes",
-            "Scrapes that were answered, by outcome",
-            scrapes.clone(),
-        );
+        registry.register("hr_prometheus_scrapes", "Scrapes, by outcome", scrapes.clone());
         registry.register_with_unit(
             "hr_prometheus_scrape_duration",
-            "Time that it took to render a scrape, shared or not",
+            "Time to render a scrape, whether shared by several or not",
             Unit::Seconds,
             duration.clone(),
         );
         registry.register_with_unit(
             "hr_prometheus_scrape_size",
-            "Size of the scrape before this one, before compression",
+            "Size of the previous scrape, before compression",
             Unit::Bytes,
             size.clone(),
         );
         registry.register(
             "hr_prometheus_scrape_series",
-            "Series in the scrape before this one",
+            "Series in the previous scrape",
             series.clone(),
         );
         metrics

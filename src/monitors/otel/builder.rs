@@ -28,8 +28,7 @@ use crate::{
 /// use actix_web::{App, test, web};
 /// use hr_prometheus::{HrPrometheus, MetricsRegistry, OtelMonitor};
 ///
-/// # #[actix_web::main]
-/// # async fn main() -> Result<(), hr_prometheus::Error> {
+/// # actix_web::rt::System::new().block_on(async {
 /// let monitor = OtelMonitor::builder()
 ///     .duration_buckets([0.1, 1.0])
 ///     .active_requests()
@@ -60,8 +59,7 @@ use crate::{
 ///         "# EOF",
 ///     ],
 /// );
-/// # Ok(())
-/// # }
+/// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
 /// ```
 ///
 /// An option that is given something wrong is an error of the middleware: see
@@ -192,8 +190,7 @@ impl OtelMonitorBuilder {
     /// use actix_web::{App, test};
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry, OtelMonitor};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let monitor = OtelMonitor::builder().route_of_unmatched();
     /// let metrics = HrPrometheus::with_builder(monitor).unmatched("UNKNOWN").register_in(&registry)?;
@@ -202,8 +199,7 @@ impl OtelMonitorBuilder {
     /// test::call_and_read_body(&app, test::TestRequest::with_uri("/nowhere").to_request()).await;
     /// let count = "http_server_request_duration_seconds_count";
     /// assert_eq!(registry.value(count, &[("http_route", "UNKNOWN")]), Some(1.0));
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
     /// ```
     #[must_use]
     pub fn route_of_unmatched(mut self) -> Self {
@@ -218,8 +214,7 @@ impl OtelMonitorBuilder {
     /// use actix_web::{App, test};
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry, OtelMonitor};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let monitor = OtelMonitor::builder().network_protocol_name();
     /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
@@ -228,8 +223,7 @@ impl OtelMonitorBuilder {
     /// test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
     /// let count = "http_server_request_duration_seconds_count";
     /// assert_eq!(registry.value(count, &[("network_protocol_name", "http")]), Some(1.0));
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
     /// ```
     #[must_use]
     pub fn network_protocol_name(mut self) -> Self {
@@ -291,8 +285,7 @@ impl OtelMonitorBuilder {
     /// use actix_web::{App, test};
     /// use hr_prometheus::{HrPrometheus, MetricsRegistry, OtelMonitor};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let monitor = OtelMonitor::builder().user_agent_synthetic_type();
     /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
@@ -302,8 +295,7 @@ impl OtelMonitorBuilder {
     /// test::call_and_read_body(&app, request.to_request()).await;
     /// let count = "http_server_request_duration_seconds_count";
     /// assert_eq!(registry.value(count, &[("user_agent_synthetic_type", "bot")]), Some(1.0));
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
     /// ```
     #[must_use]
     pub fn user_agent_synthetic_type(mut self) -> Self {

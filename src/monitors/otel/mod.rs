@@ -70,8 +70,7 @@ use crate::{
 /// use actix_web::{App, test, web};
 /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry, OtelMonitor};
 ///
-/// # #[actix_web::main]
-/// # async fn main() -> Result<(), hr_prometheus::Error> {
+/// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
 /// let app = test::init_service(
 ///     App::new()
@@ -93,8 +92,7 @@ use crate::{
 ///         &format!("http_server_request_duration_seconds_count{{{labels}}} 1"),
 ///     ],
 /// );
-/// # Ok(())
-/// # }
+/// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
 /// ```
 pub struct OtelMonitor {
     storage: Arc<OtelStorage>,

@@ -5,16 +5,16 @@ use parking_lot::Mutex;
 
 use crate::{error::Error, limit::OTHER};
 
-/// The label of a method. There is one for each text in this process: labels are compared by where they are.
+/// The label of a method. Each text has one label per process, so labels are compared by address.
 #[derive(Debug)]
 pub(crate) struct MethodLabel {
     pub(crate) text: &'static str,
-    /// By which it is found again.
+    /// Identifies the label in the table of requests in progress.
     pub(crate) number: u32,
 }
 
-/// Those of RFC 9110, PATCH (RFC 5789) and QUERY; the last is that of all others, as the OpenTelemetry HTTP semantic
-/// conventions name it.
+/// The methods of RFC 9110, PATCH (RFC 5789) and QUERY. The last label is for all others, named as in the OpenTelemetry HTTP
+/// semantic conventions.
 static KNOWN: [MethodLabel; 11] = [
     MethodLabel::new("GET", 0),
     MethodLabel::new("HEAD", 1),
@@ -29,8 +29,7 @@ static KNOWN: [MethodLabel; 11] = [
     MethodLabel::new(OTHER, 10),
 ];
 
-/// Those that options name, in the order of their numbers. What is leaked is bounded by what the program is configured
-/// with.
+/// The methods in options, in the order of their numbers. They are leaked, but only as many as the program configures.
 static EXTRA: Mutex<Vec<&'static MethodLabel>> = Mutex::new(Vec::new());
 
 impl MethodLabel {
@@ -57,7 +56,7 @@ impl MethodLabel {
         if let Some(known) = extra.iter().find(|known| known.text == method) {
             return known;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "nobody configures that many")]
+        #[expect(clippy::cast_possible_truncation, reason = "no program configures that many")]
         let number = (KNOWN.len() + extra.len()) as u32;
         let label: &'static Self = Box::leak(Box::new(Self::new(String::leak(method.to_owned()), number)));
         extra.push(label);
@@ -65,28 +64,28 @@ impl MethodLabel {
     }
 }
 
-/// The methods that have a label of their own.
+/// The methods that have labels.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Methods {
     extra: Vec<&'static MethodLabel>,
-    /// Whether these are all, and those of RFC 9110 have none.
+    /// Whether only `extra` have labels, and the methods of RFC 9110 have none.
     are_all: bool,
 }
 
 impl Methods {
-    /// Gives one more method a label of its own.
+    /// Gives one more method a label.
     pub(crate) fn add(&mut self, method: &str) -> Result<(), Error> {
         // Not by `Method::from_bytes`, which refuses some of them.
         if !is_token(method) {
             return Err(Error::new(format!(
-                "{method:?} is not a method: write a token of RFC 9110, section 5.6.2, such as \"PURGE\""
+                "{method:?} is not a method; write a token of RFC 9110, section 5.6.2, such as \"PURGE\""
             )));
         }
         self.extra.push(MethodLabel::of(method));
         Ok(())
     }
 
-    /// Takes away the label of every method.
+    /// Removes the labels of all methods.
     pub(crate) fn clear(&mut self) {
         self.extra.clear();
         self.are_all = true;

@@ -1,4 +1,4 @@
-//! What is registered with the crate `prometheus`, in the same scrape.
+//! Metrics of the crate `prometheus`, in the same scrape.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// Registers everything that a registry of the crate `prometheus` has, now and later; needs the feature
-/// `prometheus-0_14` or `prometheus-0_13`, by the version of that crate.
+/// Registers everything that a registry of the crate `prometheus` has, now and later; needs the feature `prometheus-0_14` or
+/// `prometheus-0_13`, for the version of that crate.
 ///
-/// For services that switch from a middleware on that crate: their own metrics stay as they are, and move to
-/// [`prometheus_client`] one by one, or never. Hand it to [`MetricsRegistry::register_with`], once for each registry:
+/// For services that switch from a middleware on that crate: existing metrics can stay as they are, or move to
+/// [`prometheus_client`] one by one. Pass it to [`MetricsRegistry::register_with`], once per registry:
 ///
 /// ```
 /// # #[cfg(feature = "prometheus-0_14")] {
@@ -29,36 +29,37 @@ use prometheus_client::{
 /// # }
 /// ```
 ///
-/// Names, help, labels and values stay, and so do the prefix and the labels of a `Registry::new_custom`. What differs from
-/// the scrape of that crate:
+/// Names, help texts, labels and values are the same, including the prefix and the labels of a `Registry::new_custom`. The scrape
+/// differs from the one of that crate as follows:
 ///
-/// - A counter whose name does not end in `_total` has the type `unknown`, since OpenMetrics has no such counter. Its name
-///   stays, and `rate()` works. The OpenMetrics encoder of Prometheus' library for Go does the same.
-/// - A summary, which only a custom collector can have, becomes three families: a gauge of its quantiles, and its `_sum` and
-///   `_count`, of type `unknown`. Its samples stay as they are.
-/// - An untyped metric, which the crate cannot encode itself, and the timestamps of samples are omitted.
-/// - Bounds of buckets are written `le="1.0"`, as OpenMetrics demands, no longer `le="1"`. Quantiles do not notice. To
-///   Prometheus before version 3 these are two series, so that a query which names a bound has to change.
+/// - A counter whose name does not end in `_total` has the type `unknown`, since OpenMetrics has no such counter. Its name stays,
+///   and `rate()` works. The OpenMetrics encoder of Prometheus' library for Go does the same.
+/// - A summary, which only a custom collector can have, becomes three families: a gauge with its quantiles, and its `_sum` and
+///   `_count` with the type `unknown`. Its samples stay the same.
+/// - Untyped metrics, which that crate cannot encode either, and timestamps of samples are omitted.
+/// - Bucket bounds are written `le="1.0"`, as OpenMetrics demands, instead of `le="1"`. Quantiles are unaffected. Before version
+///   3, Prometheus treats these as two series, so a query that names a bound has to change.
 ///
-/// Families that OpenMetrics does not allow, such as a histogram with buckets below zero, are
-/// [omitted](crate::metrics_view#invalid-families). A collector that panics costs the others of its own registry, which are
-/// gathered together, and nothing else. With the feature `process` that crate's default registry has process metrics
-/// already: do not register [`process_metrics`](crate::process_metrics) beside them.
+/// Families that OpenMetrics forbids, such as a histogram with buckets below zero, are
+/// [omitted](crate::metrics_view#invalid-families). A registry of that crate gathers its collectors together: if one panics, the
+/// whole registry is missing from the scrape, and nothing else. With the feature `process` of that crate, its default registry
+/// already has process metrics, so do not register [`process_metrics`](crate::process_metrics) as well.
 ///
 /// # With a prefix or with labels
 ///
-/// They are those of a sub-registry:
+/// Use a sub-registry:
 ///
 /// ```
 /// # #[cfg(feature = "prometheus-0_14")] {
 /// use hr_prometheus::{MetricsRegistry, prometheus_metrics};
 ///
-/// # let old = prometheus::Registry::new();
-/// # let orders = prometheus::IntCounter::new("orders_total", "Orders placed").unwrap();
-/// # old.register(Box::new(orders.clone())).unwrap();
+/// let old = prometheus::Registry::new();
+/// let orders = prometheus::register_int_counter_with_registry!("orders_total", "Orders placed", old).unwrap();
+///
 /// let registry = MetricsRegistry::new();
 /// registry.register_with(|registry| prometheus_metrics(&old)(registry.sub_registry_with_prefix("shop")));
-/// assert_eq!(registry.value("shop_orders_total", &[]), Some(0.0));
+/// orders.inc();
+/// assert_eq!(registry.value("shop_orders_total", &[]), Some(1.0));
 /// # }
 /// ```
 ///
@@ -68,8 +69,8 @@ pub fn prometheus_metrics(registry: impl Into<PrometheusRegistry>) -> impl FnOnc
     |registry| registry.register_collector(collector)
 }
 
-/// A registry of the crate `prometheus`, in any version that a feature names: for [`prometheus_metrics`], which takes it
-/// as it is.
+/// Holds a registry of the crate `prometheus`, in any version that has a feature. [`prometheus_metrics`] converts registries into
+/// it.
 pub struct PrometheusRegistry(Box<dyn Gather>);
 
 impl fmt::Debug for PrometheusRegistry {
@@ -87,7 +88,7 @@ impl Collector for PrometheusRegistry {
     }
 }
 
-/// What the versions of the crate have in common.
+/// The common view of all versions of the crate.
 trait Gather: Send + Sync {
     fn families(&self) -> Vec<GatheredFamily>;
 }
@@ -111,7 +112,7 @@ type Labels = Vec<(String, String)>;
 struct Histogram {
     sum: f64,
     count: u64,
-    /// How much is in a bucket and in those below it, by its upper bound. The last one may be missing.
+    /// Cumulative counts by upper bound. The infinite bound may be missing.
     buckets: Vec<(f64, u64)>,
 }
 
@@ -167,7 +168,7 @@ impl GatheredFamily {
     }
 }
 
-/// Encodes families with the help of one.
+/// Encodes families that share one help text.
 struct WithHelp<'a, 'e> {
     encoder: &'a mut DescriptorEncoder<'e>,
     help: &'a str,
@@ -194,7 +195,7 @@ impl WithHelp<'_, '_> {
 }
 
 impl Histogram {
-    /// How much is in each bucket alone, with the last one.
+    /// The count of each bucket alone, including the infinite one.
     fn single_buckets(&self) -> Vec<(f64, u64)> {
         let mut below = 0;
         let bounded = self.buckets.iter().filter(|(bound, _)| bound.is_finite());
@@ -227,7 +228,7 @@ fn series<M, T>(metrics: &[M], labels: impl Fn(&M) -> Labels, value: impl Fn(&M)
         .collect()
 }
 
-/// Takes registries of one version of the crate.
+/// Implements everything for one version of the crate.
 macro_rules! gather {
     ($prometheus:ident) => {
         const _: () = {
@@ -251,10 +252,7 @@ macro_rules! gather {
                 }
             }
 
-            #[allow(
-                deprecated,
-                reason = "other names of the same are in one of the versions only"
-            )]
+            #[allow(deprecated, reason = "the new names exist only in one of the versions")]
             impl Gather for Registry {
                 fn families(&self) -> Vec<GatheredFamily> {
                     let families = self.gather();
@@ -315,10 +313,10 @@ macro_rules! gather {
                 }
             }
 
-            /// With the crate's feature `protobuf` the method is `value`, without it is `get_value` in 0.14, and any crate
-            /// of the tree can turn it on. Methods of a type come before those of a trait, so that here each calls the one
-            /// that there is.
-            #[allow(dead_code, reason = "which one is, depends on that feature")]
+            /// With the crate's feature `protobuf` the method is `value`; without, it is `get_value` in 0.14. Any crate
+            /// of the tree can turn that on. Inherent methods take precedence over those of a trait, so each calls the one
+            /// that exists.
+            #[allow(dead_code, reason = "which one is dead depends on that feature")]
             trait Value {
                 fn value(&self) -> f64;
                 fn get_value(&self) -> f64;

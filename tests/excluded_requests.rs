@@ -333,8 +333,8 @@ async fn a_predicate_that_panics_is_logged_once_and_its_requests_are_measured() 
     assert_eq!(
         logged("a predicate of the test"),
         [
-            "ERROR a predicate given to `exclude` panicked: a predicate of the test; such requests are measured, \
-             further panics are not logged"
+            "ERROR a predicate of `exclude` panicked: a predicate of the test; \
+             requests for which it panics are recorded (logged once)"
         ],
     );
 }

@@ -223,7 +223,7 @@ fn a_monitor_that_is_registered_from_within_a_registration_is_refused_in_vain() 
 #[test]
 fn a_predicate_that_panics_is_reported_in_vain() {
     measured_by(HrPrometheus::default().exclude(|_| throw())).assert_unharmed();
-    assert_eq!(reports("a predicate given to `exclude` panicked"), 1);
+    assert_eq!(reports("a predicate of `exclude` panicked"), 1);
 }
 
 /// A label that cannot be read.

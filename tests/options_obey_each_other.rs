@@ -415,7 +415,7 @@ fn methods_are_tokens() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"extra_methods: "" is not a method: write a token of RFC 9110, section 5.6.2, such as "PURGE""#,
+        r#"extra_methods: "" is not a method; write a token of RFC 9110, section 5.6.2, such as "PURGE""#,
     );
     assert!(
         HrPrometheus::default()

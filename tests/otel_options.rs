@@ -318,7 +318,7 @@ async fn builders_side_by_side_make_both_monitors() {
     let wrong = (builder().scheme_from("X Forwarded"), DefaultMonitor::builder());
     assert_eq!(
         HrPrometheus::with_builder(wrong).build().unwrap_err().to_string(),
-        r#"scheme_from: "X Forwarded" is not the name of a header; give one such as "X-Forwarded-Proto""#,
+        r#"scheme_from: "X Forwarded" is not a valid header name; give one such as "X-Forwarded-Proto""#,
     );
 }
 

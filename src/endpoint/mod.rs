@@ -155,7 +155,8 @@ pub fn metrics_scope() -> Scope {
 ///
 /// let scrape = test::TestRequest::with_uri("/metrics").insert_header(("accept-encoding", "gzip"));
 /// let response = test::call_service(&app, scrape.to_request()).await;
-/// assert_eq!(response.headers()["content-encoding"], "gzip");
+/// let encoding = response.headers().get("content-encoding");
+/// assert_eq!(encoding.unwrap(), "gzip");
 /// # });
 /// ```
 pub async fn metrics_view(request: HttpRequest) -> HttpResponse {

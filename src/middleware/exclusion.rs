@@ -1,4 +1,4 @@
-//! Requests that are excluded for what is known when they arrive, or by a marker.
+//! Requests that are excluded, by a predicate on arrival or by a marker.
 
 use std::sync::Arc;
 
@@ -34,13 +34,13 @@ impl Predicates {
         self.all.is_empty()
     }
 
-    /// Whether any of them excludes the request. One that panics does not.
+    /// Whether any predicate excludes the request. One that panics does not.
     pub(crate) fn exclude(&self, request: &RequestStart<'_>) -> bool {
         self.all.iter().any(|predicate| {
             catch(|| predicate(request)).unwrap_or_else(|panicked| {
                 self.panic_logged.log(
                     Level::Error,
-                    format_args!("a predicate given to `exclude` panicked: {panicked}; such requests are measured, further panics are not logged"),
+                    format_args!("a predicate of `exclude` panicked: {panicked}; requests for which it panics are recorded (logged once)"),
                 );
                 false
             })
@@ -48,13 +48,13 @@ impl Predicates {
     }
 }
 
-/// Marks a request as excluded from the metrics after it has begun.
+/// Excludes a request that has already begun from the metrics.
 ///
-/// A handler or an inner middleware puts it into the extensions of the request or of the response. The request is
-/// then neither counted nor timed, and [`RequestMonitor::forget`] is called instead of `update_end_metrics`; the gauge
-/// had the request while it ran. It has no effect on a request that ends without a response.
+/// A handler or an inner middleware puts this marker into the extensions of the request or of the response. The request is then
+/// neither counted nor timed, and [`RequestMonitor::forget`] is called instead of `update_end_metrics`. While it ran, it was in
+/// the gauge. The marker has no effect on a request that ends without a response.
 ///
-/// To exclude whole routes, or requests by what is known when they arrive, see [`HrPrometheus::exclude_routes`] and
+/// To exclude whole routes, use [`HrPrometheus::exclude_routes`]; to exclude requests by anything known on arrival, use
 /// [`HrPrometheus::exclude`].
 ///
 /// ```
@@ -68,15 +68,13 @@ impl Predicates {
 ///
 /// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
-/// let app = test::init_service(
-///     App::new()
-///         .app_data(registry.clone())
-///         .route("/health", web::get().to(health))
-///         .wrap(HrPrometheus::default()),
-/// )
-/// .await;
+/// let app = App::new()
+///     .app_data(registry.clone())
+///     .route("/health", web::get().to(health))
+///     .wrap(HrPrometheus::default());
+/// let app = test::init_service(app).await;
 ///
-/// test::call_and_read_body(&app, test::TestRequest::get().uri("/health").to_request()).await;
+/// test::call_and_read_body(&app, test::TestRequest::with_uri("/health").to_request()).await;
 /// assert_eq!(registry.value("request_count_total", &[]), None);
 /// # });
 /// ```
@@ -107,22 +105,21 @@ impl Predicates {
 ///
 /// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
-/// let app = test::init_service(
-///     App::new()
-///         .app_data(registry.clone())
-///         .route("/", web::get().to(async || "hello"))
-///         .wrap(from_fn(exclude_not_found))
-///         .wrap(HrPrometheus::default()),
-/// )
-/// .await;
+/// let app = App::new()
+///     .app_data(registry.clone())
+///     .route("/", web::get().to(async || "hello"))
+///     .wrap(from_fn(exclude_not_found))
+///     .wrap(HrPrometheus::default());
+/// let app = test::init_service(app).await;
 ///
 /// for path in ["/", "/nowhere"] {
-///     test::call_and_read_body(&app, test::TestRequest::get().uri(path).to_request()).await;
+///     test::call_and_read_body(&app, test::TestRequest::with_uri(path).to_request()).await;
 /// }
-/// let scrape = registry.encode()?;
-/// let counts: Vec<_> = scrape.lines().filter(|line| line.starts_with("request_count_total")).collect();
-/// assert_eq!(counts, [r#"request_count_total{method="GET",path="/",status="200"} 1"#]);
-/// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
+/// registry.assert_family(
+///     "request_count",
+///     r#"request_count_total{method="GET",path="/",status="200"} 1"#,
+/// );
+/// # });
 /// ```
 ///
 /// [`HrPrometheus::exclude`]: crate::HrPrometheus::exclude
@@ -134,7 +131,7 @@ pub struct Excluded;
 impl Excluded {
     #[inline]
     pub(crate) fn marks(request: &HttpRequest, of_response: &Extensions) -> bool {
-        // Something may hold the extensions of the request for writing, such as a task that was spawned with it.
+        // Other code may hold the extensions of the request for writing, such as a task that was spawned with it.
         let of_request = || request.extensions().contains::<Self>();
         of_response.contains::<Self>() || catch(of_request).unwrap_or(false)
     }

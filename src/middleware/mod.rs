@@ -1,4 +1,4 @@
-//! The middleware: what is chosen when it is made, and what it does when a request arrives.
+//! The middleware: its options, and its way with a request from arrival to the last byte.
 
 pub(crate) mod active_request;
 pub(crate) mod exclusion;
@@ -33,69 +33,74 @@ use crate::{
     workers::Workers,
 };
 
-/// The middleware: records metrics of every request into the registry of the application.
+/// The middleware: records every request in the metrics of the application's registry.
 ///
 /// ```
 /// use actix_web::{App, test, web};
 /// use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_scope};
 ///
 /// # actix_web::rt::System::new().block_on(async {
-/// let registry = MetricsRegistry::new();
-/// let app = test::init_service(
-///     App::new()
-///         .app_data(registry.clone())
-///         .service(metrics_scope())
-///         .route("/hello/{name}", web::get().to(async || "hello"))
-///         .wrap(HrPrometheus::default()), // last: outermost, sees what other middleware answers
-/// )
-/// .await;
+/// let metrics = HrPrometheus::default()
+///     .exclude_routes("/metrics")
+///     .keep_params("/search/{kind}", "kind")
+///     .build()?;
 ///
-/// let hello = test::TestRequest::get().uri("/hello/alice").to_request();
-/// test::call_and_read_body(&app, hello).await;
-/// assert_eq!(
-///     registry.value("request_count_total", &[("path", "/hello/{name}"), ("status", "200")]),
-///     Some(1.0),
+/// let registry = MetricsRegistry::new();
+/// let app = App::new()
+///     .app_data(registry.clone())
+///     .service(metrics_scope())
+///     .route("/hello/{name}", web::get().to(async || "hello"))
+///     .route("/search/{kind}", web::get().to(async || "found"))
+///     .wrap(metrics); // last: the outermost sees what other middleware answers
+/// let app = test::init_service(app).await;
+///
+/// for path in ["/hello/alice", "/hello/bob", "/search/books", "/nowhere", "/metrics"] {
+///     test::call_and_read_body(&app, test::TestRequest::with_uri(path).to_request()).await;
+/// }
+/// registry.assert_family(
+///     "request_count",
+///     r#"
+///     request_count_total{method="GET",path="/hello/{name}",status="200"} 2
+///     request_count_total{method="GET",path="/search/books",status="200"} 1
+///     request_count_total{method="GET",path="unmatched",status="404"} 1
+///     "#,
 /// );
-/// # });
+/// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
 /// ```
+///
+/// Every request is recorded exactly once, however it ends: [`DefaultMonitor`] says under which status, and
+/// [`RequestMonitor`](crate::RequestMonitor) says what monitors are told. The middleware changes nothing in a response.
 ///
 /// # Which registry
 ///
-/// That of [`register_in`](Self::register_in); else the one in the data of the application, or of the scope that the
-/// middleware is wrapped around; else [`MetricsRegistry::global`]. The middleware looks once per worker, at its first
-/// request. `/metrics` looks in the same places, so both meet when the registry is in the application's data or in
-/// neither's.
+/// The one given to [`register_in`](Self::register_in); else the one in the app data of the application, or of the scope that
+/// the middleware is wrapped around; else [`MetricsRegistry::global`]. Each worker looks it up once, at its first request.
+/// `/metrics` looks in the same places, so both use the same registry if it is in the app data of the application, or if
+/// there is none.
 ///
-/// # Where to make it
+/// # Where to create it
 ///
-/// In the closure of `HttpServer::new`, which runs once per worker: all workers share one registry, and a monitor is
-/// registered once. Or once before the server starts, to be cloned in the closure: that is where
-/// [`register_in`](Self::register_in) can report what is wrong.
+/// Either before `HttpServer::new`, to be cloned in its closure: there, [`build`](Self::build) and
+/// [`register_in`](Self::register_in) can report mistakes. Or in the closure, which runs once per worker: all workers still
+/// share one registry, and each monitor is registered once.
 ///
-/// Wrap it around a scope or a resource to measure only that. Two of them that see the same request count it twice.
+/// Wrap it around a scope or a resource to measure only that. A request that passes two of them is counted twice.
 ///
 /// # Mistakes
 ///
-/// An option that is given something wrong returns the middleware all the same, so that options can be chained, and
-/// keeps the error. [`register_in`](Self::register_in) and [`build`](Self::build) return the first one, with a message
-/// that names the option and the fix. Without either, an application that is wrapped does not start, and the message is
-/// in the log, at level error: actix-web says only that it cannot start the service. Builders of monitors do the same,
-/// and the middleware has their errors too.
-///
-/// # What a panic, an error or a client that leaves does
-///
-/// Every request is recorded exactly once, however it ends; see [`DefaultMonitor`] for the status that it is counted
-/// under, and [`RequestMonitor`](crate::RequestMonitor) for what monitors are told. The middleware changes nothing of a
-/// response.
+/// So that options can be chained, an option that is given a wrong value keeps an error and returns the middleware.
+/// [`build`](Self::build) and [`register_in`](Self::register_in) return the first error, which names the option and the fix;
+/// it may also be an error of the monitor's builder. If neither is called, the application does not start: actix-web says only
+/// that it cannot start the service, and the log has the message at level error.
 pub struct HrPrometheus<M: Monitors = DefaultMonitor> {
     registry: Option<MetricsRegistry>,
     source: Source<M>,
-    /// Tells sources apart that are otherwise the same.
+    /// Distinguishes sources that are otherwise equal.
     name: String,
     options: Arc<Options>,
 }
 
-/// What is chosen for one middleware; its clones and its workers share it.
+/// The options of one middleware; its clones and its workers share them.
 #[derive(Clone, Default)]
 pub(crate) struct Options {
     pub(crate) predicates: Predicates,
@@ -106,15 +111,15 @@ pub(crate) struct Options {
     pub(crate) mistakes: Mistakes,
 }
 
-/// Gets the monitors from a registry, and registers them there if that has not been done.
+/// Returns the monitors that a registry has, after registering them if necessary.
 type Source<M> = Arc<dyn Fn(&MetricsRegistry, &str, &mut Vec<Error>) -> <M as Monitors>::Set + Send + Sync>;
 
 impl HrPrometheus {
-    /// Measures with the monitor `M`, or with several: `with_monitor::<(DefaultMonitor, MyMonitor)>()`.
+    /// Records with the monitor `M`, or with several: `with_monitor::<(DefaultMonitor, MyMonitor)>()`.
     ///
-    /// A monitor is registered once per registry and type, by the first worker that gets a request. Workers, clones
-    /// and other middleware with the same monitor share it; the members of a pair are registered one by one. A pair of
-    /// the same monitor twice records everything twice.
+    /// A monitor is registered once per registry and type, by the first worker that gets a request. Workers, clones and other
+    /// middleware with the same monitor share it. Each member of a pair is registered separately; a pair of the same monitor
+    /// twice records everything twice.
     ///
     /// See [`RequestMonitor`](crate::RequestMonitor) for an example.
     #[must_use = "give it to `App::wrap`"]
@@ -127,40 +132,34 @@ impl HrPrometheus {
         }
     }
 
-    /// Measures with the monitor that `register` makes, for a monitor that needs more than a registry.
+    /// Records with the monitor that `register` creates: for a monitor that needs more than a registry.
     ///
-    /// `register` is called once per registry and type of closure, no matter how often this is called, for instance by
-    /// every worker in the closure of `HttpServer::new`. Closures that are written in different places have different
-    /// types; two uses of one closure are told apart by [a name](Self::named). All `fn` pointers of one signature share
-    /// a type, so pass the function itself.
+    /// `register` is called once per registry and type of closure, however often this function is called, for example by
+    /// every worker in the closure of `HttpServer::new`. Closures written in different places have different types; to use one
+    /// closure twice, give each use [a name](Self::named). All `fn` pointers of one signature share a type, so pass the function
+    /// itself.
     ///
     /// ```
-    /// use actix_web::{App, test, web};
+    /// use std::time::Duration;
     /// use hr_prometheus::{
     ///     HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor, RequestStart,
     ///     prometheus_client::{metrics::counter::Counter, registry::Registry},
     /// };
     ///
-    /// /// Counts the requests whose response was late.
+    /// /// Counts the requests that took longer than their budget.
     /// #[derive(Clone)]
     /// struct Late {
-    ///     budget: std::time::Duration,
+    ///     budget: Duration,
     ///     late: Counter,
-    /// }
-    ///
-    /// impl Late {
-    ///     fn with_budget(budget: std::time::Duration, registry: &mut Registry) -> Self {
-    ///         let late = Counter::default();
-    ///         registry.register("late_responses", "Responses over their budget", late.clone());
-    ///         Self { budget, late }
-    ///     }
     /// }
     ///
     /// impl RequestMonitor for Late {
     ///     type InFlight = ();
     ///
     ///     fn register(registry: &mut Registry) -> Self {
-    ///         Self::with_budget(std::time::Duration::from_secs(1), registry)
+    ///         let late = Counter::default();
+    ///         registry.register("late_requests", "Requests over their budget", late.clone());
+    ///         Self { budget: Duration::from_secs(1), late }
     ///     }
     ///
     ///     fn update_init_metrics(&self, _request: &RequestStart<'_>) {}
@@ -172,22 +171,15 @@ impl HrPrometheus {
     ///     }
     /// }
     ///
-    /// # actix_web::rt::System::new().block_on(async {
+    /// let budget = Duration::from_millis(300);
     /// let registry = MetricsRegistry::new();
-    /// let budget = std::time::Duration::ZERO;
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .route("/", web::get().to(async || "hello"))
-    ///         .wrap(HrPrometheus::with_monitor_from(move |registry: &mut Registry| {
-    ///             Late::with_budget(budget, registry)
-    ///         })),
-    /// )
-    /// .await;
-    ///
-    /// test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// assert_eq!(registry.value("late_responses_total", &[]), Some(1.0));
-    /// # });
+    /// let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| Late {
+    ///     budget,
+    ///     ..Late::register(registry)
+    /// })
+    /// .register_in(&registry)?;
+    /// assert_eq!(registry.value("late_requests_total", &[]), Some(0.0));
+    /// # drop(metrics); Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn with_monitor_from<F, M>(register: F) -> HrPrometheus<M>
@@ -195,7 +187,7 @@ impl HrPrometheus {
         F: Fn(&mut Registry) -> M + Send + Sync + 'static,
         M: Monitors,
     {
-        // What it captures may panic when it is dropped.
+        // Its captured values may panic when they are dropped.
         let register = DiscardOnDrop::new(register);
         HrPrometheus {
             registry: None,
@@ -211,41 +203,35 @@ impl HrPrometheus {
         }
     }
 
-    /// Measures with what `builder` makes: [`DefaultMonitor::builder`], [`OtelMonitor::builder`], or both as a pair,
+    /// Records with the monitor that `builder` makes: [`DefaultMonitor::builder`], [`OtelMonitor::builder`], or a pair,
     /// `with_builder((DefaultMonitor::builder(), OtelMonitor::builder()))`.
     ///
-    /// The monitor is made once for each registry and all builders that are equal: workers and clones share it, and two
-    /// builders that differ make two monitors. Their families need different names, for example by a
+    /// Equal builders make one monitor per registry, which workers, clones and other middleware share. Builders that differ make
+    /// separate monitors, whose families need different names, for example by a
     /// [prefix](crate::DefaultMonitorBuilder::prefix):
     ///
     /// ```
     /// use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// fn metrics(prefix: &str) -> HrPrometheus {
-    ///     HrPrometheus::with_builder(DefaultMonitor::builder().prefix(prefix))
-    /// }
+    /// let with_prefix = |prefix| HrPrometheus::with_builder(DefaultMonitor::builder().prefix(prefix));
+    /// let hello = async || "hello";
     ///
     /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
-    /// let hello = async || "hello";
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .service(web::scope("/a").route("/", web::get().to(hello)).wrap(metrics("a")))
-    ///         .service(web::scope("/b").route("/", web::get().to(hello)).wrap(metrics("b"))),
-    /// )
-    /// .await;
-    /// for path in ["/a/", "/b/"] {
-    ///     test::call_and_read_body(&app, test::TestRequest::with_uri(path).to_request()).await;
-    /// }
+    /// let app = App::new()
+    ///     .app_data(registry.clone())
+    ///     .service(web::scope("/a").route("/", web::get().to(hello)).wrap(with_prefix("a")))
+    ///     .service(web::scope("/b").route("/", web::get().to(hello)).wrap(with_prefix("b")));
+    /// let app = test::init_service(app).await;
     ///
-    /// assert_eq!(registry.value("a_request_count_total", &[]), Some(1.0));
+    /// test::call_and_read_body(&app, test::TestRequest::with_uri("/b/").to_request()).await;
+    /// assert_eq!(registry.value("a_request_count_total", &[]), None);
     /// assert_eq!(registry.value("b_request_count_total", &[]), Some(1.0));
     /// # });
     /// ```
     ///
-    /// A builder that chooses nothing makes the same monitor as [`with_monitor`](Self::with_monitor).
+    /// A builder without options makes the same monitor as [`with_monitor`](Self::with_monitor).
     ///
     /// [`OtelMonitor::builder`]: crate::OtelMonitor::builder
     #[must_use = "give it to `App::wrap`"]
@@ -264,49 +250,30 @@ impl HrPrometheus {
 }
 
 impl<M: Monitors> HrPrometheus<M> {
-    /// Tells this middleware's monitor apart from others of the same closure or type: `name` takes part in what
-    /// "registered once" means, and is seen nowhere else. Call it before [`register_in`](Self::register_in).
+    /// Distinguishes this middleware's monitor from others of the same type or closure.
     ///
-    /// For a function that makes several, which all have its one closure:
+    /// The name only decides what counts as registered once; it appears nowhere else. Call this before
+    /// [`register_in`](Self::register_in). Use it for a function that makes several middlewares, all with its one closure:
     ///
     /// ```
     /// use hr_prometheus::{
-    ///     HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor, RequestStart,
-    ///     prometheus_client::{metrics::counter::Counter, registry::Registry},
+    ///     DefaultMonitor, HrPrometheus, MetricsRegistry, RequestMonitor, prometheus_client::registry::Registry,
     /// };
     ///
-    /// #[derive(Clone)]
-    /// struct Requests(Counter);
-    ///
-    /// impl RequestMonitor for Requests {
-    ///     type InFlight = ();
-    ///
-    ///     fn register(registry: &mut Registry) -> Self {
-    ///         let requests = Counter::default();
-    ///         registry.register("requests", "Requests that ended", requests.clone());
-    ///         Self(requests)
-    ///     }
-    ///
-    ///     fn update_init_metrics(&self, _request: &RequestStart<'_>) {}
-    ///
-    ///     fn update_end_metrics(&self, (): (), _end: &RequestEnd<'_>) {
-    ///         self.0.inc();
-    ///     }
-    /// }
-    ///
-    /// fn requests_of(team: &'static str) -> HrPrometheus<Requests> {
+    /// fn metrics_of(team: &'static str) -> HrPrometheus {
     ///     HrPrometheus::with_monitor_from(move |registry: &mut Registry| {
-    ///         Requests::register(registry.sub_registry_with_prefix(team))
+    ///         DefaultMonitor::register(registry.sub_registry_with_prefix(team))
     ///     })
     ///     .named(team)
     /// }
     ///
     /// let registry = MetricsRegistry::new();
-    /// let (shop, search) = (requests_of("shop"), requests_of("search"));
-    /// # let _ = (shop.register_in(&registry)?, search.register_in(&registry)?);
-    /// assert_eq!(registry.value("shop_requests_total", &[]), Some(0.0));
-    /// assert_eq!(registry.value("search_requests_total", &[]), Some(0.0));
-    /// # Ok::<(), hr_prometheus::Error>(())
+    /// let shop = metrics_of("shop").register_in(&registry)?;
+    /// let search = metrics_of("search").register_in(&registry)?;
+    /// let scrape = registry.encode()?;
+    /// assert!(scrape.contains("# TYPE shop_request_count counter"));
+    /// assert!(scrape.contains("# TYPE search_request_count counter"));
+    /// # drop((shop, search)); Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn named(mut self, name: impl AsRef<str>) -> Self {
@@ -314,10 +281,10 @@ impl<M: Monitors> HrPrometheus<M> {
         self
     }
 
-    /// Registers now, and measures into `registry` whatever is in the application's data.
+    /// Registers the monitor now, and records into `registry`, whatever the app data has.
     ///
-    /// Use this to get registration errors before the server starts, and to expose the families before the first
-    /// request. Also add the registry to the application's data, so that `/metrics` finds it.
+    /// Use this to get registration errors before the server starts, and to expose the families before the first request. Also
+    /// add the registry to the app data, so that `/metrics` finds it:
     ///
     /// ```
     /// use actix_web::{App, HttpServer};
@@ -331,14 +298,13 @@ impl<M: Monitors> HrPrometheus<M> {
     ///         .service(metrics_scope())
     ///         .wrap(metrics.clone())
     /// });
-    /// # let _ = server;
-    /// # Ok::<(), std::io::Error>(())
+    /// # drop(server); Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// When an option was given something wrong, as [`build`](Self::build); when a monitor's `register` panics, now or
-    /// before; and when called from within a registration or a scrape of the same registry.
+    /// If an option was given a wrong value, as in [`build`](Self::build). If a monitor's `register` panics, now or before. If
+    /// called during a registration or a scrape of the same registry.
     pub fn register_in(mut self, registry: &MetricsRegistry) -> Result<Self, Error> {
         self.options.mistakes.check()?;
         let mut errors = Vec::new();
@@ -354,10 +320,9 @@ impl<M: Monitors> HrPrometheus<M> {
         Ok(self)
     }
 
-    /// Reports what is wrong with the options, for a middleware that has no [`register_in`](Self::register_in), which
-    /// reports the same.
+    /// Reports the first [mistake](Self#mistakes) in the options. [`register_in`](Self::register_in) does so too.
     ///
-    /// Call it last, where `?` works; see [mistakes](Self#mistakes) for what happens without it.
+    /// Call it last, where `?` works:
     ///
     /// ```
     /// use hr_prometheus::HrPrometheus;
@@ -372,53 +337,36 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// # Errors
     ///
-    /// When an option of the middleware or of the builder of its monitor was given something wrong: the first of them.
+    /// If an option of the middleware or of the builder of its monitor was given a wrong value: the first of them.
     pub fn build(self) -> Result<Self, Error> {
         self.options.mistakes.check()?;
         Ok(self)
     }
 
-    /// Excludes the requests of the routes with these labels from every family, the gauge included.
-    ///
-    /// A label is the `path` that such requests would otherwise have: `/users/{id}`, without the regular expressions of
-    /// parameters; `/` for a service mounted at the root; the text of [`unmatched`](Self::unmatched); a path with
-    /// [kept values](Self::keep_params), which then does not count towards the limit. The label of a route covers all
-    /// paths that are made from it. The route is known once the request has been answered or has ended;
-    /// [`RequestMonitor::forget`] is then called instead of `update_end_metrics`. Until then the gauge uses the route
-    /// that matches the path. May be called several times. A label that no route of the application has is logged as a
-    /// warning at the first request of each worker.
+    /// Excludes the requests of these routes from every family, including the gauge.
     ///
     /// ```
-    /// use actix_web::{App, test, web};
-    /// use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_scope};
+    /// use hr_prometheus::HrPrometheus;
     ///
-    /// # actix_web::rt::System::new().block_on(async {
-    /// let registry = MetricsRegistry::new();
     /// let metrics = HrPrometheus::default().exclude_routes(["/health", "/metrics"]);
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .service(metrics_scope())
-    ///         .route("/health", web::get().to(async || "well"))
-    ///         .route("/", web::get().to(async || "hello"))
-    ///         .wrap(metrics),
-    /// )
-    /// .await;
-    ///
-    /// for path in ["/health", "/metrics", "/"] {
-    ///     test::call_and_read_body(&app, test::TestRequest::get().uri(path).to_request()).await;
-    /// }
-    /// let scrape = registry.encode()?;
-    /// let counts: Vec<_> = scrape.lines().filter(|line| line.starts_with("request_count_total")).collect();
-    /// assert_eq!(counts, [r#"request_count_total{method="GET",path="/",status="200"} 1"#]);
-    /// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
     /// ```
+    ///
+    /// Give each route by its label, the `path` that its requests would otherwise have: `/users/{id}`, without the regular
+    /// expressions of parameters; `/` for a service mounted at the root; the text of [`unmatched`](Self::unmatched); or a path with
+    /// [kept values](Self::keep_params), which then does not count towards the limit. The label of a route also covers all paths
+    /// with kept values that are made from it.
+    ///
+    /// The route is known once the request has been answered or has ended; [`RequestMonitor::forget`] is then called instead of
+    /// `update_end_metrics`. Until then the gauge uses the route that matches the path.
+    ///
+    /// May be called several times. At its first request, each worker logs a warning for a label that no route of the application
+    /// has.
     ///
     /// # Errors
     ///
-    /// If a text cannot be the label of a route: it does not begin with `/` and is not the text of `unmatched` (as set
-    /// so far), it has the regular expression of a parameter, a parameter is not closed, or it writes a parameter or a
-    /// tail as other frameworks do (`/:id`, `/*`).
+    /// If a text cannot be the label of a route: it does not begin with `/` and is not the text of `unmatched` (as set so far), it
+    /// contains the regular expression of a parameter, a parameter is not closed, or it writes a parameter or a tail as other
+    /// frameworks do (`/:id`, `/*`).
     ///
     /// [`RequestMonitor::forget`]: crate::RequestMonitor::forget
     #[must_use = "give it to `App::wrap`"]
@@ -430,62 +378,47 @@ impl<M: Monitors> HrPrometheus<M> {
         self
     }
 
-    /// Excludes the requests for which `predicate` returns `true`: no hook of a monitor is called, no family shows them,
-    /// and the response passes untouched.
-    ///
-    /// Called once per request, on arrival and before routing, so it can use anything known by then, such as the path
-    /// or a header. The time that it takes is in no latency. [`RequestStart::route`] costs a walk over the route table, and has the values that
-    /// [`keep_params`](Self::keep_params) keeps even over the limit. May be called several times: a request is excluded
-    /// if any predicate says so. A predicate that panics is logged once, and the request is measured.
+    /// Excludes the requests for which `predicate` returns `true`: no hook of a monitor is called, no family has them, and the
+    /// response passes unchanged.
     ///
     /// ```
-    /// use actix_web::{App, test, web};
-    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::HrPrometheus;
     ///
-    /// # actix_web::rt::System::new().block_on(async {
-    /// let registry = MetricsRegistry::new();
     /// let metrics = HrPrometheus::default()
     ///     .exclude(|start| start.request().path().starts_with("/internal/"))
     ///     .exclude(|start| start.request().headers().contains_key("x-synthetic"));
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .default_service(web::to(async || "hello"))
-    ///         .wrap(metrics),
-    /// )
-    /// .await;
-    ///
-    /// let internal = test::TestRequest::with_uri("/internal/status");
-    /// let synthetic = test::TestRequest::default().insert_header(("x-synthetic", "1"));
-    /// for request in [internal, synthetic, test::TestRequest::default()] {
-    ///     test::call_and_read_body(&app, request.to_request()).await;
-    /// }
-    /// assert_eq!(registry.value("request_count_total", &[]), Some(1.0));
-    /// # });
     /// ```
+    ///
+    /// Called once per request, on arrival and before routing, so it can use anything known by then, such as the path or a header.
+    /// Its own time is not part of any latency. [`RequestStart::route`] costs a walk over the route table, and has the values that
+    /// [`keep_params`](Self::keep_params) keeps even if they are over the limit.
+    ///
+    /// May be called several times: a request is excluded if any predicate returns `true`. If a predicate panics, the request is
+    /// recorded, and the first panic is logged.
     #[must_use = "give it to `App::wrap`"]
     pub fn exclude(mut self, predicate: impl Fn(&RequestStart<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.options().predicates.add(Arc::new(predicate));
         self
     }
 
-    /// Shows how busy each worker is: what tells a route that blocks its worker from one that waits.
+    /// Shows how busy each worker is, which distinguishes a route that blocks its worker from one that waits.
     ///
     /// | family | type | meaning |
     /// | --- | --- | --- |
-    /// | `actix_worker_busy_seconds_total` | counter | time that the worker did not wait for events; its `rate()` is the utilization, from 0 to 1 |
-    /// | `actix_worker_parks_total` | counter | times that the worker had nothing to do |
-    /// | `actix_worker_tasks` | gauge | tasks on the worker that have not ended; only under `#[tokio::main]` |
-    /// | `actix_worker_queue_depth` | gauge | tasks woken by other threads that the worker has not come to yet; only under `#[tokio::main]` |
+    /// | `actix_worker_busy_seconds_total` | counter | time in which the worker did not wait for events; its `rate()` is the utilization, from 0 to 1 |
+    /// | `actix_worker_parks_total` | counter | how often the worker had nothing to do |
+    /// | `actix_worker_tasks` | gauge | tasks of the worker that have not ended; only under `#[tokio::main]` |
+    /// | `actix_worker_queue_depth` | gauge | tasks that other threads have woken and the worker has not run yet; only under `#[tokio::main]` |
     ///
-    /// They are what tokio counts of the worker's runtime, read at each scrape: a request costs nothing. The label
-    /// `worker` is a number from 0 on. A worker has the lowest one that is free when it gets its first request, and one
-    /// that starts after another has ended goes on with its number and its counts, so restarts add no series. All
-    /// servers whose middleware records into one registry share the numbers.
+    /// tokio counts them for the runtime of the worker, and each scrape reads them, so requests pay nothing. Under
+    /// `#[actix_web::main]` each worker runs its tasks in a [`LocalSet`], which tokio does not count, so the last two families are
+    /// absent.
     ///
-    /// A worker that is blocked counts as busy while it is, from the first scrape on that finds it so. Under
-    /// `#[actix_web::main]` each worker runs its tasks in a [`LocalSet`], whose tasks tokio does not count, so there the last
-    /// two families are not in the scrape.
+    /// The label `worker` is a number from 0 on: the lowest one that is free when the worker gets its first request. A worker that
+    /// starts after another has ended continues its number and its counts, so restarts add no series. All servers whose
+    /// middleware records into one registry share the numbers.
+    ///
+    /// The time of a worker that is still blocked is included as soon as a scrape finds it blocked.
     ///
     /// [`LocalSet`]: https://docs.rs/tokio/latest/tokio/task/struct.LocalSet.html
     ///
@@ -493,25 +426,23 @@ impl<M: Monitors> HrPrometheus<M> {
     /// use std::{thread::sleep, time::Duration};
     ///
     /// use actix_web::{App, test, web};
-    /// use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_scope};
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
     ///
     /// async fn block() -> &'static str {
-    ///     sleep(Duration::from_millis(30)); // instead of `actix_web::rt::time::sleep(…).await`
+    ///     sleep(Duration::from_millis(30)); // blocks, unlike `actix_web::rt::time::sleep(…).await`
     ///     "done"
     /// }
     ///
     /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .route("/block", web::get().to(block))
-    ///         .wrap(HrPrometheus::default().worker_metrics()),
-    /// )
-    /// .await;
+    /// let app = App::new()
+    ///     .app_data(registry.clone())
+    ///     .route("/block", web::get().to(block))
+    ///     .wrap(HrPrometheus::default().worker_metrics());
+    /// let app = test::init_service(app).await;
     ///
     /// test::call_and_read_body(&app, test::TestRequest::with_uri("/block").to_request()).await;
-    /// # actix_web::rt::time::sleep(Duration::from_millis(1)).await;
+    /// actix_web::rt::time::sleep(Duration::from_millis(1)).await; // tokio counts when the worker waits
     /// let busy = registry.value("actix_worker_busy_seconds_total", &[("worker", "0")]);
     /// assert!(busy > Some(0.03));
     /// # });
@@ -522,33 +453,15 @@ impl<M: Monitors> HrPrometheus<M> {
         self
     }
 
-    /// Gives these methods their own labels instead of `_OTHER`.
-    ///
-    /// For methods beyond those of RFC 9110, `PATCH` and `QUERY`, such as those of a cache or of `WebDAV`. Methods are
-    /// case-sensitive. Their texts are kept for the life of the process. May be called several times.
+    /// Gives these methods labels, in addition to those of RFC 9110, `PATCH` and `QUERY`; other methods are `_OTHER`.
     ///
     /// ```
-    /// use actix_web::{App, HttpResponse, http::Method, test, web};
-    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::HrPrometheus;
     ///
-    /// # actix_web::rt::System::new().block_on(async {
-    /// let registry = MetricsRegistry::new();
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .route("/", web::to(HttpResponse::Ok))
-    ///         .wrap(HrPrometheus::default().extra_methods(["PURGE", "PROPFIND"])),
-    /// )
-    /// .await;
-    ///
-    /// for method in ["PURGE", "BREW"] {
-    ///     let request = test::TestRequest::default().method(Method::from_bytes(method.as_bytes())?);
-    ///     test::call_and_read_body(&app, request.to_request()).await;
-    /// }
-    /// assert_eq!(registry.value("request_count_total", &[("method", "PURGE")]), Some(1.0));
-    /// assert_eq!(registry.value("request_count_total", &[("method", "_OTHER")]), Some(1.0));
-    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// let metrics = HrPrometheus::default().extra_methods(["PURGE", "PROPFIND"]);
     /// ```
+    ///
+    /// Methods are case-sensitive. Their texts are kept for the life of the process. May be called several times.
     ///
     /// # Errors
     ///
@@ -562,34 +475,17 @@ impl<M: Monitors> HrPrometheus<M> {
         self
     }
 
-    /// Gives these methods their own labels, and no other: also those of RFC 9110 that are not among them are `_OTHER`.
-    ///
-    /// This is what the OpenTelemetry semantic conventions want the variable `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS` to
-    /// do: `.known_methods(variable.split(','))`. Replaces [`extra_methods`](Self::extra_methods) so far, and holds for
-    /// every monitor of this middleware.
+    /// Gives only these methods labels; all others are `_OTHER`, even those of RFC 9110.
     ///
     /// ```
-    /// use actix_web::{App, HttpResponse, http::Method, test, web};
-    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::HrPrometheus;
     ///
-    /// # actix_web::rt::System::new().block_on(async {
-    /// let registry = MetricsRegistry::new();
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .route("/", web::to(HttpResponse::Ok))
-    ///         .wrap(HrPrometheus::default().known_methods("GET,POST".split(','))),
-    /// )
-    /// .await;
-    ///
-    /// for method in [Method::GET, Method::DELETE] {
-    ///     let request = test::TestRequest::default().method(method);
-    ///     test::call_and_read_body(&app, request.to_request()).await;
-    /// }
-    /// assert_eq!(registry.value("request_count_total", &[("method", "GET")]), Some(1.0));
-    /// assert_eq!(registry.value("request_count_total", &[("method", "_OTHER")]), Some(1.0));
-    /// # });
+    /// let metrics = HrPrometheus::default().known_methods(["GET", "POST"]);
     /// ```
+    ///
+    /// It holds for every monitor of this middleware, and replaces the [`extra_methods`](Self::extra_methods) so far. The
+    /// OpenTelemetry semantic conventions define the variable `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS` for this:
+    /// `.known_methods(variable.split(','))`.
     ///
     /// # Errors
     ///
@@ -604,41 +500,18 @@ impl<M: Monitors> HrPrometheus<M> {
         self
     }
 
-    /// Counts and times streamed responses of these content types when their head is sent, beside those of
+    /// Counts and times streamed responses with these content types when their head is sent, in addition to
     /// `text/event-stream` and `multipart/x-mixed-replace`.
     ///
-    /// For streams whose end is up to the client. Their lifetime would bury the latency of all else, and their end is
-    /// often that of the process. The gauge has them until they close. Parameters of the header and the case of letters
-    /// do not matter. May be called several times; a single response can be marked as [`LongLived`](crate::LongLived).
-    ///
     /// ```
-    /// use actix_web::{App, HttpResponse, test, web};
-    /// use futures_util::stream;
-    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::HrPrometheus;
     ///
-    /// # actix_web::rt::System::new().block_on(async {
-    /// let changes = async || {
-    ///     HttpResponse::Ok()
-    ///         .content_type("application/x-ndjson; charset=utf-8")
-    ///         .streaming(stream::pending::<Result<web::Bytes, actix_web::Error>>())
-    /// };
-    ///
-    /// let registry = MetricsRegistry::new();
-    /// let metrics = HrPrometheus::default().long_lived_content_types(["application/x-ndjson"]);
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .route("/changes", web::get().to(changes))
-    ///         .wrap(metrics),
-    /// )
-    /// .await;
-    ///
-    /// let response = test::call_service(&app, test::TestRequest::with_uri("/changes").to_request()).await;
-    /// assert_eq!(registry.value("request_count_total", &[("path", "/changes")]), Some(1.0));
-    /// assert_eq!(registry.value("requests_in_progress", &[("path", "/changes")]), Some(1.0));
-    /// # drop(response);
-    /// # });
+    /// let metrics = HrPrometheus::default().long_lived_content_types("application/x-ndjson");
     /// ```
+    ///
+    /// Use it for streams that last as long as the client wants: see [long-lived responses](crate::guide::long_lived). They stay in
+    /// the gauge until they close. The parameters of the header and the case of letters do not matter. May be called several
+    /// times. To mark a single response, use [`LongLived`](crate::LongLived).
     ///
     /// # Errors
     ///
@@ -652,59 +525,43 @@ impl<M: Monitors> HrPrometheus<M> {
         self
     }
 
-    /// Keeps the values of these parameters of a route in its labels.
-    ///
-    /// `route` is the label that the route has without this option. Each distinct path is a series for every status, so
-    /// a parameter should have few values. The best bound is a pattern that matches only those,
-    /// `/{speed:fast|cheap}`: with any other, a client can invent values until [`max_kept_paths`](Self::max_kept_paths)
-    /// is reached. May be called several times, for the same route too. A label that no route of the application has is
-    /// logged as a warning at the first request of each worker.
+    /// Keeps the values of these parameters of a route in its label.
     ///
     /// ```
-    /// use actix_web::{App, test, web};
-    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::HrPrometheus;
     ///
-    /// # actix_web::rt::System::new().block_on(async {
-    /// const ROUTE: &str = "/cell_neighbour/{cell_id}/direction/{direction}";
-    ///
-    /// let registry = MetricsRegistry::new();
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .route(ROUTE, web::get().to(async || "a cell"))
-    ///         .wrap(HrPrometheus::default().keep_params(ROUTE, ["direction"])),
-    /// )
-    /// .await;
-    ///
-    /// for path in ["/cell_neighbour/17/direction/north", "/cell_neighbour/4/direction/north"] {
-    ///     test::call_and_read_body(&app, test::TestRequest::get().uri(path).to_request()).await;
-    /// }
-    /// let path = "/cell_neighbour/{cell_id}/direction/north";
-    /// assert_eq!(registry.value("request_count_total", &[("path", path)]), Some(2.0));
-    /// # });
+    /// // `/cell/17/direction/north` has the label `/cell/{id}/direction/north`.
+    /// let metrics = HrPrometheus::default().keep_params("/cell/{id}/direction/{direction}", "direction");
     /// ```
     ///
-    /// # What a label is made of
+    /// `route` is the label that the route has without this option. Each distinct path is a series for every status, so keep only
+    /// parameters with few values. Best is a pattern that matches only those, such as `/{direction:north|south}`: with any other,
+    /// a client can make up values until [`max_kept_paths`](Self::max_kept_paths) is reached.
     ///
-    /// The values that actix-web captured for the route. Before a request is routed, in the gauge and in
-    /// [`RequestStart::route`], they are those that the route captures from the path as it arrived. A value is written
-    /// as actix-web decodes it (`%2F`, `%25` and `%2B` stay), except that braces and control characters are
-    /// percent-encoded, so that no value looks like a parameter. The value of a tail `{tail}*` has no `*`.
+    /// May be called several times, even for the same route. At its first request, each worker logs a warning for a label that no
+    /// route of the application has.
     ///
-    /// A parameter keeps its name instead of its value if the value has more than 128 characters, and all do
+    /// # How the label is made
     ///
-    /// - if the request is answered with 404: a value with which nothing is found may be made up,
-    /// - if a middleware refuses it with 401, 403, 404, 407 or 429, or answers it before routing,
+    /// From the values that actix-web captured for the route. Before a request is routed, in the gauge and in
+    /// [`RequestStart::route`], they are the values that the route captures from the path as it arrived. A value is written as
+    /// actix-web decodes it (`%2F`, `%25` and `%2B` stay), except that braces and control characters are percent-encoded, so that no
+    /// value looks like a parameter. The value of a tail `{tail}*` has no `*`.
+    ///
+    /// A parameter whose value has more than 128 characters keeps its name instead. All parameters keep their names
+    ///
+    /// - if the request is answered with 404, since a value that finds nothing may be made up,
+    /// - if a middleware refuses the request with 401, 403, 404, 407 or 429, or answers it before routing,
     /// - if the whole label would have more than 1,024 bytes,
     /// - if another pattern of a resource with several patterns matched.
     ///
-    /// A path that equals the label of one of the application's own routes is that route's label and does not count
-    /// towards the limit.
+    /// A path that equals the label of one of the application's routes has that route's label, and does not count towards the
+    /// limit.
     ///
     /// # Errors
     ///
-    /// If `route` cannot be the label of a route, as with [`exclude_routes`](Self::exclude_routes), or has no parameter
-    /// with one of these names.
+    /// If `route` cannot be the label of a route, as with [`exclude_routes`](Self::exclude_routes), or has no parameter with one of
+    /// these names.
     #[must_use = "give it to `App::wrap`"]
     pub fn keep_params<K>(mut self, route: impl AsRef<str>, names: impl Texts<K>) -> Self {
         names.for_each_text(|name| {
@@ -715,29 +572,16 @@ impl<M: Monitors> HrPrometheus<M> {
         self
     }
 
-    /// Keeps the values of all parameters of all routes, tails included: the labels are the paths that were asked for.
+    /// Keeps the values of all parameters of all routes, including tails: the labels are the requested paths.
     ///
-    /// Everything said of [`keep_params`](Self::keep_params) holds. With identifiers in paths the limit of
-    /// [`max_kept_paths`](Self::max_kept_paths) is soon reached.
+    /// Otherwise like [`keep_params`](Self::keep_params). Identifiers in paths soon reach the limit of
+    /// [`max_kept_paths`](Self::max_kept_paths).
     ///
     /// ```
-    /// use actix_web::{App, test, web};
-    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::HrPrometheus;
     ///
-    /// # actix_web::rt::System::new().block_on(async {
-    /// let registry = MetricsRegistry::new();
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .route("/{language}/docs/{tail}*", web::get().to(async || "a page"))
-    ///         .wrap(HrPrometheus::default().keep_all_params()),
-    /// )
-    /// .await;
-    ///
-    /// let request = test::TestRequest::with_uri("/en/docs/guide/start").to_request();
-    /// test::call_and_read_body(&app, request).await;
-    /// assert_eq!(registry.value("request_count_total", &[("path", "/en/docs/guide/start")]), Some(1.0));
-    /// # });
+    /// // On `/{language}/docs/{tail}*`, the request `/en/docs/guide/start` has the label `/en/docs/guide/start`.
+    /// let metrics = HrPrometheus::default().keep_all_params();
     /// ```
     #[must_use = "give it to `App::wrap`"]
     pub fn keep_all_params(mut self) -> Self {
@@ -746,61 +590,32 @@ impl<M: Monitors> HrPrometheus<M> {
         self
     }
 
-    /// Limits the number of distinct paths with kept values per registry; 1,000 by default.
-    ///
-    /// Any further path has the label `_OTHER`. The labels of the application's own routes are not limited. The limit is
-    /// shared by everything that records into the registry: workers, clones and other middleware, each applying its own
-    /// maximum. A path counts as soon as it appears in any family, including the gauge, and is never evicted.
-    ///
-    /// `hr_prometheus_cardinality_limit_exceeded_total{limit="path"}` counts the requests over the limit; the first one
-    /// is logged. The family is exposed as soon as a middleware keeps parameters.
+    /// Limits the number of distinct paths with kept values per registry (default: 1,000).
     ///
     /// ```
-    /// use actix_web::{App, test, web};
-    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::HrPrometheus;
     ///
-    /// # actix_web::rt::System::new().block_on(async {
-    /// let registry = MetricsRegistry::new();
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .route("/users/{name}", web::get().to(async || "a user"))
-    ///         .wrap(HrPrometheus::default().keep_all_params().max_kept_paths(1)),
-    /// )
-    /// .await;
-    ///
-    /// for path in ["/users/alice", "/users/bob", "/users/carol"] {
-    ///     test::call_and_read_body(&app, test::TestRequest::get().uri(path).to_request()).await;
-    /// }
-    /// assert_eq!(registry.value("request_count_total", &[("path", "/users/alice")]), Some(1.0));
-    /// assert_eq!(registry.value("request_count_total", &[("path", "_OTHER")]), Some(2.0));
-    /// assert_eq!(registry.value("hr_prometheus_cardinality_limit_exceeded_total", &[("limit", "path")]), Some(2.0));
-    /// # });
+    /// let metrics = HrPrometheus::default().keep_all_params().max_kept_paths(200);
     /// ```
+    ///
+    /// Any further path has the label `_OTHER`. The labels of the application's own routes are not limited. The limit is shared by
+    /// everything that records into the registry: workers, clones and other middleware, each applying its own maximum. A path
+    /// counts as soon as it appears in any family, including the gauge, and is never evicted.
+    ///
+    /// `hr_prometheus_cardinality_limit_exceeded_total{limit="path"}` counts the requests over the limit; the first one is logged.
+    /// The family is exposed as soon as a middleware keeps parameters.
     #[must_use = "give it to `App::wrap`"]
     pub fn max_kept_paths(mut self, max: usize) -> Self {
         self.rules().set_max_kept_paths(max);
         self
     }
 
-    /// Sets the label of requests that no route served; `unmatched` by default.
+    /// Sets the label of requests that no route served (default: `unmatched`).
     ///
     /// ```
-    /// use actix_web::{App, test};
-    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::HrPrometheus;
     ///
-    /// # actix_web::rt::System::new().block_on(async {
-    /// let registry = MetricsRegistry::new();
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .wrap(HrPrometheus::default().unmatched("none")),
-    /// )
-    /// .await;
-    ///
-    /// test::call_and_read_body(&app, test::TestRequest::with_uri("/nowhere").to_request()).await;
-    /// assert_eq!(registry.value("request_count_total", &[("path", "none"), ("status", "404")]), Some(1.0));
-    /// # });
+    /// let metrics = HrPrometheus::default().unmatched("none");
     /// ```
     ///
     /// # Errors
@@ -821,7 +636,7 @@ impl<M: Monitors> HrPrometheus<M> {
         Arc::make_mut(&mut self.options().rules)
     }
 
-    /// Shows from now on how many requests exceeded the limit on kept paths, where there is one.
+    /// Shows from now on how many requests exceeded the limit on kept paths, if there is one.
     fn show_limit(&self) {
         if let Some(registry) = &self.registry
             && self.options.rules.keeps_any()
@@ -831,7 +646,7 @@ impl<M: Monitors> HrPrometheus<M> {
     }
 }
 
-/// Measures with [`DefaultMonitor`].
+/// Records with [`DefaultMonitor`].
 impl Default for HrPrometheus {
     fn default() -> Self {
         Self::with_monitor()

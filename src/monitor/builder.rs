@@ -1,18 +1,18 @@
-//! What monitors are made from when something is chosen for them.
+//! Builders of monitors.
 
 use crate::{error::Error, monitor::set::Monitors, registry::MetricsRegistry};
 
-/// Chooses what a monitor records: what [`HrPrometheus::with_builder`](crate::HrPrometheus::with_builder) takes.
+/// Builds a monitor from options: the argument of [`HrPrometheus::with_builder`](crate::HrPrometheus::with_builder).
 ///
-/// Implemented for [`DefaultMonitorBuilder`](crate::DefaultMonitorBuilder),
-/// [`OtelMonitorBuilder`](crate::OtelMonitorBuilder), and for `(A, B)` where `A` and `B` are builders, which make monitors
-/// that run side by side. It cannot be implemented otherwise.
+/// Implemented for [`DefaultMonitorBuilder`](crate::DefaultMonitorBuilder), for
+/// [`OtelMonitorBuilder`](crate::OtelMonitorBuilder), and for pairs of builders, whose monitors run side by side. It cannot be
+/// implemented for other types.
 pub trait MonitorBuilder: sealed::Sealed + Clone + Send + Sync + 'static {
-    /// The monitor that it makes.
+    /// The monitor that it builds.
     type Monitor: Monitors;
 
-    /// What `registry` holds for builders that are equal to this one; registers what it does not hold yet, as
-    /// [`Monitors::obtain`].
+    /// Returns what `registry` has for builders that are equal to this one, after registering it if necessary, as
+    /// [`Monitors::obtain`] does.
     #[doc(hidden)]
     fn obtain(
         &self,
@@ -21,13 +21,13 @@ pub trait MonitorBuilder: sealed::Sealed + Clone + Send + Sync + 'static {
         errors: &mut Vec<Error>,
     ) -> <Self::Monitor as Monitors>::Set;
 
-    /// Reports the first option that was given something wrong.
+    /// Reports the first option that was given a wrong value.
     #[doc(hidden)]
     fn check(&self) -> Result<(), Error>;
 }
 
 pub(crate) mod sealed {
-    #[allow(unnameable_types, reason = "nobody else is to implement it")]
+    #[allow(unnameable_types, reason = "a sealed trait")]
     pub trait Sealed {}
 
     impl<A: Sealed, B: Sealed> Sealed for (A, B) {}

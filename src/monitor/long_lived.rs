@@ -13,9 +13,9 @@ const CONTENT_TYPES: [&str; 2] = ["text/event-stream", "multipart/x-mixed-replac
 
 /// Marks a response as long-lived, whatever its content type: it is counted and timed when its head is sent.
 ///
-/// A handler or an inner middleware puts it into the extensions of the response. It has an effect on streamed bodies
-/// alone; a body of known size has an end. For all responses of a content type, see
-/// [`HrPrometheus::long_lived_content_types`].
+/// A handler or an inner middleware puts this marker into the extensions of the response. It affects only streamed bodies; a body
+/// of known size has an end. For all responses with a content type, use [`HrPrometheus::long_lived_content_types`]. The guide
+/// says more about [long-lived responses](crate::guide::long_lived).
 ///
 /// ```
 /// use actix_web::{App, HttpResponse, test, web};
@@ -23,26 +23,24 @@ const CONTENT_TYPES: [&str; 2] = ["text/event-stream", "multipart/x-mixed-replac
 /// use hr_prometheus::{HrPrometheus, LongLived, MetricsRegistry};
 ///
 /// async fn logs() -> HttpResponse {
-///     let mut response = HttpResponse::Ok()
-///         .content_type("text/plain")
-///         .streaming(stream::pending::<Result<web::Bytes, actix_web::Error>>());
+///     let logs = stream::pending::<Result<web::Bytes, actix_web::Error>>();
+///     let mut response = HttpResponse::Ok().streaming(logs);
 ///     response.extensions_mut().insert(LongLived);
 ///     response
 /// }
 ///
 /// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
-/// let app = test::init_service(
-///     App::new()
-///         .app_data(registry.clone())
-///         .route("/logs", web::get().to(logs))
-///         .wrap(HrPrometheus::default()),
-/// )
-/// .await;
+/// let app = App::new()
+///     .app_data(registry.clone())
+///     .route("/logs", web::get().to(logs))
+///     .wrap(HrPrometheus::default());
+/// let app = test::init_service(app).await;
 ///
 /// let response = test::call_service(&app, test::TestRequest::with_uri("/logs").to_request()).await;
 /// assert_eq!(registry.value("request_count_total", &[("path", "/logs")]), Some(1.0));
 /// assert_eq!(registry.value("requests_in_progress", &[("path", "/logs")]), Some(1.0));
+///
 /// drop(response);
 /// assert_eq!(registry.value("requests_in_progress", &[("path", "/logs")]), Some(0.0));
 /// # });
@@ -52,7 +50,7 @@ const CONTENT_TYPES: [&str; 2] = ["text/event-stream", "multipart/x-mixed-replac
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LongLived;
 
-/// The further content types of long-lived responses of one application.
+/// The additional content types of long-lived responses of one middleware.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LongLivedTypes(Vec<String>);
 
@@ -62,7 +60,7 @@ impl LongLivedTypes {
         let names = content_type.split_once('/');
         if !names.is_some_and(|(main, sub)| is_name(main) && is_name(sub)) {
             return Err(Error::new(format!(
-                "{content_type:?} is not a content type: write type and subtype without parameters, such as \"application/x-ndjson\""
+                "{content_type:?} is not a content type: write a type and a subtype without parameters, such as \"application/x-ndjson\""
             )));
         }
         self.0.push(content_type.to_owned());

@@ -1,4 +1,4 @@
-//! What a monitor is, what its hooks are given, and how several run side by side without harming each other.
+//! Monitors: the trait, the arguments of its hooks, and how several monitors run side by side without harm.
 
 pub(crate) mod builder;
 pub(crate) mod hooks;
@@ -11,31 +11,31 @@ use prometheus_client::registry::Registry;
 
 use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart};
 
-/// Records metrics of every request: the families, and what happens to them when a request starts and ends.
+/// Records metrics of requests: which families there are, and how each request changes them.
 ///
-/// One value is made per registry, by [`register`](Self::register); every worker gets its own through
-/// [`for_worker`](Self::for_worker), which is why state of a worker needs no lock (`RefCell`, `Cell`, `Arc`; not
-/// `Rc`, because a monitor is `Send`). Select a monitor with [`HrPrometheus::with_monitor`], several as a pair.
+/// [`register`](Self::register) makes one value per registry, and [`for_worker`](Self::for_worker) makes one from it for each
+/// worker. So state that belongs to a worker needs no lock: use `Cell`, `RefCell` and `Arc`, but not `Rc`, since a monitor is `Send`.
+/// Select a monitor with [`HrPrometheus::with_monitor`], and several as a pair.
 ///
 /// For each request the hooks are called in this order:
 ///
 /// | hook | when | how often |
 /// | --- | --- | --- |
-/// | [`update_init_metrics`](Self::update_init_metrics) | it arrived, before it is routed | once |
+/// | [`update_init_metrics`](Self::update_init_metrics) | the request has arrived and is not routed yet | once |
 /// | [`update_response_metrics`](Self::update_response_metrics) | the response head is ready | at most once |
-/// | [`update_end_metrics`](Self::update_end_metrics) | it ended, in whichever way | exactly once, unless |
-/// | [`forget`](Self::forget) | it turned out to be excluded: it is marked [`Excluded`](crate::Excluded), or its route is one of [`exclude_routes`] | then once, instead of the end |
+/// | [`update_end_metrics`](Self::update_end_metrics) | the request has ended, in whatever way | exactly once, unless |
+/// | [`forget`](Self::forget) | it turns out to be excluded, by [`Excluded`](crate::Excluded) or [`exclude_routes`] | once, instead of the end |
 ///
-/// None of them is called for a request that [`exclude`] excludes.
+/// No hook is called for a request that [`exclude`] excludes.
 ///
-/// A hook that panics is contained: the panic is logged once for each monitor, and the request, the worker, the
-/// scrape and other monitors go on. If `update_init_metrics` panicked, nothing further is called for that request.
-/// A `register` that panics turns this monitor off.
+/// If a hook panics, the panic is caught and logged once per monitor; the request, the worker, the scrape and other monitors
+/// are unaffected. After a panic of `update_init_metrics`, no further hook is called for that request. After a panic of
+/// `register`, the monitor is off.
 ///
 /// # Examples
 ///
 /// ```
-/// use actix_web::{App, HttpResponse, test, web};
+/// use actix_web::{App, test, web};
 /// use hr_prometheus::{
 ///     HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor, RequestStart,
 ///     prometheus_client::{metrics::counter::Counter, registry::Registry},
@@ -63,18 +63,15 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
 ///
 /// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
-/// let app = test::init_service(
-///     App::new()
-///         .app_data(registry.clone())
-///         .route("/", web::get().to(async || "hello"))
-///         .wrap(HrPrometheus::with_monitor::<BytesSent>()),
-/// )
-/// .await;
+/// let app = App::new()
+///     .app_data(registry.clone())
+///     .route("/", web::get().to(async || "hello"))
+///     .wrap(HrPrometheus::with_monitor::<BytesSent>());
+/// let app = test::init_service(app).await;
 ///
 /// test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-/// let scrape = registry.encode()?;
 /// assert_eq!(
-///     scrape.lines().collect::<Vec<_>>(),
+///     registry.encode()?.lines().collect::<Vec<_>>(),
 ///     [
 ///         "# HELP sent_bytes Bytes of response bodies.",
 ///         "# TYPE sent_bytes counter",
@@ -85,9 +82,11 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
 /// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
 /// ```
 ///
+/// The guide has [more examples](crate::guide::custom_monitors).
+///
 /// # Testing a monitor
 ///
-/// The shortest application will do: whatever its default service does is an ending.
+/// The smallest application is enough, since every answer of its default service is an ending:
 ///
 /// ```
 /// use actix_web::{App, dev::Service, error::ErrorBadGateway, test, web};
@@ -112,26 +111,24 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
 ///     fn update_init_metrics(&self, _request: &RequestStart<'_>) {}
 ///
 ///     fn update_end_metrics(&self, (): (), end: &RequestEnd<'_>) {
-///         let labels = [("ending", format!("{:?}", end.ending())), ("status", end.status().as_str().to_owned())];
+///         let ending = format!("{:?}", end.ending());
+///         let labels = [("ending", ending), ("status", end.status().as_str().to_owned())];
 ///         self.0.get_or_create_owned(&labels).inc();
 ///     }
 /// }
 ///
 /// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
-/// let app = test::init_service(
-///     App::new()
-///         .app_data(registry.clone())
-///         .default_service(web::to(async || Err::<&str, _>(ErrorBadGateway("no answer"))))
-///         .wrap(HrPrometheus::with_monitor::<Endings>()),
-/// )
-/// .await;
+/// let app = App::new()
+///     .app_data(registry.clone())
+///     .default_service(web::to(async || Err::<&str, _>(ErrorBadGateway("no answer"))))
+///     .wrap(HrPrometheus::with_monitor::<Endings>());
+/// let app = test::init_service(app).await;
 /// let request = || test::TestRequest::get().to_request();
 ///
-/// // Read to the end, left before its body was read, and left before there was a response.
-/// test::call_and_read_body(&app, request()).await;
-/// drop(test::call_service(&app, request()).await);
-/// drop(app.call(request()));
+/// test::call_and_read_body(&app, request()).await; // read to the end
+/// drop(test::call_service(&app, request()).await); // dropped before its body was read
+/// drop(app.call(request())); // dropped before there was a response
 ///
 /// registry.assert_family(
 ///     "endings",
@@ -153,25 +150,24 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
     note = "implement `hr_prometheus::RequestMonitor` for `{Self}`"
 )]
 pub trait RequestMonitor: Clone + Send + 'static {
-    /// What one request carries from its start to its end.
+    /// What the monitor remembers of a request, from its start to its end.
     type InFlight: 'static;
 
     /// Creates the families and registers them.
     ///
-    /// Called once per registry, at the first request or by [`HrPrometheus::register_in`]. In here the registry
-    /// cannot be scraped, nor asked for another registration.
+    /// Called once per registry, at the first request or by [`HrPrometheus::register_in`]. During the call the registry can neither
+    /// be scraped nor accept another registration.
     ///
     /// [`HrPrometheus::register_in`]: crate::HrPrometheus::register_in
     fn register(registry: &mut Registry) -> Self;
 
-    /// Makes the value that one worker uses; by default a clone.
+    /// Makes the value that one worker uses (default: a clone).
     ///
-    /// Called once for each worker, at its first request, on the worker's thread: the place to make state that no
-    /// other worker touches, and so needs neither a lock nor a look-up that others wait for. A server has as many
-    /// workers for each address that it is bound to; and each `wrap` counts on its own.
+    /// Called once per worker, at its first request, on the worker's thread. Use it to create worker-local state, which needs no
+    /// locking. A server has as many workers for each address that it is bound to, and each `wrap` counts separately.
     ///
-    /// Here each worker keeps its handles by [`RequestEnd::route_id`], so that the text of a label is hashed once for
-    /// a route, not once for a request:
+    /// In this example each worker keeps its counters by [`RequestEnd::route_id`], so that the text of a label is hashed once per
+    /// route instead of once per request:
     ///
     /// ```
     /// use std::cell::RefCell;
@@ -189,7 +185,7 @@ pub trait RequestMonitor: Clone + Send + 'static {
     /// }
     ///
     /// impl Clone for BytesByRoute {
-    ///     /// For another worker, which numbers its routes itself.
+    ///     /// For another worker, which has its own numbers for routes.
     ///     fn clone(&self) -> Self {
     ///         Self { bytes: self.bytes.clone(), by_route: RefCell::default() }
     ///     }
@@ -219,16 +215,14 @@ pub trait RequestMonitor: Clone + Send + 'static {
     ///
     /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .route("/hello/{name}", web::get().to(async || "hello"))
-    ///         .wrap(HrPrometheus::with_monitor::<BytesByRoute>()),
-    /// )
-    /// .await;
+    /// let app = App::new()
+    ///     .app_data(registry.clone())
+    ///     .route("/hello/{name}", web::get().to(async || "hello"))
+    ///     .wrap(HrPrometheus::with_monitor::<BytesByRoute>());
+    /// let app = test::init_service(app).await;
     ///
-    /// for name in ["/hello/alice", "/hello/bob"] {
-    ///     test::call_and_read_body(&app, test::TestRequest::get().uri(name).to_request()).await;
+    /// for path in ["/hello/alice", "/hello/bob"] {
+    ///     test::call_and_read_body(&app, test::TestRequest::with_uri(path).to_request()).await;
     /// }
     /// assert_eq!(registry.value("response_bytes_total", &[("path", "/hello/{name}")]), Some(10.0));
     /// # });
@@ -238,22 +232,22 @@ pub trait RequestMonitor: Clone + Send + 'static {
         self.clone()
     }
 
-    /// Called when a request arrives, before it is routed.
+    /// Called once when a request arrives, before it is routed. Returns what the other hooks get of this request.
     fn update_init_metrics(&self, request: &RequestStart<'_>) -> Self::InFlight;
 
-    /// Called when the response head is ready, before the body.
+    /// Called at most once, when the response head is ready, before the body.
     ///
-    /// Not called for requests that end without a response: a panic, a client that left before, and an `Err` from
-    /// inner middleware, which actix-web turns into a response only after the middleware stack. Nor for excluded
-    /// requests.
+    /// Not called for requests that end without a response: after a panic, after a disconnect, and after an `Err` from inner
+    /// middleware, which actix-web turns into a response only outside the middleware stack. Not called for excluded requests
+    /// either.
     #[expect(
         unused_variables,
         reason = "the names are documentation; the body is for implementors"
     )]
     fn update_response_metrics(&self, in_flight: &mut Self::InFlight, response: &ResponseStart<'_>) {}
 
-    /// What `update_init_metrics` would give, if it would neither look at the request nor do anything else: what it is
-    /// given need not be prepared then. `table_address` is where the worker has its table of requests in progress.
+    /// Returns what `update_init_metrics` would return if it neither looked at the request nor did anything else; the middleware
+    /// then need not prepare its arguments. `table_address` is the address of the worker's table of requests in progress.
     #[doc(hidden)]
     #[expect(
         unused_variables,
@@ -263,8 +257,8 @@ pub trait RequestMonitor: Clone + Send + 'static {
         None
     }
 
-    /// Whether `update_response_metrics` has anything to do for a response with such a body: what it is given need not be
-    /// prepared otherwise.
+    /// Whether `update_response_metrics` does anything for a response with such a body; otherwise the middleware need not prepare
+    /// its arguments.
     #[doc(hidden)]
     #[expect(
         unused_variables,
@@ -274,34 +268,37 @@ pub trait RequestMonitor: Clone + Send + 'static {
         true
     }
 
-    /// Called exactly once for every `update_init_metrics`, when the last byte of the body was handed to the server
-    /// or the request ended otherwise; [`RequestEnd::ending`] says how.
+    /// Called exactly once for every `update_init_metrics`, when the last byte of the body has been passed to the server or the
+    /// request has ended otherwise; [`RequestEnd::ending`] says how.
     fn update_end_metrics(&self, in_flight: Self::InFlight, end: &RequestEnd<'_>);
 
-    /// Called instead of `update_end_metrics` for a request that was excluded after it had begun, to undo what the start
-    /// did. See [`Excluded`](crate::Excluded) and [`HrPrometheus::exclude_routes`](crate::HrPrometheus::exclude_routes).
+    /// Called instead of `update_end_metrics` if the request was excluded after it had begun: undo what the start did.
+    ///
+    /// See [`Excluded`](crate::Excluded) and [`HrPrometheus::exclude_routes`](crate::HrPrometheus::exclude_routes).
     #[expect(
         unused_variables,
         reason = "the name is documentation; the body is for implementors"
     )]
     fn forget(&self, in_flight: Self::InFlight) {}
 
-    /// Whether to count the bytes of request bodies, which costs an allocation per request that has one;
-    /// [`RequestEnd::request_body_bytes`] then has them. Asked once for each worker.
+    /// Whether to count the bytes of request bodies for [`RequestEnd::request_body_bytes`] (default: no).
+    ///
+    /// Costs an allocation for each request with a body. Called once per worker.
     fn counts_request_body(&self) -> bool {
         false
     }
 
-    /// Whether to time the polls of requests, which costs two reads of the clock for each poll but the last one;
-    /// [`RequestEnd::time_on_worker`] and [`RequestEnd::longest_poll`] then have them. Asked once for each worker.
+    /// Whether to time the polls of requests for [`RequestEnd::time_on_worker`] and [`RequestEnd::longest_poll`] (default: no).
+    ///
+    /// Costs two reads of the clock for each poll but the last. Called once per worker.
     fn times_polls(&self) -> bool {
         false
     }
 
-    /// Called before each scrape, on the worker that scrapes: the place to bring gauges up to date.
+    /// Called before each scrape, on the worker that serves it: update gauges here.
     ///
-    /// Called on a clone of the registered value, not on a worker's. The scrape waits for it, so it should not wait
-    /// for anything slow. [`MetricsRegistry::encode`](crate::MetricsRegistry::encode) does not call it.
+    /// Called on a clone of the registered value, not on a worker's. The scrape waits for the future, so it should not wait for
+    /// anything slow. [`MetricsRegistry::encode`](crate::MetricsRegistry::encode) does not call it.
     #[expect(
         unused_variables,
         reason = "the name is documentation; the body is for implementors"

@@ -13,7 +13,7 @@ use crate::monitors::otel::scheme::Scheme;
 #[derive(Debug, Default)]
 pub(super) struct ActiveRequests(Mutex<Vec<Weak<WorkerActive>>>);
 
-/// Those of one worker. Nobody else locks it but a scrape.
+/// The requests in progress of one worker. Only a scrape locks it besides.
 #[derive(Debug, Default)]
 pub(super) struct WorkerActive(Mutex<Vec<Group>>);
 
@@ -41,7 +41,7 @@ impl ActiveRequests {
         worker
     }
 
-    /// Adds how many there are.
+    /// Adds up the requests of all workers.
     pub(super) fn add_to(&self, sums: &mut BTreeMap<(&'static str, Scheme), i64>) {
         let workers = self.0.lock().clone();
         for worker in workers.iter().filter_map(Weak::upgrade) {
@@ -53,7 +53,7 @@ impl ActiveRequests {
 }
 
 impl WorkerActive {
-    /// Counts a request in as long as what is given back lives.
+    /// Counts a request until the returned value is dropped.
     pub(super) fn begin(self: &Arc<Self>, method: &'static str, scheme: Scheme) -> Active {
         let mut groups = self.0.lock();
         let known = groups

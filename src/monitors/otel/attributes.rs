@@ -10,7 +10,7 @@ use crate::{
     series::{Attributes, SeriesKey},
 };
 
-/// The labels of the families, that of buckets too.
+/// The labels of the families, including that of buckets.
 pub(super) const LABELS: [&str; 9] = [
     "error_type",
     "http_request_method",
@@ -23,11 +23,11 @@ pub(super) const LABELS: [&str; 9] = [
     "user_agent_synthetic_type",
 ];
 
-/// What tells the series of the monitor apart, besides method, route and status.
+/// The labels of a series, besides method, route and status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct OtelAttributes {
     pub(super) arrival: Arrival,
-    /// Whether a route matched, or unmatched requests have one too.
+    /// Whether there is an `http_route`.
     pub(super) has_route: bool,
     /// Whether there was a response.
     pub(super) answered: bool,

@@ -19,7 +19,7 @@ use crate::{
     registry::MetricsRegistry,
 };
 
-/// Chooses what an [`OtelMonitor`] records beside what the conventions require.
+/// Chooses what an [`OtelMonitor`] records in addition to the metric that the conventions require.
 ///
 /// Create it with [`OtelMonitor::builder`] and pass it to
 /// [`HrPrometheus::with_builder`](crate::HrPrometheus::with_builder):
@@ -62,9 +62,8 @@ use crate::{
 /// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
 /// ```
 ///
-/// An option that is given something wrong is an error of the middleware: see
-/// [mistakes](crate::HrPrometheus#mistakes). Builders are equal if they choose the same: the middleware makes one
-/// monitor for all equal builders in a registry.
+/// A wrong value of an option is an error of the middleware: see [mistakes](crate::HrPrometheus#mistakes). Builders are equal if
+/// their options are: the middleware makes one monitor per registry for all equal builders.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtelMonitorBuilder {
     config: Config,
@@ -72,7 +71,7 @@ pub struct OtelMonitorBuilder {
 }
 
 impl OtelMonitor {
-    /// Chooses what is recorded beside the duration of requests, and how.
+    /// Returns a builder for everything that can be configured.
     #[must_use]
     pub fn builder() -> OtelMonitorBuilder {
         OtelMonitorBuilder {
@@ -83,12 +82,12 @@ impl OtelMonitor {
 }
 
 impl OtelMonitorBuilder {
-    /// Registers the families and makes the monitor: for a custom monitor that wraps it, as
+    /// Registers the families and returns the monitor: for a custom monitor that wraps it, as with
     /// [`DefaultMonitorBuilder::register`](crate::DefaultMonitorBuilder::register).
     ///
     /// # Panics
     ///
-    /// If an option was given something wrong, or if the registry has a label that is one of this monitor. In
+    /// If an option was given a wrong value, or if the registry has a label that this monitor uses. In
     /// [`RequestMonitor::register`](crate::RequestMonitor::register) the panic is caught, and the monitor is off.
     #[must_use = "a monitor records nothing until the middleware has it"]
     pub fn register(&self, registry: &mut Registry) -> OtelMonitor {
@@ -98,14 +97,14 @@ impl OtelMonitorBuilder {
         OtelMonitor::new(&self.config, registry)
     }
 
-    /// Sets the upper bounds of the buckets of the duration in seconds; by default those of the conventions, 0.005 0.01
-    /// 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10. The infinite one is added.
+    /// Sets the upper bounds of the duration buckets in seconds.
     ///
-    /// See [`OtelMonitorBuilder`] for an example.
+    /// The default is that of the conventions: 0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10. The infinite bound is
+    /// added. See [`OtelMonitorBuilder`] for an example.
     ///
     /// # Errors
     ///
-    /// If there is no bound, or they are not finite, not above 0 or not rising.
+    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn duration_buckets(mut self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         if let Some(bounds) = self.mistakes.note("duration_buckets", checked_bounds(bounds)) {
@@ -114,19 +113,20 @@ impl OtelMonitorBuilder {
         self
     }
 
-    /// Sets the upper bounds of the buckets of both sizes in bytes; by default those of the OpenTelemetry SDKs, since the
-    /// conventions name none: 0 5 10 25 50 75 100 250 500 750 1000 2500 5000 7500 10000. The infinite one is added.
+    /// Sets the upper bounds of the buckets of both body sizes in bytes.
+    ///
+    /// The default is that of the OpenTelemetry SDKs, since the conventions have none: 0 5 10 25 50 75 100 250 500 750 1000 2500 5000
+    /// 7500 10000. The infinite bound is added.
     ///
     /// ```
-    /// use hr_prometheus::{HrPrometheus, OtelMonitor};
+    /// use hr_prometheus::OtelMonitor;
     ///
     /// let monitor = OtelMonitor::builder().response_body_size().body_size_buckets([1e3, 1e6]);
-    /// # assert!(HrPrometheus::with_builder(monitor).build().is_ok());
     /// ```
     ///
     /// # Errors
     ///
-    /// If there is no bound, or they are not finite, not above 0 or not rising.
+    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn body_size_buckets(mut self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         if let Some(bounds) = self.mistakes.note("body_size_buckets", checked_bounds(bounds)) {
@@ -135,11 +135,11 @@ impl OtelMonitorBuilder {
         self
     }
 
-    /// Shows the requests in progress as `http_server_active_requests`, by method and scheme; 0 for those that are known
-    /// and have none.
+    /// Exposes the requests in progress as `http_server_active_requests`, by method and scheme.
     ///
-    /// A request to a route that the middleware [excludes](crate::HrPrometheus::exclude_routes) is not counted: this
-    /// then costs each request a walk over the route table. See [`OtelMonitorBuilder`] for an example.
+    /// A pair of method and scheme stays at 0 once it has been seen. Requests to [excluded
+    /// routes](crate::HrPrometheus::exclude_routes) are not counted; if there are any, every request costs a walk over the route
+    /// table. See [`OtelMonitorBuilder`] for an example.
     #[must_use]
     pub fn active_requests(mut self) -> Self {
         self.config.active_requests = true;
@@ -148,16 +148,13 @@ impl OtelMonitorBuilder {
 
     /// Records the sizes of request bodies in `http_server_request_body_size_bytes`.
     ///
-    /// Counts the bytes that the application read: 0 for a request without a body, and for a body that was not read. It
-    /// costs an allocation for each request that has a body.
+    /// Counts the bytes that the application has read: 0 for a request without a body, and for a body that was not read. Costs an
+    /// allocation for each request with a body.
     ///
     /// ```
-    /// # use hr_prometheus::{HrPrometheus, MetricsRegistry, OtelMonitor};
-    /// let registry = MetricsRegistry::new();
+    /// use hr_prometheus::OtelMonitor;
+    ///
     /// let monitor = OtelMonitor::builder().request_body_size();
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains("# TYPE http_server_request_body_size_bytes histogram"));
-    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[must_use]
     pub fn request_body_size(mut self) -> Self {
@@ -167,15 +164,12 @@ impl OtelMonitorBuilder {
 
     /// Records the sizes of response bodies in `http_server_response_body_size_bytes`.
     ///
-    /// Counts the bytes that were handed to the server, streams included, before any transfer coding.
+    /// Counts the bytes that were passed to the server, including those of streams, before any transfer coding.
     ///
     /// ```
-    /// # use hr_prometheus::{HrPrometheus, MetricsRegistry, OtelMonitor};
-    /// let registry = MetricsRegistry::new();
+    /// use hr_prometheus::OtelMonitor;
+    ///
     /// let monitor = OtelMonitor::builder().response_body_size();
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains("# TYPE http_server_response_body_size_bytes histogram"));
-    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[must_use]
     pub fn response_body_size(mut self) -> Self {
@@ -183,23 +177,15 @@ impl OtelMonitorBuilder {
         self
     }
 
-    /// Gives requests that no route served an `http_route` too: the label that the middleware has for them, `unmatched`
-    /// or [what you say](crate::HrPrometheus::unmatched). By default it is absent, as the conventions want it.
+    /// Gives unmatched requests an `http_route`: `unmatched`, or the text of [`unmatched`](crate::HrPrometheus::unmatched).
+    ///
+    /// By default it is absent, as the conventions demand.
     ///
     /// ```
-    /// use actix_web::{App, test};
-    /// use hr_prometheus::{HrPrometheus, MetricsRegistry, OtelMonitor};
+    /// use hr_prometheus::{HrPrometheus, OtelMonitor};
     ///
-    /// # actix_web::rt::System::new().block_on(async {
-    /// let registry = MetricsRegistry::new();
     /// let monitor = OtelMonitor::builder().route_of_unmatched();
-    /// let metrics = HrPrometheus::with_builder(monitor).unmatched("UNKNOWN").register_in(&registry)?;
-    /// let app = test::init_service(App::new().wrap(metrics)).await;
-    ///
-    /// test::call_and_read_body(&app, test::TestRequest::with_uri("/nowhere").to_request()).await;
-    /// let count = "http_server_request_duration_seconds_count";
-    /// assert_eq!(registry.value(count, &[("http_route", "UNKNOWN")]), Some(1.0));
-    /// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
+    /// let metrics = HrPrometheus::with_builder(monitor).unmatched("none"); // http_route="none"
     /// ```
     #[must_use]
     pub fn route_of_unmatched(mut self) -> Self {
@@ -207,23 +193,12 @@ impl OtelMonitorBuilder {
         self
     }
 
-    /// Adds the attribute `network_protocol_name`, which is always `http`: the conventions require it for other protocols
-    /// only.
+    /// Adds the attribute `network_protocol_name`, which is always `http`; the conventions require it only for other protocols.
     ///
     /// ```
-    /// use actix_web::{App, test};
-    /// use hr_prometheus::{HrPrometheus, MetricsRegistry, OtelMonitor};
+    /// use hr_prometheus::OtelMonitor;
     ///
-    /// # actix_web::rt::System::new().block_on(async {
-    /// let registry = MetricsRegistry::new();
-    /// let monitor = OtelMonitor::builder().network_protocol_name();
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// let app = test::init_service(App::new().wrap(metrics)).await;
-    ///
-    /// test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// let count = "http_server_request_duration_seconds_count";
-    /// assert_eq!(registry.value(count, &[("network_protocol_name", "http")]), Some(1.0));
-    /// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
+    /// let monitor = OtelMonitor::builder().network_protocol_name(); // network_protocol_name="http"
     /// ```
     #[must_use]
     pub fn network_protocol_name(mut self) -> Self {
@@ -233,15 +208,12 @@ impl OtelMonitorBuilder {
 
     /// Names the families without their units: `http_server_request_duration`, as actix-web-metrics does.
     ///
-    /// By default the names have a unit, as the OpenTelemetry specification asks of exporters to Prometheus.
+    /// By default names have a unit, as the OpenTelemetry specification demands of exporters to Prometheus.
     ///
     /// ```
-    /// # use hr_prometheus::{HrPrometheus, MetricsRegistry, OtelMonitor};
-    /// let registry = MetricsRegistry::new();
-    /// let monitor = OtelMonitor::builder().without_units();
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains("# TYPE http_server_request_duration histogram"));
-    /// # Ok::<(), hr_prometheus::Error>(())
+    /// use hr_prometheus::OtelMonitor;
+    ///
+    /// let monitor = OtelMonitor::builder().without_units(); // http_server_request_duration
     /// ```
     #[must_use]
     pub fn without_units(mut self) -> Self {
@@ -249,22 +221,22 @@ impl OtelMonitorBuilder {
         self
     }
 
-    /// Takes `url_scheme` from the header `name`, which a trusted proxy sets: `Forwarded` (RFC 7239), of which `proto`
-    /// is read, or one whose value is the scheme, such as `X-Forwarded-Proto`.
+    /// Takes `url_scheme` from the header `name`, which a trusted proxy sets.
     ///
-    /// Of several proxies the first counts, the one that the client talked to. Where the header says neither `http`
-    /// nor `https`, the scheme is that of the connection. Name the header that your proxy sets itself: any other is
-    /// up to the client. See [`OtelMonitorBuilder`] for an example.
+    /// The header is `Forwarded` (RFC 7239), whose `proto` is read, or one whose value is the scheme, such as `X-Forwarded-Proto`.
+    /// Behind several proxies the first one counts, which is the one that the client connected to. If the header says neither
+    /// `http` nor `https`, the scheme is that of the connection. Name only a header that your proxy always sets: any other is up to
+    /// the client. See [`OtelMonitorBuilder`] for an example.
     ///
     /// # Errors
     ///
-    /// If no header can be called `name`.
+    /// If `name` is not a valid header name.
     #[must_use]
     pub fn scheme_from(mut self, name: impl AsRef<str>) -> Self {
         let name = name.as_ref();
         let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
             Error::new(format!(
-                "{name:?} is not the name of a header; give one such as \"X-Forwarded-Proto\""
+                "{name:?} is not a valid header name; give one such as \"X-Forwarded-Proto\""
             ))
         });
         if let Some(header) = self.mistakes.note("scheme_from", header) {
@@ -273,29 +245,18 @@ impl OtelMonitorBuilder {
         self
     }
 
-    /// Adds the attribute `user_agent_synthetic_type` to requests of bots and of tests, as far as they say so in their
-    /// `User-Agent`.
+    /// Adds the attribute `user_agent_synthetic_type` to requests of bots and tests, as far as their `User-Agent` says so.
     ///
-    /// | value | if the header contains, in any case |
+    /// | value | if the header contains, in upper or lower case |
     /// | --- | --- |
     /// | `test` | `alwayson`, `synthetics`, `healthcheck`, `kube-probe`, `pingdom`, `uptimerobot` |
-    /// | `bot` | else `bot`, `crawler`, `spider` |
+    /// | `bot` | none of these, but `bot`, `crawler` or `spider` |
     ///
     /// ```
-    /// use actix_web::{App, test};
-    /// use hr_prometheus::{HrPrometheus, MetricsRegistry, OtelMonitor};
+    /// use hr_prometheus::OtelMonitor;
     ///
-    /// # actix_web::rt::System::new().block_on(async {
-    /// let registry = MetricsRegistry::new();
+    /// // A request with `User-Agent: Googlebot/2.1` has user_agent_synthetic_type="bot".
     /// let monitor = OtelMonitor::builder().user_agent_synthetic_type();
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// let app = test::init_service(App::new().wrap(metrics)).await;
-    ///
-    /// let request = test::TestRequest::get().insert_header(("User-Agent", "Googlebot/2.1"));
-    /// test::call_and_read_body(&app, request.to_request()).await;
-    /// let count = "http_server_request_duration_seconds_count";
-    /// assert_eq!(registry.value(count, &[("user_agent_synthetic_type", "bot")]), Some(1.0));
-    /// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
     /// ```
     #[must_use]
     pub fn user_agent_synthetic_type(mut self) -> Self {

@@ -1,4 +1,4 @@
-//! What a builder chose for the monitor of the OpenTelemetry conventions.
+//! The options of the monitor of the OpenTelemetry conventions, as its builder sets them.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ const DURATION: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 
-/// Upper bounds in bytes: the conventions name none, so these are those of the OpenTelemetry SDKs.
+/// Upper bounds in bytes: those of the OpenTelemetry SDKs, since the conventions have none.
 const SIZE: [f64; 15] = [
     0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1e3, 2.5e3, 5e3, 7.5e3, 1e4,
 ];
 
-/// What a builder chose.
+/// The options of a builder.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 pub(super) struct Config {
@@ -23,7 +23,7 @@ pub(super) struct Config {
     pub(super) active_requests: bool,
     pub(super) request_body_size: bool,
     pub(super) response_body_size: bool,
-    /// Whether unmatched requests have a route: the label that the middleware has for them.
+    /// Whether unmatched requests have an `http_route`.
     pub(super) routes_unmatched: bool,
     pub(super) names_protocol: bool,
     pub(super) has_units: bool,

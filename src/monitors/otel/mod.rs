@@ -33,38 +33,37 @@ use crate::{
     series::worker::{BlockIndex, WorkerSeries},
 };
 
-/// Records the metrics of the OpenTelemetry semantic conventions for HTTP servers, under the names that they have in
-/// Prometheus.
+/// Records the metrics of the OpenTelemetry semantic conventions for HTTP servers, under their Prometheus names.
 ///
-/// The names and attributes are those of version 1.44. Only the duration, which the conventions require, is recorded by
-/// default; [`builder`](Self::builder) adds the rest:
+/// Names and attributes follow version 1.44. By default only the duration is recorded, which the conventions require;
+/// [`builder`](Self::builder) adds the others:
 ///
-/// | family | convention | type | on | attributes |
+/// | family | convention | type | recorded | attributes |
 /// | --- | --- | --- | --- | --- |
-/// | `http_server_request_duration_seconds` | `http.server.request.duration` | histogram | yes | all |
+/// | `http_server_request_duration_seconds` | `http.server.request.duration` | histogram | by default | all |
 /// | `http_server_active_requests` | `http.server.active_requests` | gauge | [`active_requests`](crate::OtelMonitorBuilder::active_requests) | `http_request_method`, `url_scheme` |
 /// | `http_server_request_body_size_bytes` | `http.server.request.body.size` | histogram | [`request_body_size`](crate::OtelMonitorBuilder::request_body_size) | all |
 /// | `http_server_response_body_size_bytes` | `http.server.response.body.size` | histogram | [`response_body_size`](crate::OtelMonitorBuilder::response_body_size) | all |
 ///
 /// | attribute | convention | value |
 /// | --- | --- | --- |
-/// | `error_type` | `error.type` | the status if it is 500 or above; `panic` after a panic, `dropped` for a request that was dropped before a response, `body_failed` if the body of a response failed; otherwise absent |
-/// | `http_request_method` | `http.request.method` | as [`RequestEnd::method`]: an unknown method is `_OTHER`; see [`known_methods`](crate::HrPrometheus::known_methods) |
+/// | `error_type` | `error.type` | the status if it is 500 or above; `panic` after a panic; `dropped` if the request was dropped before a response; `body_failed` if the body of the response failed; otherwise absent |
+/// | `http_request_method` | `http.request.method` | [`RequestEnd::method`], where an unknown method is `_OTHER`; see [`known_methods`](crate::HrPrometheus::known_methods) |
 /// | `http_response_status_code` | `http.response.status_code` | the status, if there was a response |
-/// | `http_route` | `http.route` | as [`RequestEnd::route`], if it [has a route](RequestEnd::has_route); of unmatched requests with [`route_of_unmatched`](crate::OtelMonitorBuilder::route_of_unmatched) |
+/// | `http_route` | `http.route` | [`RequestEnd::route`], if the request [has a route](RequestEnd::has_route); for unmatched requests with [`route_of_unmatched`](crate::OtelMonitorBuilder::route_of_unmatched) |
 /// | `network_protocol_name` | `network.protocol.name` | `http`, with [`network_protocol_name`](crate::OtelMonitorBuilder::network_protocol_name); the conventions do not require it |
 /// | `network_protocol_version` | `network.protocol.version` | `1.0`, `1.1` or `2` |
 /// | `url_scheme` | `url.scheme` | `https` if this server terminates TLS itself, else `http`; that of a proxy with [`scheme_from`](crate::OtelMonitorBuilder::scheme_from) |
 /// | `user_agent_synthetic_type` | `user_agent.synthetic.type` | `bot` or `test`, with [`user_agent_synthetic_type`](crate::OtelMonitorBuilder::user_agent_synthetic_type) |
 ///
-/// - Every value is bounded. By default none comes from a header that the client sends; `server.address` and
-///   `server.port`, which are opt-in in the conventions, are never recorded.
-/// - The duration is [`RequestEnd::latency`]. That of a [long-lived](ResponseStart::is_long_lived) response ends with its
-///   head; its sizes are observed when it ends.
+/// - Every attribute has a bounded number of values. By default none comes from a header that the client sends;
+///   `server.address` and `server.port`, which are opt-in in the conventions, are never recorded.
+/// - The duration is [`RequestEnd::latency`]. For a [long-lived](ResponseStart::is_long_lived) response it ends with the
+///   head; its sizes are recorded when it ends.
 /// - The duration has the buckets of the conventions: 0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10
 ///   seconds.
 ///
-/// During a migration it runs beside the default monitor:
+/// During a migration it can run beside the default monitor:
 ///
 /// ```
 /// use actix_web::{App, test, web};
@@ -72,16 +71,13 @@ use crate::{
 ///
 /// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
-/// let app = test::init_service(
-///     App::new()
-///         .app_data(registry.clone())
-///         .route("/hello/{name}", web::get().to(async || "hello"))
-///         .wrap(HrPrometheus::with_monitor::<(DefaultMonitor, OtelMonitor)>()),
-/// )
-/// .await;
+/// let app = App::new()
+///     .app_data(registry.clone())
+///     .route("/hello/{name}", web::get().to(async || "hello"))
+///     .wrap(HrPrometheus::with_monitor::<(DefaultMonitor, OtelMonitor)>());
+/// let app = test::init_service(app).await;
 ///
-/// let hello = test::TestRequest::get().uri("/hello/alice").to_request();
-/// test::call_and_read_body(&app, hello).await;
+/// test::call_and_read_body(&app, test::TestRequest::with_uri("/hello/alice").to_request()).await;
 /// let scrape = registry.encode()?;
 /// let counts: Vec<_> = scrape.lines().filter(|line| line.contains("_count{")).collect();
 /// let labels = r#"http_request_method="GET",http_response_status_code="200",http_route="/hello/{name}",network_protocol_version="1.1",url_scheme="http""#;
@@ -96,9 +92,9 @@ use crate::{
 /// ```
 pub struct OtelMonitor {
     storage: Arc<OtelStorage>,
-    /// Made when the first request ends. A clone gets its own, so that each has one writer.
+    /// Created when the first request ends. A clone creates another, so that each has one writer.
     worker: OnceCell<WorkerSeries<OtelAttributes>>,
-    /// Made when the first request arrives, where active requests are shown. A clone gets its own.
+    /// Created when the first request arrives, if active requests are recorded. A clone creates another.
     active: OnceCell<Arc<WorkerActive>>,
 }
 
@@ -117,7 +113,7 @@ impl OtelMonitor {
         }
     }
 
-    /// Reads what only some monitors ask of a request that arrived.
+    /// Reads the optional parts of a request that has arrived.
     fn read(&self, request: &RequestStart<'_>, in_flight: &mut OtelInFlight) {
         let reads = &self.storage.reads;
         let headers = request.request().headers();
@@ -195,15 +191,15 @@ impl fmt::Debug for OtelMonitor {
     }
 }
 
-/// What an [`OtelMonitor`] carries for a request from its start to its end.
+/// What an [`OtelMonitor`] remembers of a request until it ends.
 ///
-/// A custom monitor that wraps it has it in its own [`InFlight`](RequestMonitor::InFlight).
+/// A custom monitor that wraps it keeps this in its own [`InFlight`](RequestMonitor::InFlight).
 #[derive(Debug)]
 pub struct OtelInFlight {
     arrival: Arrival,
-    /// Where it was recorded at its head, because it is long-lived.
+    /// The block into which it was recorded at its head, if it is long-lived.
     recorded: Option<BlockIndex>,
-    /// Counts it as active, where that is shown.
+    /// Counts it as active, if active requests are recorded.
     active: Option<Active>,
 }
 

@@ -1,4 +1,4 @@
-//! The scheme that a client used, as far as it is known.
+//! The scheme of a request, as far as it is known.
 
 use actix_web::http::header::{FORWARDED, HeaderMap, HeaderName};
 
@@ -16,16 +16,16 @@ impl Scheme {
         }
     }
 
-    /// That of the connection.
+    /// The scheme of the connection.
     #[inline]
     pub(super) fn of_connection(is_secure: bool) -> Self {
         if is_secure { Self::Https } else { Self::Http }
     }
 
-    /// The one that the header `name` tells, which a proxy sets; `None` if it tells none that there is.
+    /// The scheme in the header `name`, which a proxy sets; `None` if it has neither `http` nor `https`.
     pub(super) fn from_header(name: &HeaderName, headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(name)?.to_str().ok()?;
-        // The first proxy is the one that the client talked to.
+        // The first proxy is the one that the client connected to.
         let first = value.split(',').next()?;
         if *name == FORWARDED {
             // RFC 7239, section 4.

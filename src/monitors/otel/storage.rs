@@ -1,4 +1,4 @@
-//! What the workers share, and how a scrape shows it.
+//! The state that the workers share, and its encoding.
 
 use std::{collections::BTreeMap, fmt, rc::Rc, sync::Arc};
 
@@ -21,13 +21,13 @@ use crate::{
     },
 };
 
-/// What the workers share, and what a scrape encodes.
+/// The state that the workers share and a scrape encodes.
 #[derive(Debug)]
 pub(super) struct OtelStorage {
     pub(super) series: Arc<Series<OtelAttributes>>,
     pub(super) families: Vec<(Content, FamilyEncoder)>,
     pub(super) active: ActiveRequests,
-    /// The route of series that show none: series are told apart by what they show.
+    /// The route of all series without an `http_route`, so that they are one.
     pub(super) no_route: Arc<str>,
     pub(super) reads: Reads,
     pub(super) routes_unmatched: bool,
@@ -35,7 +35,7 @@ pub(super) struct OtelStorage {
     pub(super) has_sizes: bool,
 }
 
-/// What the samples of a family say.
+/// The content of a family.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Content {
     Duration,
@@ -44,7 +44,7 @@ pub(super) enum Content {
     ResponseBodySize,
 }
 
-/// What is read of a request when it arrives, beside what is always known.
+/// Optional parts of a request that are read when it arrives.
 #[derive(Debug, PartialEq)]
 pub(super) struct Reads {
     pub(super) scheme_header: Option<HeaderName>,
@@ -117,7 +117,7 @@ impl OtelStorage {
         })
     }
 
-    /// What the families of the live page are called in a registry that puts `prefix` before their names.
+    /// The names of the families for the live page, in a registry that puts `prefix` before them.
     pub(super) fn names(&self, prefix: &str) -> MonitorNames {
         let method = ("http_request_method".to_owned(), "method");
         let path = ("http_route".to_owned(), "path");
@@ -182,7 +182,7 @@ impl Collector for OtelCollector {
     }
 }
 
-/// What one scrape shows.
+/// The numbers of one scrape.
 struct Scrape {
     storage: Arc<OtelStorage>,
     snapshot: Snapshot<OtelAttributes>,

@@ -1,4 +1,4 @@
-//! Requests of bots and of tests, by what they call themselves.
+//! Requests of bots and tests, recognized by their `User-Agent`.
 
 use actix_web::http::header::{HeaderMap, USER_AGENT};
 
@@ -15,7 +15,7 @@ const TEST: [&str; 6] = [
 /// Texts in the `User-Agent` of bots.
 const BOT: [&str; 3] = ["bot", "crawler", "spider"];
 
-/// How much of the header is read: names stand in front.
+/// How many bytes of the header are read: names come first.
 const READ: usize = 512;
 
 /// The values of `user_agent.synthetic.type`.
@@ -40,7 +40,7 @@ impl Synthetic {
             let mut windows = agent.windows(text.len());
             windows.any(|window| window.eq_ignore_ascii_case(text.as_bytes()))
         };
-        // Tests first: one of them is called a robot.
+        // Tests first: the name of one contains `bot`.
         if TEST.iter().any(contains) {
             Some(Self::Test)
         } else {

@@ -1,6 +1,6 @@
-//! `/metrics` on a port of its own, behind a bearer token: the public application does not have it.
+//! `/metrics` on a separate port behind a bearer token; the public application does not serve it.
 //!
-//! Without a token, and without the time for a last scrape, `hr_prometheus::metrics_server` does it in one line.
+//! If you need neither the token nor the time for a last scrape, `hr_prometheus::metrics_server` takes one line.
 //!
 //! ```console
 //! $ METRICS_TOKEN=secret cargo run --example admin_port      # PORT and ADMIN_PORT choose other ports
@@ -22,8 +22,8 @@
 //! request_count_total{method="GET",path="unmatched",status="404"} 1
 //! ```
 //!
-//! Ctrl-C (or SIGTERM) stops the application. Its metrics stay for another 20 seconds, so that Prometheus sees what
-//! the last requests counted; a second Ctrl-C ends that too.
+//! Ctrl-C (or SIGTERM) stops the application. Its metrics are served for another 20 seconds, so that Prometheus sees
+//! the last requests; a second Ctrl-C ends that too.
 //!
 //! Prometheus sends the token with `authorization: {credentials_file: /etc/prometheus/token}` in its scrape
 //! configuration. In a container the admin server listens on `0.0.0.0`, on a port that is not published.
@@ -48,7 +48,7 @@ use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_scope};
 /// How long metrics are served after the application has stopped: a little more than the time between two scrapes.
 const LAST_SCRAPE: Duration = Duration::from_secs(20);
 
-/// What scrapers must send.
+/// The token that scrapers must send.
 struct Token(String);
 
 #[actix_web::main]
@@ -98,7 +98,7 @@ async fn main() -> io::Result<()> {
         }
         public_handle.stop(true).await;
     });
-    // Until it is stopped, and requests under way have been answered.
+    // Returns once it is stopped and the last requests have been answered.
     public.await?;
 
     println!("The application has stopped; Ctrl-C stops the metrics too.");
@@ -124,7 +124,7 @@ async fn check_token(
     }
 }
 
-/// Waits for Ctrl-C or, where there is such a thing, SIGTERM.
+/// Waits for Ctrl-C or, on Unix, for SIGTERM.
 async fn asked_to_stop() -> io::Result<()> {
     #[cfg(unix)]
     {

@@ -17,10 +17,10 @@
 //! request_count_total{method="GET",path="/{version}/orders",status="401",version="v2",tenant="none"} 1
 //! ```
 //!
-//! `request_latency` has the same two labels. The gauge `requests_in_progress` has not: it is of requests that are not
-//! known that well yet.
+//! `request_latency` has the same two labels. The gauge `requests_in_progress` does not: its requests have not been
+//! answered yet.
 //!
-//! The derive writes `::prometheus_client`, so that crate has to be a dependency too, in the version of hr-prometheus:
+//! The derive macro writes `::prometheus_client`, so you depend on that crate too, in the version that hr-prometheus uses:
 //!
 //! ```toml
 //! actix-web = "4"
@@ -44,7 +44,7 @@ use hr_prometheus::{
 };
 use prometheus_client::encoding::EncodeLabelSet;
 
-/// The labels, each with few values: a client cannot invent one.
+/// The labels. Each has few values, and a client cannot make up others.
 #[derive(EncodeLabelSet, Hash, PartialEq, Eq)]
 struct Labels {
     version: &'static str,
@@ -52,7 +52,7 @@ struct Labels {
 }
 
 impl RequestLabels for Labels {
-    /// What the request says by itself.
+    /// Read from the request itself.
     fn at_arrival(start: &RequestStart<'_>) -> Self {
         let version = match start.request().path().split('/').nth(1) {
             Some("v1") => "v1",
@@ -65,7 +65,7 @@ impl RequestLabels for Labels {
         }
     }
 
-    /// What the application has found out about it.
+    /// Found out by the application.
     fn at_response(&mut self, response: &ResponseStart<'_>) {
         if let Some(Tenant(tenant)) = response.request().extensions().get() {
             self.tenant = tenant;
@@ -73,7 +73,7 @@ impl RequestLabels for Labels {
     }
 }
 
-/// Who sent the request.
+/// The sender of the request.
 #[derive(Clone, Copy)]
 struct Tenant(&'static str);
 

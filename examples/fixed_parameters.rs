@@ -1,7 +1,7 @@
 //! A path parameter that keeps its values in the label: `/cell_neighbour/{cell_id}/direction/north`.
 //!
-//! By default all parameters are collapsed, because each value is a series. `direction` has only a few values, which
-//! are worth telling apart; `cell_id` has many, and stays `{cell_id}`.
+//! By default no values are kept, because each value is a series. `direction` has only a few values, which
+//! are worth distinguishing; `cell_id` has many, and stays `{cell_id}`.
 //!
 //! ```console
 //! $ cargo run --example fixed_parameters      # PORT chooses another port than 8080
@@ -22,14 +22,14 @@
 //! request_count_total{method="GET",path="unmatched",status="404"} 1
 //! ```
 //!
-//! What a client can write into a kept parameter becomes a label, so the route takes the four directions only. The
-//! library has a limit too: over 1,000 different paths, or what `max_kept_paths` says, further ones become `_OTHER`.
+//! Whatever a client writes into a kept parameter becomes a label, so the route accepts only the four directions. The
+//! library has a limit too: after 1,000 different paths, or the number in `max_kept_paths`, further ones become `_OTHER`.
 use std::{env, io};
 
 use actix_web::{App, HttpServer, Responder, web};
 use hr_prometheus::{HrPrometheus, metrics_scope};
 
-/// As a label has it: without the regular expression.
+/// The label of the route: without the regular expression.
 const LABEL: &str = "/cell_neighbour/{cell_id}/direction/{direction}";
 const ROUTE: &str = "/cell_neighbour/{cell_id}/direction/{direction:north|east|south|west}";
 
@@ -41,7 +41,7 @@ async fn main() -> io::Result<()> {
         .parse()
         .map_err(|_| io::Error::other(format!("PORT is `{port}`: set it to a number from 0 to 65535")))?;
 
-    // Made here, where `?` works, and cloned for each worker.
+    // Built here, where `?` works, and cloned for each worker.
     let metrics = HrPrometheus::default().keep_params(LABEL, "direction").build()?;
 
     let server = HttpServer::new(move || {

@@ -1,4 +1,4 @@
-//! A switch from actix-web-prom 0.10: the same names, labels and buckets, so that dashboards and alerts go on working.
+//! A switch from actix-web-prom 0.10: the same names, labels and buckets, so that dashboards and alerts keep working.
 //!
 //! ```console
 //! $ cargo run --example from_actix_web_prom --features prometheus-0_14      # PORT chooses another port than 8080
@@ -18,17 +18,17 @@
 //! shop_parcel_kilograms_count{carrier="post"} 2
 //! ```
 //!
-//! `.actix_web_prom("shop")` records what `PrometheusMetricsBuilder::new("shop")` does; constant labels are those of a
-//! registry, `MetricsRegistry::with_labels(map)`. Numbers change all the same, because more is counted: requests that
-//! end in an error of a middleware, in a panic or with a client that left. Some labels do too:
+//! `.actix_web_prom("shop")` records what `PrometheusMetricsBuilder::new("shop")` does; for constant labels, use a
+//! registry, `MetricsRegistry::with_labels(map)`. Numbers still change, because more is counted: requests that
+//! end with an error of a middleware, with a panic or with a disconnect. Some labels change too:
 //!
-//! - Where no route matched, `endpoint` is `unmatched`: not what the client asked for. That includes a path whose routes
+//! - If no route matched, `endpoint` is `unmatched` instead of the requested path. That includes a path whose routes
 //!   all have another method, such as `POST /orders/1` here.
-//! - Methods that are not known are `_OTHER`.
+//! - Unknown methods are `_OTHER`.
 //! - A label has no regular expressions: `/orders/{id}`, not `/orders/{id:\d+}`.
 //!
-//! What the service has registered with the crate `prometheus` comes along, through `prometheus_metrics`: to
-//! `prometheus_client` it can move piece by piece, or never. The documentation of that function says what differs.
+//! Metrics that the service has registered with the crate `prometheus` are exposed through `prometheus_metrics`. They can
+//! move to `prometheus_client` one by one, or never. The documentation of that function says what differs.
 //!
 //! ```toml
 //! actix-web = "4"
@@ -50,7 +50,7 @@ async fn main() -> io::Result<()> {
         .parse()
         .map_err(|_| io::Error::other(format!("PORT is `{port}`: set it to a number from 0 to 65535")))?;
 
-    // What the service has had all along.
+    // The metrics that the service has had all along.
     let old_registry = prometheus::Registry::new();
     let shop = Shop::register(&old_registry).map_err(io::Error::other)?;
 

@@ -78,7 +78,10 @@ def of_rules(path):
 
 def of_console(path):
     text = path.read_text()
-    found = re.findall(r"""data-expr='([^']*)'|data-expr="\{\{ printf "((?:[^"\\]|\\.)*)"|query (?:\(printf )?"((?:[^"\\]|\\.)*)\"""", text)
+    found = re.findall(
+        r"""data-expr='([^']*)'|data-expr="\{\{ printf "((?:[^"\\]|\\.)*)"|query (?:\(printf )?"((?:[^"\\]|\\.)*)\"""",
+        text,
+    )
     for plain, formatted, queried in found:
         expression = html.unescape(plain) or (formatted or queried).replace('\\"', '"')
         # What the page is asked for.
@@ -108,7 +111,9 @@ def parse(expressions):
         path.write_text(json.dumps({"groups": [{"name": "expressions", "rules": rules}]}))
         answer = subprocess.run(["promtool", "check", "rules", str(path)], capture_output=True, text=True)
     said = answer.stdout + answer.stderr
-    named = re.sub(r"number_(\d+)", lambda match: f"{expressions[int(match[1])].where}: {expressions[int(match[1])].text}", said)
+    named = re.sub(
+        r"number_(\d+)", lambda match: f"{expressions[int(match[1])].where}: {expressions[int(match[1])].text}", said
+    )
     check(answer.returncode == 0, f"promtool does not take an expression\n{named}")
 
 

@@ -100,6 +100,15 @@ def fixed():
         f"  compose.yaml: {', '.join(compose['services'])}; mounts what is there, and {len(provisioned)} files provision Grafana"
     )
 
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (MONITORING / "SCALE.md").read_text(), re.MULTILINE | re.DOTALL)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "prometheus.yml"
+        for text in [*blocks, (MONITORING / "demo" / "prometheus.yml").read_text().replace("../", f"{MONITORING}/")]:
+            path.write_text(text)
+            answer = subprocess.run(["promtool", "check", "config", str(path)], capture_output=True, text=True)
+            check(answer.returncode == 0, f"promtool does not take a configuration\n{text}\n{answer.stdout}{answer.stderr}")
+    print(f"  {len(blocks)} configurations of SCALE.md and that of the demo are valid")
+
 
 def of_schema(scratch):
     """The dashboards as literals of the types that Grafana publishes."""

@@ -150,12 +150,13 @@ class Prometheus:
         return answer[0][1]
 
     def wait_for_a_further_scrape(self):
-        """Waits until Prometheus has stored a scrape that began after now."""
+        """Waits until Prometheus has stored a scrape of each target that began after now."""
         now = time.time()
 
         def attempt():
             # Prometheus may shift a timestamp by some milliseconds.
-            return next((True for _, began in self.query("timestamp(up)") if began > now + 0.05), None)
+            begun = [began for _, began in self.query("timestamp(up)")]
+            return True if begun and min(begun) > now + 0.05 else None
 
         eventually("a further scrape by Prometheus", 20, attempt)
 

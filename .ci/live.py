@@ -48,6 +48,8 @@ class StandIn(http.server.ThreadingHTTPServer):
         self.quickstart = quickstart
         self.metrics = lambda headers: (200, "text/plain; version=0.0.4", "")
         self.settings = None
+        # What `live_scope_for` adds to the policy of a page whose metrics have another origin.
+        self.allowed = ""
 
     def origin(self):
         return f"http://{HOST}:{self.server_address[1]}"
@@ -64,6 +66,9 @@ class Answer(http.server.BaseHTTPRequestHandler):
             status, headers, body = response.status, dict(response.getheaders()), response.read()
             connection.close()
             headers.pop("content-length", None)
+            for name in headers:
+                if name.lower() == "content-security-policy":
+                    headers[name] = headers[name].replace("connect-src 'self'", f"connect-src 'self'{self.server.allowed}")
             if self.server.settings:
                 settings = b'id="settings">' + json.dumps(self.server.settings).encode()
                 body = re.sub(rb'id="settings">\{[^<]*', lambda _: settings, body, count=1)
@@ -72,12 +77,20 @@ class Answer(http.server.BaseHTTPRequestHandler):
             body = body.encode()
         else:
             status, body = 404, b""
+        headers["Access-Control-Allow-Origin"] = "*"
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_OPTIONS(self):
+        """A browser asks before it sends a token to another origin."""
+        self.send_response(204)
+        self.send_header("Access-Control-Allow-Origin", "*")
+        self.send_header("Access-Control-Allow-Headers", "authorization")
+        self.end_headers()
 
     def log_message(self, *_):
         pass
@@ -349,6 +362,41 @@ def stand_in(stack, page, quickstart, pictures):
     # Chromium itself says that an answer was none.
     unexpected = [text for text in page.complaints if "Failed to load resource" not in text]
     check(not unexpected, f"the browser complains: {unexpected}")
+    page.requested.clear()
+    page.complaints.clear()
+    elsewhere(stack, page, server, quickstart)
+
+
+def elsewhere(stack, page, server, quickstart):
+    """Metrics on another port, which wants a token."""
+    admin = StandIn(quickstart)
+    thread = threading.Thread(target=admin.serve_forever)
+    thread.start()
+    stack.callback(thread.join)
+    stack.callback(admin.shutdown)
+
+    def guarded(headers):
+        if headers["Authorization"] != "Bearer secret":
+            return 401, "text/plain", ""
+        return 200, "text/plain; version=0.0.4", RENAMED_SCRAPE
+
+    admin.metrics = guarded
+    address = f"{admin.origin()}{StandIn.PREFIX}/metrics"
+    server.settings = RENAMED | {"metrics": address}
+    page.open(server.origin() + StandIn.PREFIX + "/live")
+    page.eventually("the policy forbids it", f"{STATE}.startsWith('No metrics')")
+    check(any(address in text and "Content Security Policy" in text for text in page.complaints), "the policy allows any port")
+    page.complaints.clear()
+    server.allowed = f" {admin.origin()}"
+    page.open(server.origin() + StandIn.PREFIX + "/live")
+    page.eventually("the page asks for a token", "!document.getElementById('access').hidden")
+    page.click("#token")
+    page.type("secret")
+    page.press("Enter", 13, "\r")
+    page.eventually("metrics of another port", "document.querySelector('tbody').textContent.startsWith('/pay')")
+    print("  reads the metrics of another port, with a token, as far as the policy names it")
+    origins = {url.split("/some/")[0] for url in page.requested}
+    check(origins <= {server.origin(), admin.origin()}, f"the page asked for {origins}")
 
 
 RENAMED = {

@@ -315,3 +315,21 @@ fn from_actix_web_prom_has_its_names_and_what_the_crate_prometheus_has() {
         assert!(scrape.contains(&format!("# TYPE {family}\n")), "{scrape}");
     }
 }
+
+#[test]
+#[cfg(feature = "process")]
+fn otel_has_the_names_of_opentelemetry_and_the_process() {
+    let example = start("otel", &[]);
+    let address = example.address("Metrics are at http://");
+    assert_eq!(get(address, "/users/7"), "user 7\n");
+    let scrape = get(address, "/metrics");
+    assert_eq!(
+        samples(&scrape, "http_server_request_duration_seconds_count"),
+        [
+            r#"http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="200",http_route="/users/{id}",network_protocol_version="1.1",url_scheme="http"} 1"#
+        ],
+    );
+    assert_eq!(samples(&scrape, "process_start_time_seconds").len(), 1);
+    assert!(scrape.contains("\n# TYPE hr_prometheus_scrapes counter\n"));
+    assert!(scrape.contains("\n# TYPE actix_worker_tasks gauge\n"));
+}

@@ -80,10 +80,9 @@ impl Place {
         }
     }
 
-    /// Writes down a request that arrived.
+    /// Writes down a request that arrived; `path` is that of `uri`.
     #[inline]
-    pub(crate) fn arrive(&self, method: &'static MethodLabel, uri: &Uri) {
-        let path = uri.path();
+    pub(crate) fn arrive(&self, method: &'static MethodLabel, path: &str, uri: &Uri) {
         let turn = self.turn.load(Relaxed);
         self.turn.store(turn.wrapping_add(1), Relaxed);
         fence(Release);
@@ -119,32 +118,6 @@ impl Place {
         for (word, bytes) in self.path[2..].iter().zip(middle(path)) {
             word.store(u64::from_le_bytes(*bytes), Relaxed);
         }
-    }
-
-    /// Whether the request has this path; asked by its worker.
-    #[inline]
-    pub(crate) fn has_path(&self, path: &str) -> bool {
-        let bytes = path.as_bytes();
-        if self.request.load(Relaxed) >> 32 != bytes.len() as u64 {
-            return false;
-        }
-        let word = |index: usize| self.path[index].load(Relaxed);
-        let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else {
-            return word(0) == short(bytes);
-        };
-        word(0) == u64::from_le_bytes(*first)
-            && word(1) == u64::from_le_bytes(*last)
-            && (bytes.len() <= 16 || self.has_middle(path))
-    }
-
-    #[inline(never)]
-    fn has_middle(&self, path: &str) -> bool {
-        if path.len() > 8 * WORDS {
-            let details = self.details.lock();
-            return details.long_path.as_ref().map(PathAndQuery::path) == Some(path);
-        }
-        let mut words = self.path[2..].iter().zip(middle(path));
-        words.all(|(word, bytes)| word.load(Relaxed) == u64::from_le_bytes(*bytes))
     }
 
     /// Writes down when the request arrived.
@@ -313,6 +286,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn arrive(place: &Place, method: &'static MethodLabel, uri: &Uri) {
+        place.arrive(method, uri.path(), uri);
+    }
+
     fn path_of(seen: &Seen) -> &str {
         match &seen.route {
             RouteOf::Unknown(path) => path.path(),
@@ -326,16 +303,9 @@ mod tests {
         let methods = Methods::default();
         for length in 1..300 {
             let path = path(length);
-            place.arrive(methods.label(&Method::PUT), &uri(&path));
+            arrive(&place, methods.label(&Method::PUT), &uri(&path));
             let seen = place.read().unwrap();
             assert_eq!((seen.method, path_of(&seen)), ("PUT", &*path));
-            assert!(place.has_path(&path));
-            for at in 0..length {
-                let mut other = path.clone();
-                other.replace_range(at..=at, "_");
-                assert!(!place.has_path(&other), "{other}");
-            }
-            assert!(!place.has_path(&path[1..]));
             place.leave();
             assert!(place.read().is_none());
         }
@@ -344,7 +314,8 @@ mod tests {
     #[test]
     fn a_request_without_a_path_has_one_that_no_route_matches() {
         let place = Arc::new(Place::new(0));
-        place.arrive(
+        arrive(
+            &place,
             Methods::default().label(&Method::CONNECT),
             &uri("example.org:443"),
         );
@@ -357,10 +328,10 @@ mod tests {
         let get = Methods::default().label(&Method::GET);
         let verdict = |label: &str| Verdict::Label(label.into());
         for length in [10, 200] {
-            place.arrive(get, &uri(&path(length)));
+            arrive(&place, get, &uri(&path(length)));
             let before = place.read().unwrap();
             place.leave();
-            place.arrive(get, &uri(&path(length)));
+            arrive(&place, get, &uri(&path(length)));
             before.note(verdict("of the one before"));
             let seen = place.read().unwrap();
             assert_eq!(path_of(&seen), path(length));
@@ -379,11 +350,11 @@ mod tests {
         let place = Arc::new(Place::new(0));
         let get = Methods::default().label(&Method::GET);
         let arrived = Instant::now();
-        place.arrive(get, &uri("/a"));
+        arrive(&place, get, &uri("/a"));
         place.set_arrival(arrived);
         assert_eq!(place.read().unwrap().arrived, Some(arrived));
         place.leave();
-        place.arrive(get, &uri("/a"));
+        arrive(&place, get, &uri("/a"));
         assert_eq!(place.read().unwrap().arrived, None);
     }
 
@@ -408,7 +379,7 @@ mod tests {
             let worker = scope.spawn(|| {
                 let mut written = 0;
                 for (turn, (uri, method)) in requests.iter().cycle().enumerate() {
-                    place.arrive(method, uri);
+                    arrive(&place, method, uri);
                     written = turn;
                     if turn % 8 == 0 {
                         place.leave();

@@ -50,14 +50,17 @@ impl<S: MonitorSet> ActiveRequest<S> {
     /// Begins to measure a request, unless it is excluded.
     #[inline]
     pub(crate) fn begin(worker: &Rc<Worker<S>>, request: &mut ServiceRequest) -> Self {
-        let method = worker.options.methods.label(request.method());
+        let head = request.head();
+        let method = worker.options.methods.label(&head.method);
         // Before the clock is read, which an excluded request does not need.
         if worker.has_predicates && worker.excludes(request, method) {
             return Self::of(None);
         }
-        let facts = Facts::new(method, matches!(*request.method(), Method::HEAD), Instant::now());
+        let facts = Facts::new(method, matches!(head.method, Method::HEAD), Instant::now());
         let mut state = worker.spare_states.take(facts, &worker.in_flight);
-        state.place.arrive(method, request.uri());
+        let path = head.uri.path();
+        state.place.arrive(method, path, &head.uri);
+        state.path = path;
         // In its place is none, so there is nothing to drop; the same below.
         mem::forget(state.worker.replace(Rc::clone(worker)));
         state.facts = facts;

@@ -57,15 +57,20 @@ impl<S: MonitorSet> ActiveRequest<S> {
             return Self::of(None);
         }
         let facts = Facts::new(method, matches!(head.method, Method::HEAD), Instant::now());
-        let mut state = worker.spare_states.take(facts, &worker.in_flight);
+        let mut state = match worker.spare_states.take() {
+            Some(mut state) => {
+                state.facts = facts;
+                state
+            }
+            None => RequestState::new(facts, worker.in_flight.add_place()),
+        };
         let path = head.uri.path();
         state.place.arrive(method, path, &head.uri);
         state.path = path;
         // In its place is none, so there is nothing to drop; the same below.
         mem::forget(state.worker.replace(Rc::clone(worker)));
-        state.facts = facts;
         if worker.times_polls {
-            state.polls = Polls::timed(facts.arrived);
+            state.polls = Polls::timed(state.facts.arrived);
         }
         state.route_is_shown = false;
         // From here on the request ends once, whatever happens.

@@ -96,18 +96,19 @@ pub(crate) struct RequestState<S: MonitorSet> {
 }
 
 impl<S: MonitorSet> RequestState<S> {
-    fn new(facts: Facts, place: Arc<Place>) -> Self {
-        Self {
+    #[cold]
+    pub(super) fn new(facts: Facts, place: Arc<Place>) -> Box<Self> {
+        Box::new(Self {
             worker: None,
             place,
             path: "",
             in_flight: None,
-            facts,
             polls: Polls::untimed(facts.arrived),
+            facts,
             request_body_bytes: None,
             route: None,
             route_is_shown: false,
-        }
+        })
     }
 
     /// Whether the path of the request, which is `path` when it is decoded, is still the one that arrived, and no other
@@ -212,9 +213,8 @@ impl<S: MonitorSet> SpareStates<S> {
     }
 
     #[inline]
-    pub(super) fn take(&self, facts: Facts, table: &InFlightTable) -> Box<RequestState<S>> {
-        let spare = self.0.borrow_mut().pop();
-        spare.unwrap_or_else(|| Box::new(RequestState::new(facts, table.add_place())))
+    pub(super) fn take(&self) -> Option<Box<RequestState<S>>> {
+        self.0.borrow_mut().pop()
     }
 
     #[inline]

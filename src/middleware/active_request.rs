@@ -146,20 +146,21 @@ impl<S: MonitorSet> ActiveRequest<S> {
         };
         let Some(worker) = &state.worker else { return true };
         let request = response.request();
-        let (head, extensions) = (response.response().head(), response.response().extensions());
-        if Excluded::marks(request, &extensions) {
+        let response = response.response();
+        if Excluded::marks(request, &response.extensions()) {
             self.forget();
             return true;
         }
+        let status = response.status();
         let path = request.match_info().as_str();
         let served = if state.has_path(request, path) {
-            worker.routes.served(request, path, head.status)
+            worker.routes.served(request, path, status)
         } else {
             Served::Unclear
         };
         let route = match served {
             Served::As(route) => route,
-            Served::Unclear => match worker.routes.served_as_noted(request, head.status) {
+            Served::Unclear => match worker.routes.served_as_noted(request, status) {
                 Served::As(route) => route,
                 Served::Unclear => return false,
             },
@@ -168,7 +169,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
             self.forget();
             return true;
         };
-        if state.respond(route, request, (head, extensions), body_size) {
+        if state.respond(route, request, response, body_size) {
             state.polls.pause();
         } else {
             self.end(Ending::Completed);
@@ -194,8 +195,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
             let (request, route) = worker.routes.served_for_certain(request, response.status());
             match route {
                 Some(route) => {
-                    let head = (response.head(), response.extensions());
-                    if state.respond(route, &request, head, body_size) {
+                    if state.respond(route, &request, &response, body_size) {
                         state.polls.pause();
                     } else {
                         self.end(Ending::Completed);

@@ -1,18 +1,13 @@
 //! What the requests of one worker share.
 
 use std::{
-    cell::{Cell, OnceCell, Ref, RefCell},
+    cell::{Cell, OnceCell},
     mem, ptr,
     rc::Rc,
     sync::Arc,
 };
 
-use actix_web::{
-    HttpRequest,
-    body::BodySize,
-    dev::{Extensions, ResponseHead, ServiceRequest},
-    http::StatusCode,
-};
+use actix_web::{HttpRequest, HttpResponse, body::BodySize, dev::ServiceRequest, http::StatusCode};
 
 use crate::{
     in_flight::{
@@ -93,6 +88,8 @@ pub(crate) struct RequestState<S: MonitorSet> {
     pub(super) route: Option<Rc<RouteLabel>>,
     /// Whether the table of requests in progress knows that route.
     pub(super) route_is_shown: bool,
+    /// While this memory waits for its next request: the next that does.
+    next_spare: Option<Box<Self>>,
 }
 
 impl<S: MonitorSet> RequestState<S> {
@@ -108,6 +105,7 @@ impl<S: MonitorSet> RequestState<S> {
             request_body_bytes: None,
             route: None,
             route_is_shown: false,
+            next_spare: None,
         })
     }
 
@@ -129,14 +127,15 @@ impl<S: MonitorSet> RequestState<S> {
 
     /// Learns what is known of the response, and tells the monitors; `false` if there is nothing of a body to come.
     #[inline]
-    pub(super) fn respond(
+    pub(super) fn respond<B>(
         &mut self,
         route: Rc<RouteLabel>,
         request: &HttpRequest,
-        (head, extensions): (&ResponseHead, Ref<'_, Extensions>),
+        response: &HttpResponse<B>,
         body_size: BodySize,
     ) -> bool {
         let facts = &mut self.facts;
+        let head = response.head();
         facts.status = Some(head.status);
         facts.response_body_size = body_size;
         if let (Some(worker), Some(in_flight)) = (&self.worker, &mut self.in_flight)
@@ -145,7 +144,7 @@ impl<S: MonitorSet> RequestState<S> {
             let start = ResponseStart {
                 request,
                 head,
-                extensions,
+                extensions: response.extensions(),
                 long_lived_types: &worker.options.long_lived_types,
                 facts,
                 route: &route,
@@ -202,26 +201,37 @@ fn client_closed_request() -> StatusCode {
 }
 
 /// The memory of requests that have ended, for those to come: in the long run a worker allocates nothing for a request.
-pub(crate) struct SpareStates<S: MonitorSet>(RefCell<Vec<Box<RequestState<S>>>>);
+pub(crate) struct SpareStates<S: MonitorSet> {
+    first: Cell<Option<Box<RequestState<S>>>>,
+    len: Cell<usize>,
+}
 
 impl<S: MonitorSet> SpareStates<S> {
     /// How many a worker keeps, after a burst.
     const MOST: usize = 128;
 
     pub(crate) fn new() -> Self {
-        Self(RefCell::new(Vec::new()))
+        Self {
+            first: Cell::new(None),
+            len: Cell::new(0),
+        }
     }
 
     #[inline]
     pub(super) fn take(&self) -> Option<Box<RequestState<S>>> {
-        self.0.borrow_mut().pop()
+        let mut state = self.first.take()?;
+        self.first.set(state.next_spare.take());
+        self.len.set(self.len.get() - 1);
+        Some(state)
     }
 
     #[inline]
-    pub(super) fn put_back(&self, state: Box<RequestState<S>>, table: &InFlightTable) {
-        let mut spare = self.0.borrow_mut();
-        if spare.len() < Self::MOST {
-            spare.push(state);
+    pub(super) fn put_back(&self, mut state: Box<RequestState<S>>, table: &InFlightTable) {
+        let len = self.len.get();
+        if len < Self::MOST {
+            state.next_spare = self.first.take();
+            self.first.set(Some(state));
+            self.len.set(len + 1);
         } else {
             table.remove_place(&state.place);
         }

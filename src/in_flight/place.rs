@@ -105,19 +105,30 @@ impl Place {
         }
     }
 
+    /// Writes what is between the first eight bytes and the last, which overlap it.
     #[inline(never)]
     fn write_middle(&self, path: &str, uri: &Uri, turn: u64) {
         if path.len() > 8 * WORDS {
-            *self.details.lock() = Details {
-                turn,
-                long_path: uri.path_and_query().cloned(),
-                ..Details::default()
+            return self.write_long(uri, turn);
+        }
+        let mut bytes = &path.as_bytes()[8..];
+        // As many steps as there are words, so that the compiler writes them out.
+        for word in &self.path[2..] {
+            let Some((eight, rest)) = bytes.split_first_chunk() else {
+                return;
             };
-            return;
+            word.store(u64::from_le_bytes(*eight), Relaxed);
+            bytes = rest;
         }
-        for (word, bytes) in self.path[2..].iter().zip(middle(path)) {
-            word.store(u64::from_le_bytes(*bytes), Relaxed);
-        }
+    }
+
+    #[cold]
+    fn write_long(&self, uri: &Uri, turn: u64) {
+        *self.details.lock() = Details {
+            turn,
+            long_path: uri.path_and_query().cloned(),
+            ..Details::default()
+        };
     }
 
     /// Writes down when the request arrived.
@@ -231,11 +242,6 @@ fn short(bytes: &[u8]) -> u64 {
     let mut word = [0; 8];
     word[..bytes.len()].copy_from_slice(bytes);
     u64::from_le_bytes(word)
-}
-
-/// What is between the first eight bytes and the last, which overlap it.
-fn middle(path: &str) -> &[[u8; 8]] {
-    path.as_bytes()[8..].as_chunks().0
 }
 
 fn method_of(request: u64) -> &'static str {

@@ -132,6 +132,7 @@ impl<X> Block<X> {
     }
 
     /// Keeps an exemplar of a bucket, in the place of that of the request before.
+    #[inline]
     fn keep_exemplar(&self, bucket: usize, exemplar: Exemplar) {
         let Some(details) = &self.details else { return };
         let mut exemplars = details.exemplars.lock();

@@ -146,20 +146,19 @@ fn sampled_trace_id(header: &[u8]) -> Option<[u8; 32]> {
     }
 
     let (parts, rest) = header.split_first_chunk::<55>()?;
-    let (version, flags): (&[u8; 2], &[u8; 2]) = (parts.first_chunk()?, parts.last_chunk()?);
+    let version = &parts[..2];
     let (trace_id, parent_id) = (parts[3..].first_chunk()?, parts[36..].first_chunk()?);
     let valid = [2, 35, 52].into_iter().all(|dash| parts[dash] == b'-')
-        && are_hex(version)
         && are_hex(trace_id)
         && are_hex(parent_id)
-        && are_hex(flags)
+        && are_hex(&[parts[0], parts[1], parts[53], parts[54]])
         && version != b"ff"
         && *trace_id != [b'0'; 32]
         && *parent_id != [b'0'; 16]
         // Later versions may have more parts.
         && (rest.is_empty() || (version != b"00" && rest[0] == b'-'));
     // An odd digit.
-    let sampled = matches!(flags[1], b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f');
+    let sampled = matches!(parts[54], b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f');
     (valid && sampled).then_some(*trace_id)
 }
 

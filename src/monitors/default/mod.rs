@@ -93,6 +93,10 @@ use crate::{
 ///   first is looked at.
 ///
 /// [`HrPrometheus`]: crate::HrPrometheus
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what is looked at on the way of every request"
+)]
 pub struct DefaultMonitor<L = NoLabels> {
     storage: Arc<DefaultStorage>,
     /// Made for the first request. A clone gets its own, so that each has one writer.
@@ -111,7 +115,6 @@ pub struct DefaultMonitor<L = NoLabels> {
 
 /// What the workers share, and what a scrape encodes.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a family that is on or not")]
 struct DefaultStorage {
     series: Arc<Series<CustomLabels>>,
     in_flight: Arc<InFlight>,

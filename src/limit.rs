@@ -101,6 +101,8 @@ pub(crate) struct Limits {
     pub(crate) paths: Limit,
     /// On sets of custom labels.
     pub(crate) label_sets: Limit,
+    /// The labels `path`, without a limit: all workers have the same text, and so can share the keys of their series.
+    pub(crate) labels: Admitted,
     /// The pairs of a path with kept values and a set of custom labels, which multiply: limited as label sets are.
     pub(crate) pairs: Admitted,
 }
@@ -116,6 +118,7 @@ impl Default for Limits {
                 "label_set",
                 "the limit on distinct label sets is reached, or a value has more than 128 characters: raise `max_label_sets`, or use labels with fewer values",
             ),
+            labels: Admitted::default(),
             pairs: Admitted::default(),
         }
     }

@@ -104,6 +104,8 @@ pub(crate) struct Limits {
     pub(crate) paths: Limit,
     /// On sets of custom labels.
     pub(crate) label_sets: Limit,
+    /// The labels `path`, without a limit: all workers share their text, and so the keys of their series.
+    pub(crate) labels: Admitted,
     /// On pairs of a path with kept values and a set of custom labels, since they multiply: as many as label sets.
     pub(crate) pairs: Admitted,
 }
@@ -119,6 +121,7 @@ impl Default for Limits {
                 "label_set",
                 "custom labels: the limit on distinct label sets is reached, or a value has more than 128 characters: raise `max_label_sets`, or use labels with fewer values",
             ),
+            labels: Admitted::default(),
             pairs: Admitted::default(),
         }
     }

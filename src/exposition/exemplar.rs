@@ -17,9 +17,32 @@ pub(crate) const MOST_CHARACTERS: usize = 128;
 /// One request of many, with the labels by which its trace is found.
 #[derive(Clone, Debug)]
 pub(crate) struct Exemplar {
-    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) labels: ExemplarLabels,
     pub(crate) value: f64,
     pub(crate) time: SystemTime,
+}
+
+/// The labels of one exemplar.
+#[derive(Clone, Debug)]
+pub(crate) enum ExemplarLabels {
+    /// `trace_id`, of 32 hexadecimal digits.
+    TraceId([u8; 32]),
+    Pairs(Vec<(String, String)>),
+}
+
+impl ExemplarLabels {
+    /// The names and the values.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let (trace_id, pairs) = match self {
+            Self::TraceId(digits) => (str::from_utf8(digits).ok(), &[][..]),
+            Self::Pairs(pairs) => (None, &pairs[..]),
+        };
+        let pairs = pairs.iter().map(|(name, value)| (&**name, &**value));
+        trace_id
+            .map(|digits| ("trace_id", digits))
+            .into_iter()
+            .chain(pairs)
+    }
 }
 
 /// The exemplars of one series, by the index of their bucket; 0 for a counter.
@@ -42,7 +65,7 @@ pub(crate) fn are_labels<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -
 
 pub(crate) fn write_exemplar(text: &mut String, exemplar: &Exemplar) {
     text.push_str(" # {");
-    for (index, (name, value)) in exemplar.labels.iter().enumerate() {
+    for (index, (name, value)) in exemplar.labels.pairs().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         let _ = write!(text, r#"{comma}{name}=""#);
         escape(text, value, true);

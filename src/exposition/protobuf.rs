@@ -281,9 +281,9 @@ fn replace_exemplar(exemplar: &mut Option<model::Exemplar>, attached: Option<&At
     let attached =
         attached.and_then(|attached| attached.exemplars.iter().find(|(bucket, _)| *bucket == index));
     if let Some((_, attached)) = attached {
-        let label = attached.labels.iter().map(|(name, value)| model::LabelPair {
-            name: name.clone(),
-            value: value.clone(),
+        let label = attached.labels.pairs().map(|(name, value)| model::LabelPair {
+            name: name.to_owned(),
+            value: value.to_owned(),
         });
         *exemplar = Some(model::Exemplar {
             label: label.collect(),

@@ -80,10 +80,9 @@ impl Place {
         }
     }
 
-    /// Writes down a request that arrived.
+    /// Writes down a request that arrived; `path` is that of `uri`.
     #[inline]
-    pub(crate) fn arrive(&self, method: &'static MethodLabel, uri: &Uri) {
-        let path = uri.path();
+    pub(crate) fn arrive(&self, method: &'static MethodLabel, path: &str, uri: &Uri) {
         let turn = self.turn.load(Relaxed);
         self.turn.store(turn.wrapping_add(1), Relaxed);
         fence(Release);
@@ -106,45 +105,30 @@ impl Place {
         }
     }
 
+    /// Writes what is between the first eight bytes and the last, which overlap it.
     #[inline(never)]
     fn write_middle(&self, path: &str, uri: &Uri, turn: u64) {
         if path.len() > 8 * WORDS {
-            *self.details.lock() = Details {
-                turn,
-                long_path: uri.path_and_query().cloned(),
-                ..Details::default()
+            return self.write_long(uri, turn);
+        }
+        let mut bytes = &path.as_bytes()[8..];
+        // As many steps as there are words, so that the compiler writes them out.
+        for word in &self.path[2..] {
+            let Some((eight, rest)) = bytes.split_first_chunk() else {
+                return;
             };
-            return;
-        }
-        for (word, bytes) in self.path[2..].iter().zip(middle(path)) {
-            word.store(u64::from_le_bytes(*bytes), Relaxed);
+            word.store(u64::from_le_bytes(*eight), Relaxed);
+            bytes = rest;
         }
     }
 
-    /// Whether the request has this path; asked by its worker.
-    #[inline]
-    pub(crate) fn has_path(&self, path: &str) -> bool {
-        let bytes = path.as_bytes();
-        if self.request.load(Relaxed) >> 32 != bytes.len() as u64 {
-            return false;
-        }
-        let word = |index: usize| self.path[index].load(Relaxed);
-        let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else {
-            return word(0) == short(bytes);
+    #[cold]
+    fn write_long(&self, uri: &Uri, turn: u64) {
+        *self.details.lock() = Details {
+            turn,
+            long_path: uri.path_and_query().cloned(),
+            ..Details::default()
         };
-        word(0) == u64::from_le_bytes(*first)
-            && word(1) == u64::from_le_bytes(*last)
-            && (bytes.len() <= 16 || self.has_middle(path))
-    }
-
-    #[inline(never)]
-    fn has_middle(&self, path: &str) -> bool {
-        if path.len() > 8 * WORDS {
-            let details = self.details.lock();
-            return details.long_path.as_ref().map(PathAndQuery::path) == Some(path);
-        }
-        let mut words = self.path[2..].iter().zip(middle(path));
-        words.all(|(word, bytes)| word.load(Relaxed) == u64::from_le_bytes(*bytes))
     }
 
     /// Writes down when the request arrived.
@@ -195,9 +179,15 @@ impl Place {
 
     /// The request that is in this place, if there is one.
     pub(super) fn read(self: &Arc<Self>) -> Option<Seen> {
+        self.read_while(|| {})
+    }
+
+    /// The same; `meanwhile` is called in the middle of it, where tests let the worker go on.
+    fn read_while(self: &Arc<Self>, mut meanwhile: impl FnMut()) -> Option<Seen> {
         loop {
             let turn = self.turn.load(Acquire);
             let request = self.request.load(Relaxed);
+            meanwhile();
             let words = self.path.each_ref().map(|word| word.load(Relaxed));
             fence(Acquire);
             if self.turn.load(Relaxed) != turn {
@@ -254,11 +244,6 @@ fn short(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(word)
 }
 
-/// What is between the first eight bytes and the last, which overlap it.
-fn middle(path: &str) -> &[[u8; 8]] {
-    path.as_bytes()[8..].as_chunks().0
-}
-
 fn method_of(request: u64) -> &'static str {
     #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
     let number = request as u32;
@@ -313,6 +298,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn arrive(place: &Place, method: &'static MethodLabel, uri: &Uri) {
+        place.arrive(method, uri.path(), uri);
+    }
+
     fn path_of(seen: &Seen) -> &str {
         match &seen.route {
             RouteOf::Unknown(path) => path.path(),
@@ -326,16 +315,9 @@ mod tests {
         let methods = Methods::default();
         for length in 1..300 {
             let path = path(length);
-            place.arrive(methods.label(&Method::PUT), &uri(&path));
+            arrive(&place, methods.label(&Method::PUT), &uri(&path));
             let seen = place.read().unwrap();
             assert_eq!((seen.method, path_of(&seen)), ("PUT", &*path));
-            assert!(place.has_path(&path));
-            for at in 0..length {
-                let mut other = path.clone();
-                other.replace_range(at..=at, "_");
-                assert!(!place.has_path(&other), "{other}");
-            }
-            assert!(!place.has_path(&path[1..]));
             place.leave();
             assert!(place.read().is_none());
         }
@@ -344,7 +326,8 @@ mod tests {
     #[test]
     fn a_request_without_a_path_has_one_that_no_route_matches() {
         let place = Arc::new(Place::new(0));
-        place.arrive(
+        arrive(
+            &place,
             Methods::default().label(&Method::CONNECT),
             &uri("example.org:443"),
         );
@@ -357,10 +340,10 @@ mod tests {
         let get = Methods::default().label(&Method::GET);
         let verdict = |label: &str| Verdict::Label(label.into());
         for length in [10, 200] {
-            place.arrive(get, &uri(&path(length)));
+            arrive(&place, get, &uri(&path(length)));
             let before = place.read().unwrap();
             place.leave();
-            place.arrive(get, &uri(&path(length)));
+            arrive(&place, get, &uri(&path(length)));
             before.note(verdict("of the one before"));
             let seen = place.read().unwrap();
             assert_eq!(path_of(&seen), path(length));
@@ -379,12 +362,48 @@ mod tests {
         let place = Arc::new(Place::new(0));
         let get = Methods::default().label(&Method::GET);
         let arrived = Instant::now();
-        place.arrive(get, &uri("/a"));
+        arrive(&place, get, &uri("/a"));
         place.set_arrival(arrived);
         assert_eq!(place.read().unwrap().arrived, Some(arrived));
         place.leave();
-        place.arrive(get, &uri("/a"));
+        arrive(&place, get, &uri("/a"));
         assert_eq!(place.read().unwrap().arrived, None);
+    }
+
+    #[test]
+    fn a_request_that_follows_another_while_that_is_read_is_read_instead() {
+        let place = Arc::new(Place::new(0));
+        for before in [3, 8, 16, 17, 96, 97] {
+            for after in [3, 8, 16, 17, 96, 97] {
+                // They differ in every byte that both have.
+                let mut followers = ["/b", "/c"]
+                    .map(|start| start.repeat(150)[..after].to_owned())
+                    .into_iter();
+                arrive(
+                    &place,
+                    MethodLabel::numbered(0),
+                    &uri(&"/a".repeat(150)[..before]),
+                );
+                let seen = place.read_while(|| {
+                    if let Some(path) = followers.next() {
+                        arrive(&place, MethodLabel::numbered(1), &uri(&path));
+                    }
+                });
+                let seen = seen.unwrap();
+                assert_eq!(
+                    (seen.method, path_of(&seen)),
+                    ("HEAD", &"/c".repeat(150)[..after])
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_being_written_has_not_arrived() {
+        let place = Arc::new(Place::new(0));
+        arrive(&place, MethodLabel::numbered(0), &uri("/a"));
+        place.turn.fetch_add(1, Relaxed);
+        assert!(place.read().is_none());
     }
 
     #[test]
@@ -408,7 +427,7 @@ mod tests {
             let worker = scope.spawn(|| {
                 let mut written = 0;
                 for (turn, (uri, method)) in requests.iter().cycle().enumerate() {
-                    place.arrive(method, uri);
+                    arrive(&place, method, uri);
                     written = turn;
                     if turn % 8 == 0 {
                         place.leave();
@@ -421,15 +440,18 @@ mod tests {
             });
             let begin = Instant::now();
             let mut read = 0_u64;
-            while begin.elapsed() < Duration::from_secs(1) || read == 0 {
+            let mut torn = None;
+            // No panic in here: the worker goes on until it is told to stop.
+            while torn.is_none() && (begin.elapsed() < Duration::from_secs(1) || read == 0) {
                 if let Some(seen) = place.read() {
                     let seen = (path_of(&seen).to_owned(), seen.method);
-                    assert!(known.contains(&seen), "{seen:?}");
+                    torn = Some(seen).filter(|seen| !known.contains(seen));
                     read += 1;
                 }
             }
             stop.store(true, Relaxed);
             assert!(worker.join().unwrap() > 0);
+            assert_eq!(torn, None, "after {read} reads");
         });
     }
 }

@@ -50,19 +50,27 @@ impl<S: MonitorSet> ActiveRequest<S> {
     /// Begins to measure a request, unless it is excluded.
     #[inline]
     pub(crate) fn begin(worker: &Rc<Worker<S>>, request: &mut ServiceRequest) -> Self {
-        let method = worker.options.methods.label(request.method());
+        let head = request.head();
+        let method = worker.options.methods.label(&head.method);
         // Before the clock is read, which an excluded request does not need.
         if worker.has_predicates && worker.excludes(request, method) {
             return Self::of(None);
         }
-        let facts = Facts::new(method, matches!(*request.method(), Method::HEAD), Instant::now());
-        let mut state = worker.spare_states.take(facts, &worker.in_flight);
-        state.place.arrive(method, request.uri());
+        let facts = Facts::new(method, matches!(head.method, Method::HEAD), Instant::now());
+        let mut state = match worker.spare_states.take() {
+            Some(mut state) => {
+                state.facts = facts;
+                state
+            }
+            None => RequestState::new(facts, worker.in_flight.add_place()),
+        };
+        let path = head.uri.path();
+        state.place.arrive(method, path, &head.uri);
+        state.path = path;
         // In its place is none, so there is nothing to drop; the same below.
         mem::forget(state.worker.replace(Rc::clone(worker)));
-        state.facts = facts;
         if worker.times_polls {
-            state.polls = Polls::timed(facts.arrived);
+            state.polls = Polls::timed(state.facts.arrived);
         }
         state.route_is_shown = false;
         // From here on the request ends once, whatever happens.
@@ -138,20 +146,21 @@ impl<S: MonitorSet> ActiveRequest<S> {
         };
         let Some(worker) = &state.worker else { return true };
         let request = response.request();
-        let (head, extensions) = (response.response().head(), response.response().extensions());
-        if Excluded::marks(request, &extensions) {
+        let response = response.response();
+        if Excluded::marks(request, &response.extensions()) {
             self.forget();
             return true;
         }
+        let status = response.status();
         let path = request.match_info().as_str();
         let served = if state.has_path(request, path) {
-            worker.routes.served(request, path, head.status)
+            worker.routes.served(request, path, status)
         } else {
             Served::Unclear
         };
         let route = match served {
             Served::As(route) => route,
-            Served::Unclear => match worker.routes.served_as_noted(request, head.status) {
+            Served::Unclear => match worker.routes.served_as_noted(request, status) {
                 Served::As(route) => route,
                 Served::Unclear => return false,
             },
@@ -160,7 +169,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
             self.forget();
             return true;
         };
-        if state.respond(route, request, (head, extensions), body_size) {
+        if state.respond(route, request, response, body_size) {
             state.polls.pause();
         } else {
             self.end(Ending::Completed);
@@ -186,8 +195,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
             let (request, route) = worker.routes.served_for_certain(request, response.status());
             match route {
                 Some(route) => {
-                    let head = (response.head(), response.extensions());
-                    if state.respond(route, &request, head, body_size) {
+                    if state.respond(route, &request, &response, body_size) {
                         state.polls.pause();
                     } else {
                         self.end(Ending::Completed);

@@ -129,7 +129,11 @@ impl Predicates {
 pub struct Excluded;
 
 impl Excluded {
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "else it is a call where a program has several monitors"
+    )]
+    #[inline(always)]
     pub(crate) fn marks(request: &HttpRequest, of_response: &Extensions) -> bool {
         // Other code may hold the extensions of the request for writing, such as a task that was spawned with it.
         let of_request = || request.extensions().contains::<Self>();

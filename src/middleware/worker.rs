@@ -1,18 +1,13 @@
 //! What the requests of one worker share.
 
 use std::{
-    cell::{Cell, OnceCell, Ref, RefCell},
-    mem,
+    cell::{Cell, OnceCell},
+    mem, ptr,
     rc::Rc,
     sync::Arc,
 };
 
-use actix_web::{
-    HttpRequest,
-    body::BodySize,
-    dev::{Extensions, ResponseHead, ServiceRequest},
-    http::StatusCode,
-};
+use actix_web::{HttpRequest, HttpResponse, body::BodySize, dev::ServiceRequest, http::StatusCode};
 
 use crate::{
     in_flight::{
@@ -81,6 +76,8 @@ pub(crate) struct RequestState<S: MonitorSet> {
     pub(super) worker: Option<Rc<Worker<S>>>,
     /// The place of this memory in the worker's table of requests in progress.
     pub(super) place: Arc<Place>,
+    /// Where the path is that arrived; compared with others, and never read.
+    pub(super) path: *const str,
     /// `None` when nothing is left to be called for this request.
     pub(super) in_flight: Option<S::InFlight>,
     pub(super) facts: Facts,
@@ -91,45 +88,54 @@ pub(crate) struct RequestState<S: MonitorSet> {
     pub(super) route: Option<Rc<RouteLabel>>,
     /// Whether the table of requests in progress knows that route.
     pub(super) route_is_shown: bool,
+    /// While this memory waits for its next request: the next that does.
+    next_spare: Option<Box<Self>>,
 }
 
 impl<S: MonitorSet> RequestState<S> {
-    fn new(facts: Facts, place: Arc<Place>) -> Self {
-        Self {
+    #[cold]
+    pub(super) fn new(facts: Facts, place: Arc<Place>) -> Box<Self> {
+        Box::new(Self {
             worker: None,
             place,
+            path: "",
             in_flight: None,
-            facts,
             polls: Polls::untimed(facts.arrived),
+            facts,
             request_body_bytes: None,
             route: None,
             route_is_shown: false,
-        }
+            next_spare: None,
+        })
     }
 
     /// Whether the path of the request, which is `path` when it is decoded, is still the one that arrived, and no other
     /// that a middleware put in its place.
+    ///
+    /// By where the text is, which is cheaper than by the text. It can lie only where one middleware puts in two other
+    /// paths, and the second of them happens to get the memory of the one that arrived.
     #[inline]
     pub(super) fn has_path(&self, request: &HttpRequest, path: &str) -> bool {
         // In most there is nothing to be decoded.
-        self.place.has_path(path) || self.has_encoded_path(request)
+        ptr::eq(path, self.path) || self.has_encoded_path(request)
     }
 
     #[cold]
     fn has_encoded_path(&self, request: &HttpRequest) -> bool {
-        self.place.has_path(request.match_info().get_ref().uri().path())
+        ptr::eq(request.match_info().get_ref().uri().path(), self.path)
     }
 
     /// Learns what is known of the response, and tells the monitors; `false` if there is nothing of a body to come.
     #[inline]
-    pub(super) fn respond(
+    pub(super) fn respond<B>(
         &mut self,
         route: Rc<RouteLabel>,
         request: &HttpRequest,
-        (head, extensions): (&ResponseHead, Ref<'_, Extensions>),
+        response: &HttpResponse<B>,
         body_size: BodySize,
     ) -> bool {
         let facts = &mut self.facts;
+        let head = response.head();
         facts.status = Some(head.status);
         facts.response_body_size = body_size;
         if let (Some(worker), Some(in_flight)) = (&self.worker, &mut self.in_flight)
@@ -138,7 +144,7 @@ impl<S: MonitorSet> RequestState<S> {
             let start = ResponseStart {
                 request,
                 head,
-                extensions,
+                extensions: response.extensions(),
                 long_lived_types: &worker.options.long_lived_types,
                 facts,
                 route: &route,
@@ -195,27 +201,37 @@ fn client_closed_request() -> StatusCode {
 }
 
 /// The memory of requests that have ended, for those to come: in the long run a worker allocates nothing for a request.
-pub(crate) struct SpareStates<S: MonitorSet>(RefCell<Vec<Box<RequestState<S>>>>);
+pub(crate) struct SpareStates<S: MonitorSet> {
+    first: Cell<Option<Box<RequestState<S>>>>,
+    len: Cell<usize>,
+}
 
 impl<S: MonitorSet> SpareStates<S> {
     /// How many a worker keeps, after a burst.
     const MOST: usize = 128;
 
     pub(crate) fn new() -> Self {
-        Self(RefCell::new(Vec::new()))
+        Self {
+            first: Cell::new(None),
+            len: Cell::new(0),
+        }
     }
 
     #[inline]
-    pub(super) fn take(&self, facts: Facts, table: &InFlightTable) -> Box<RequestState<S>> {
-        let spare = self.0.borrow_mut().pop();
-        spare.unwrap_or_else(|| Box::new(RequestState::new(facts, table.add_place())))
+    pub(super) fn take(&self) -> Option<Box<RequestState<S>>> {
+        let mut state = self.first.take()?;
+        self.first.set(state.next_spare.take());
+        self.len.set(self.len.get() - 1);
+        Some(state)
     }
 
     #[inline]
-    pub(super) fn put_back(&self, state: Box<RequestState<S>>, table: &InFlightTable) {
-        let mut spare = self.0.borrow_mut();
-        if spare.len() < Self::MOST {
-            spare.push(state);
+    pub(super) fn put_back(&self, mut state: Box<RequestState<S>>, table: &InFlightTable) {
+        let len = self.len.get();
+        if len < Self::MOST {
+            state.next_spare = self.first.take();
+            self.first.set(Some(state));
+            self.len.set(len + 1);
         } else {
             table.remove_place(&state.place);
         }

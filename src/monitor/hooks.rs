@@ -1,7 +1,7 @@
 //! What the hooks of a monitor are told.
 
 use std::{
-    cell::{OnceCell, Ref},
+    cell::{Cell, OnceCell, Ref},
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -83,12 +83,14 @@ impl fmt::Debug for RequestStart<'_> {
 }
 
 /// What is known of one request, whichever monitor asks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) method: &'static MethodLabel,
     /// Whether the method is HEAD, whatever its label is.
     pub(crate) is_head: bool,
     pub(crate) arrived: Instant,
+    /// The time to the head of the response, once a monitor has asked for it.
+    to_head: Cell<Option<Duration>>,
     pub(crate) response_body_size: BodySize,
     pub(crate) response_body_bytes: u64,
     /// The status that was passed on, once there was one.
@@ -105,6 +107,7 @@ impl Facts {
             method,
             is_head,
             arrived,
+            to_head: Cell::new(None),
             response_body_size: BodySize::Stream,
             response_body_bytes: 0,
             status: None,
@@ -178,6 +181,14 @@ impl ResponseStart<'_> {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.facts.arrived.elapsed()
+    }
+
+    /// The same when it is first asked for; the end of the request has it too.
+    #[inline]
+    pub(crate) fn time_to_head(&self) -> Duration {
+        let to_head = self.facts.to_head.get().unwrap_or_else(|| self.elapsed());
+        self.facts.to_head.set(Some(to_head));
+        to_head
     }
 
     /// The size of the body, as far as it is known beforehand.
@@ -273,6 +284,11 @@ impl RequestEnd<'_> {
     #[must_use]
     pub fn latency(&self) -> Duration {
         self.latency
+    }
+
+    /// The time from the arrival to the head of the response, if a monitor has asked for it at that time.
+    pub(crate) fn time_to_head(&self) -> Option<Duration> {
+        self.facts.to_head.get()
     }
 
     /// The bytes of the response body that were handed to the server, before any transfer coding; 0 for HEAD.

@@ -338,8 +338,11 @@ impl Routes {
         if let Some(known) = labels.get(text.as_ref()) {
             return Rc::clone(known);
         }
-        let text: Arc<str> = text.into();
-        let Labelling { rules, table, .. } = &*self.labelling;
+        let Labelling {
+            rules, table, limits, ..
+        } = &*self.labelling;
+        let shared = limits.labels.admit(text.as_ref(), usize::MAX);
+        let text = shared.unwrap_or_else(|| text.into());
         let has_route = text != *rules.unmatched();
         let label = Rc::new(RouteLabel {
             id: labels.len(),

@@ -68,7 +68,7 @@ pub(crate) struct Series<X> {
 #[derive(Debug)]
 struct All<X> {
     /// Where the parts of each are, in the order of a scrape.
-    sorted: BTreeMap<SeriesKey<X>, usize>,
+    sorted: BTreeMap<Arc<SeriesKey<X>>, usize>,
     /// As they began: so their blocks follow each other in memory, more or less, and are read faster than in the order
     /// of a scrape.
     parts: Vec<Parts<X>>,
@@ -86,8 +86,8 @@ struct Parts<X> {
 /// One series of one worker. Only that worker stores into it, so a load and a store do for an addition.
 #[derive(Debug)]
 pub(crate) struct Block<X> {
-    /// With the route as this worker has it, by which it finds the block.
-    key: SeriesKey<X>,
+    /// With the route as this worker has it, by which it finds the block. Shared with other workers that have it so too.
+    key: Arc<SeriesKey<X>>,
     /// As the measures lay them out.
     numbers: Box<[AtomicU64]>,
     /// Where they are asked for: they take more room than the rest.
@@ -105,7 +105,7 @@ struct Details {
 }
 
 impl<X> Block<X> {
-    fn new(key: SeriesKey<X>, measures: &Measures) -> Self {
+    fn new(key: Arc<SeriesKey<X>>, measures: &Measures) -> Self {
         let has_details = measures.exemplars || measures.native.is_some();
         let details = || Details {
             exemplars: Mutex::default(),
@@ -131,21 +131,15 @@ impl<X> Block<X> {
         }
     }
 
-    /// Lets `replace` change the exemplar of a bucket, which is that of the request before, or none.
-    fn keep_exemplar(&self, bucket: usize, replace: impl FnOnce(&mut Exemplar)) {
+    /// Keeps an exemplar of a bucket, in the place of that of the request before.
+    #[inline]
+    fn keep_exemplar(&self, bucket: usize, exemplar: Exemplar) {
         let Some(details) = &self.details else { return };
         let mut exemplars = details.exemplars.lock();
-        let known = exemplars.iter().position(|(known, _)| *known == bucket);
-        let index = known.unwrap_or_else(|| {
-            let exemplar = Exemplar {
-                labels: Vec::new(),
-                value: 0.0,
-                time: SystemTime::UNIX_EPOCH,
-            };
-            exemplars.push((bucket, exemplar));
-            exemplars.len() - 1
-        });
-        replace(&mut exemplars[index].1);
+        match exemplars.iter_mut().find(|(known, _)| *known == bucket) {
+            Some((_, known)) => *known = exemplar,
+            None => exemplars.push((bucket, exemplar)),
+        }
     }
 
     /// Adds what another block of the series has recorded; both are nobody else's.
@@ -184,18 +178,23 @@ impl<X: Attributes> Series<X> {
     }
 
     fn add_block(&self, key: SeriesKey<X>) -> Arc<Block<X>> {
-        let block = Arc::new(Block::new(key, &self.measures));
         let mut all = self.all.lock();
         let All { sorted, parts } = &mut *all;
-        let index = *sorted.entry(block.key.clone()).or_insert(parts.len());
-        if index == parts.len() {
-            parts.push(Parts {
-                created: SystemTime::now(),
-                blocks: Vec::with_capacity(1),
-            });
-        }
+        let (key, index) = match sorted.get_key_value(&key) {
+            Some((known, &index)) if Arc::ptr_eq(&known.route, &key.route) => (Arc::clone(known), index),
+            Some((_, &index)) => (Arc::new(key), index),
+            None => {
+                let (key, index) = (Arc::new(key), parts.len());
+                sorted.insert(Arc::clone(&key), index);
+                parts.push(Parts {
+                    created: SystemTime::now(),
+                    blocks: Vec::with_capacity(1),
+                });
+                (key, index)
+            }
+        };
+        let block = Arc::new(Block::new(key, &self.measures));
         parts[index].blocks.push(Arc::clone(&block));
-        drop(all);
         block
     }
 
@@ -235,7 +234,7 @@ impl<X: Attributes> Series<X> {
             snapshot.native.extend(native_sum);
         }
         let series = all.sorted.iter().map(|(key, &index)| KnownSeries {
-            key: key.clone(),
+            key: Arc::clone(key),
             created: all.parts[index].created,
             index,
         });
@@ -286,7 +285,7 @@ pub(crate) struct Snapshot<X> {
 
 #[derive(Debug)]
 struct KnownSeries<X> {
-    key: SeriesKey<X>,
+    key: Arc<SeriesKey<X>>,
     created: SystemTime,
     /// Where its totals are.
     index: usize,
@@ -331,7 +330,7 @@ mod tests {
     use actix_web::http::StatusCode;
 
     use super::{Series, measures::Measures, merge_latest, worker::WorkerSeries};
-    use crate::exposition::exemplar::{Exemplar, OfSeries};
+    use crate::exposition::exemplar::{Exemplar, ExemplarLabels, OfSeries};
 
     #[test]
     fn a_series_has_one_block_for_each_worker_and_after_they_stopped_one_in_all() {
@@ -362,7 +361,7 @@ mod tests {
     /// An exemplar of so many seconds after the beginning.
     fn at(seconds: u64) -> Exemplar {
         Exemplar {
-            labels: Vec::new(),
+            labels: ExemplarLabels::Pairs(Vec::new()),
             value: 1.0,
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
         }
@@ -382,18 +381,22 @@ mod tests {
         let key = ("GET", &Arc::from("/"), StatusCode::OK, &());
         let latency = Duration::from_secs(1);
         let index = worker.record(0, key, latency);
-        worker.keep_exemplar(index, latency, |labels| {
-            labels.push(("id".into(), "older".into()));
-        });
         let future = SystemTime::now() + Duration::from_secs(3600);
         worker.with_block(index, |block| {
-            block.keep_exemplar(0, |exemplar| exemplar.time = future);
+            let older = Exemplar {
+                time: future,
+                ..at(0)
+            };
+            block.keep_exemplar(0, older);
         });
 
-        worker.keep_exemplar(index, latency, |labels| labels[0].1 = "newer".into());
+        worker.keep_exemplar(index, latency, ExemplarLabels::TraceId([b'a'; 32]));
         let snapshot = series.snapshot();
-        let exemplar = &snapshot.exemplars[0][0].1;
-        assert_eq!(exemplar.labels, [("id".to_owned(), "newer".to_owned())]);
+        let [(0, exemplar)] = &snapshot.exemplars[0][..] else {
+            panic!("one exemplar, of the first bucket");
+        };
+        let newer = ("trace_id", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        assert_eq!(exemplar.labels.pairs().collect::<Vec<_>>(), [newer]);
         assert!(exemplar.time < future);
     }
 

@@ -9,7 +9,10 @@ use std::{
 
 use actix_web::http::StatusCode;
 
-use crate::series::{Attributes, Block, Series, SeriesKey, measures::nanos};
+use crate::{
+    exposition::exemplar::{Exemplar, ExemplarLabels},
+    series::{Attributes, Block, Series, SeriesKey, measures::nanos},
+};
 
 /// One worker's hand on the series.
 #[derive(Debug)]
@@ -103,22 +106,15 @@ impl<X: Attributes> WorkerSeries<X> {
         });
     }
 
-    /// Keeps a request that was recorded with this latency as the exemplar of its bucket; `replace` puts its labels in
-    /// the place of those of the one before.
-    pub(crate) fn keep_exemplar(
-        &self,
-        index: BlockIndex,
-        latency: Duration,
-        replace: impl FnOnce(&mut Vec<(String, String)>),
-    ) {
+    /// Keeps a request that was recorded with this latency as the exemplar of its bucket, in the place of the one before.
+    pub(crate) fn keep_exemplar(&self, index: BlockIndex, latency: Duration, labels: ExemplarLabels) {
         let bucket = self.series.measures.latency.bucket(nanos(latency));
-        self.with_block(index, |block| {
-            block.keep_exemplar(bucket, |exemplar| {
-                replace(&mut exemplar.labels);
-                exemplar.value = latency.as_secs_f64();
-                exemplar.time = SystemTime::now();
-            });
-        });
+        let exemplar = Exemplar {
+            labels,
+            value: latency.as_secs_f64(),
+            time: SystemTime::now(),
+        };
+        self.with_block(index, |block| block.keep_exemplar(bucket, exemplar));
     }
 
     pub(super) fn with_block(&self, index: BlockIndex, act: impl FnOnce(&Block<X>)) {

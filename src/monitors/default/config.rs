@@ -93,7 +93,6 @@ pub(super) struct Ended<'a> {
 /// Times that were noted before a request ended, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct NotedTimes {
-    pub(super) to_head: Option<u64>,
     pub(super) in_queue: Option<u64>,
 }
 
@@ -147,7 +146,7 @@ pub(super) static FAMILIES: [Row; 10] = [
         name: "request_time_to_head_seconds",
         help: "Seconds from arrival to the response head",
         labels: DefaultLabels::AsOf(DefaultFamily::Latency),
-        content: Content::Further(Scale::Seconds, |ended| ended.times.to_head),
+        content: Content::Further(Scale::Seconds, |ended| ended.end.time_to_head().map(nanos)),
         bounds: &[],
         is_on: false,
     },

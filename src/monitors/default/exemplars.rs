@@ -6,7 +6,7 @@ use actix_web::http::header::HeaderName;
 use log::Level;
 
 use crate::{
-    exposition::exemplar::are_labels,
+    exposition::exemplar::{ExemplarLabels, are_labels},
     monitor::hooks::{RequestStart, ResponseStart},
     panics::{DiscardOnDrop, LogOnce, catch},
 };
@@ -15,30 +15,6 @@ use crate::{
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 type Pairs = Vec<(String, String)>;
-
-/// The labels of one exemplar.
-pub(super) enum ExemplarLabels {
-    /// 32 hexadecimal digits.
-    TraceId([u8; 32]),
-    Pairs(Pairs),
-}
-
-impl ExemplarLabels {
-    /// Puts them in the place of others, whose memory they use where they are of the same kind.
-    pub(super) fn replace(self, pairs: &mut Pairs) {
-        match self {
-            Self::Pairs(new) => *pairs = new,
-            Self::TraceId(digits) => {
-                if !matches!(&pairs[..], [(name, _)] if name == "trace_id") {
-                    *pairs = vec![("trace_id".to_owned(), String::with_capacity(32))];
-                }
-                let value = &mut pairs[0].1;
-                value.clear();
-                value.push_str(str::from_utf8(&digits).unwrap_or_default());
-            }
-        }
-    }
-}
 
 type FromResponse = dyn Fn(&ResponseStart<'_>) -> Option<Pairs> + Send + Sync;
 
@@ -164,24 +140,26 @@ impl Exemplars {
 /// find.
 fn sampled_trace_id(header: &[u8]) -> Option<[u8; 32]> {
     // Without early returns, so that the compiler looks at many digits at once.
-    let are_hex = |text: &[u8]| {
+    fn are_hex<const N: usize>(text: &[u8; N]) -> bool {
         let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         text.iter().fold(true, |so_far, byte| so_far & is_hex(byte))
-    };
-    let is_zero = |text: &[u8]| text.iter().all(|&byte| byte == b'0');
+    }
 
     let (parts, rest) = header.split_first_chunk::<55>()?;
-    let (version, trace_id, parent_id, flags) = (&parts[..2], &parts[3..35], &parts[36..52], &parts[53..]);
+    let version = &parts[..2];
+    let (trace_id, parent_id) = (parts[3..].first_chunk()?, parts[36..].first_chunk()?);
     let valid = [2, 35, 52].into_iter().all(|dash| parts[dash] == b'-')
-        && [version, trace_id, parent_id, flags].into_iter().all(are_hex)
+        && are_hex(trace_id)
+        && are_hex(parent_id)
+        && are_hex(&[parts[0], parts[1], parts[53], parts[54]])
         && version != b"ff"
-        && !is_zero(trace_id)
-        && !is_zero(parent_id)
+        && *trace_id != [b'0'; 32]
+        && *parent_id != [b'0'; 16]
         // Later versions may have more parts.
         && (rest.is_empty() || (version != b"00" && rest[0] == b'-'));
     // An odd digit.
-    let sampled = matches!(flags[1], b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f');
-    (valid && sampled).then(|| trace_id.try_into().ok()).flatten()
+    let sampled = matches!(parts[54], b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f');
+    (valid && sampled).then_some(*trace_id)
 }
 
 #[cfg(test)]

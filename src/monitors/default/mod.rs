@@ -22,6 +22,7 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, regis
 use crate::{
     exposition::{
         constant::{check_own_labels, name_prefix},
+        exemplar::ExemplarLabels,
         samples::Output,
     },
     in_flight::{InFlight, InFlightTable},
@@ -31,7 +32,7 @@ use crate::{
     },
     monitors::default::{
         config::{Config, Content, DefaultFamily, Ended, NotedTimes},
-        exemplars::{ExemplarLabels, Exemplars},
+        exemplars::Exemplars,
         families::{FamilyEncoder, InProgress},
         labels::{CustomLabels, LabelSets, NoLabels, RequestLabels, WorkerLabels, is_none},
         queue_time::queue_time,
@@ -92,6 +93,10 @@ use crate::{
 ///   first is looked at.
 ///
 /// [`HrPrometheus`]: crate::HrPrometheus
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what is looked at on the way of every request"
+)]
 pub struct DefaultMonitor<L = NoLabels> {
     storage: Arc<DefaultStorage>,
     /// Made for the first request. A clone gets its own, so that each has one writer.
@@ -103,13 +108,13 @@ pub struct DefaultMonitor<L = NoLabels> {
     /// Whether there is something to read when a request arrives, and when there is a response.
     reads_requests: bool,
     reads_responses: bool,
+    times_head: bool,
     /// Whether there is something to record besides the latency.
     has_further: bool,
 }
 
 /// What the workers share, and what a scrape encodes.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a family that is on or not")]
 struct DefaultStorage {
     series: Arc<Series<CustomLabels>>,
     in_flight: Arc<InFlight>,
@@ -119,7 +124,6 @@ struct DefaultStorage {
     label_sets: Arc<LabelSets>,
     exemplars: Option<Exemplars>,
     counts_request_body: bool,
-    times_head: bool,
     times_queue: bool,
     times_polls: bool,
 }
@@ -167,7 +171,6 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             label_sets: Arc::new(LabelSets::new(config.max_label_sets, config.label_names())),
             exemplars: config.exemplars.clone().map(Exemplars::new),
             counts_request_body: config.chosen(DefaultFamily::RequestBodyBytes).is_on,
-            times_head: config.chosen(DefaultFamily::TimeToHead).is_on,
             times_queue: config.chosen(DefaultFamily::QueueTime).is_on,
             times_polls: [DefaultFamily::TimeOnWorker, DefaultFamily::LongestPoll]
                 .iter()
@@ -187,9 +190,8 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             reads_requests: has_labels
                 || storage.times_queue
                 || exemplars.is_some_and(Exemplars::are_of_requests),
-            reads_responses: has_labels
-                || storage.times_head
-                || exemplars.is_some_and(|exemplars| !exemplars.are_of_requests()),
+            times_head: config.chosen(DefaultFamily::TimeToHead).is_on,
+            reads_responses: has_labels || exemplars.is_some_and(|exemplars| !exemplars.are_of_requests()),
             has_further: !storage.series.measures().further.is_empty(),
             storage,
             worker: OnceCell::new(),
@@ -272,8 +274,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
     fn read_response(&self, noted: &mut Option<Box<Noted<L>>>, response: &ResponseStart<'_>) {
         let exemplars = self.storage.exemplars.as_ref();
         let exemplar = exemplars.and_then(|exemplars| exemplars.at_response(response));
-        let times_head = self.storage.times_head;
-        if noted.is_none() && exemplar.is_none() && !times_head && !response.is_long_lived() {
+        if noted.is_none() && exemplar.is_none() && !response.is_long_lived() {
             return;
         }
         let noted = noted.get_or_insert_with(|| self.take_spare());
@@ -287,12 +288,8 @@ impl<L: RequestLabels> DefaultMonitor<L> {
                 noted.labels = DiscardOnDrop::none();
             }
         }
-        if !times_head && !response.is_long_lived() {
-            return;
-        }
-        let latency = response.elapsed();
-        noted.times.to_head = Some(nanos(latency));
         if response.is_long_lived() {
+            let latency = response.time_to_head();
             let (method, route) = (response.method(), response.route_label());
             let labels = mem::take(&mut noted.labels);
             let block = self.record(labels, method, route, response.status(), latency);
@@ -322,8 +319,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
     #[inline]
     fn keep_exemplar(&self, block: BlockIndex, latency: Duration, exemplar: &mut Option<ExemplarLabels>) {
         if let Some(labels) = exemplar.take() {
-            let replace = |pairs: &mut _| labels.replace(pairs);
-            self.worker().series.keep_exemplar(block, latency, replace);
+            self.worker().series.keep_exemplar(block, latency, labels);
         }
     }
 
@@ -343,6 +339,7 @@ impl<L> Clone for DefaultMonitor<L> {
             table_address: Cell::default(),
             reads_requests: self.reads_requests,
             reads_responses: self.reads_responses,
+            times_head: self.times_head,
             has_further: self.has_further,
         }
     }
@@ -417,11 +414,14 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
     #[inline]
     fn looks_at_response(&self, body: BodySize) -> bool {
         // Some streams are long-lived.
-        self.reads_responses || body == BodySize::Stream
+        self.reads_responses || self.times_head || body == BodySize::Stream
     }
 
     #[inline]
     fn update_response_metrics(&self, in_flight: &mut DefaultInFlight<L>, response: &ResponseStart<'_>) {
+        if self.times_head {
+            response.time_to_head();
+        }
         if self.reads_responses || response.is_long_lived() {
             self.read_response(&mut in_flight.0, response);
         }
@@ -531,6 +531,7 @@ mod tests {
         exposition::{
             attached::{Takes, attached_by},
             encoded::Encoded,
+            exemplar::ExemplarLabels,
             mark::new_part,
         },
         monitor::hooks::RequestStart,
@@ -556,9 +557,9 @@ mod tests {
                 let latency = Duration::from_nanos(nanos);
                 let block = worker.series.record(row * labels.len() + set, key, latency);
                 worker.series.observe(block, [Some(7), Some(1_000_000)]);
-                worker.series.keep_exemplar(block, latency, |labels| {
-                    labels.push(("trace_id".to_owned(), "a\"b".to_owned()));
-                });
+                let labels = vec![("trace_id".to_owned(), "a\"b".to_owned())];
+                let labels = ExemplarLabels::Pairs(labels);
+                worker.series.keep_exemplar(block, latency, labels);
             }
         }
     }

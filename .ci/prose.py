@@ -12,7 +12,7 @@ from processes import check
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Where the phrases are gone, and stay away. To widen: "src/**/*.rs", "examples/**/*", "benches/**/*.md".
-FILES = ["README.md", "CHANGELOG.md", ".github/*.md", "src/guide/*"]
+FILES = ["README.md", "CHANGELOG.md", ".github/*.md", "src/guide/*", "src/**/*.rs", "src/**/*.html", "src/**/*.js", "examples/**/*", "benches/**/*.md"]
 
 # A regular expression, in which a blank is any white space, and what to write instead.
 PHRASES = [

@@ -5,6 +5,7 @@ use std::{
     mem,
     rc::Rc,
     sync::Arc,
+    time::Instant,
 };
 
 use actix_web::{
@@ -55,11 +56,13 @@ impl<S: MonitorSet> Worker<S> {
         &'a self,
         request: &'a ServiceRequest,
         method: &'static MethodLabel,
+        arrived: Option<Instant>,
         values: Values,
     ) -> RequestStart<'a> {
         RequestStart {
             request,
             method,
+            arrived,
             table: &self.in_flight,
             routes: &self.routes,
             route: OnceCell::new(),
@@ -70,7 +73,7 @@ impl<S: MonitorSet> Worker<S> {
     /// Whether a predicate excludes this request.
     #[cold]
     pub(crate) fn excludes(&self, request: &ServiceRequest, method: &'static MethodLabel) -> bool {
-        let start = self.start(request, method, Values::Show);
+        let start = self.start(request, method, None, Values::Show);
         self.options.predicates.exclude(&start)
     }
 }

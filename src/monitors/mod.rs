@@ -8,8 +8,8 @@ mod otel;
 pub use default::{
     DefaultInFlight, DefaultMonitor,
     builder::DefaultMonitorBuilder,
-    config::DefaultFamily,
     families::Label,
     labels::{NoLabels, RequestLabels},
+    table::DefaultFamily,
 };
 pub use otel::{OtelInFlight, OtelMonitor, builder::OtelMonitorBuilder};

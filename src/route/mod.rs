@@ -52,6 +52,19 @@ pub(crate) struct RouteLabel {
     route_of_path: Cell<Option<usize>>,
 }
 
+#[cfg(test)]
+impl RouteLabel {
+    pub(crate) fn new(text: Arc<str>, id: usize) -> Self {
+        Self {
+            text,
+            id,
+            has_route: true,
+            has_values: false,
+            route_of_path: Cell::new(None),
+        }
+    }
+}
+
 /// What is known of a request that was answered.
 pub(crate) enum Served {
     /// Its label; `None` if it is excluded.
@@ -291,6 +304,21 @@ impl Routes {
             (_, Verdict::OverLimit) => OTHER.into(),
             (Some(route), Verdict::Excluded) => Arc::clone(&self.labelling.table.route(route).label),
             (None, Verdict::Excluded) => Arc::clone(self.labelling.rules.unmatched()),
+        }
+    }
+
+    /// The label of a request that has not been routed, for somebody who asks of each of them; `None` if it is excluded.
+    /// Values are kept if requests that were answered have had the same: clients can make up others.
+    pub(crate) fn label_on_arrival(&self, path: &PathAndQuery) -> Option<Arc<str>> {
+        let (route, verdict) = self.labelling.verdict_as_arrived(path, Values::Show);
+        let route = route.filter(|route| self.labelling.keeps_values_of(*route));
+        match (route, verdict) {
+            (Some(route), Verdict::Label(label)) if !self.labels.borrow().contains_key(&label) => {
+                Some(Arc::clone(&self.labelling.table.route(route).label))
+            }
+            (_, Verdict::Label(label)) => Some(label),
+            (_, Verdict::OverLimit) => Some(OTHER.into()),
+            (_, Verdict::Excluded) => None,
         }
     }
 

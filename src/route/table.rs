@@ -12,11 +12,12 @@ use std::{
 
 use actix_web::dev::{Path, ResourceDef, ResourceMap};
 use foldhash::{HashMap, HashSet};
+use log::Level;
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 
 use crate::{
-    panics::catch,
+    panics::{catch, report},
     route::{
         debug_text::{DebugText, ShownNode},
         pattern::Pattern,
@@ -47,6 +48,8 @@ pub(crate) struct TableRoute {
 struct Node {
     /// Without those of the scopes around it.
     patterns: Vec<String>,
+    /// What a path begins with that one of them matches: so most patterns need not be tried.
+    beginnings: Vec<Box<str>>,
     is_prefix: bool,
     /// Made when it is first needed; `None` if it cannot be made.
     matcher: OnceLock<Option<Arc<ResourceDef>>>,
@@ -87,6 +90,28 @@ impl RouteTable {
     /// `label`, if it is that of a route of the application.
     pub(crate) fn label(&self, label: &str) -> Option<Arc<str>> {
         self.labels.get(label).cloned()
+    }
+
+    /// Warns of an option that has no effect because no route has the label that it names; of one with values, where some
+    /// are kept.
+    pub(crate) fn warn_if_unknown(&self, label: &str, option: &str, keeps_values: bool) {
+        let is_known =
+            self.labels.contains(label) || (keeps_values && self.find(&mut Path::new(label)).is_some());
+        if is_known {
+            return;
+        }
+        let other = match label.strip_suffix('/') {
+            Some(without) => without.to_owned(),
+            None => format!("{label}/"),
+        };
+        let hint = self.label(&other).map_or_else(
+            || "a label is the whole pattern of a route, with those of the scopes around it".to_owned(),
+            |other| format!("did you mean {other:?}?"),
+        );
+        report(
+            Level::Warn,
+            format_args!("{option}: no route of the application has the label {label:?}; {hint}"),
+        );
     }
 
     /// The route with this pattern, as actix-web has it.
@@ -130,7 +155,10 @@ impl Reading {
             }
             Inside::Route(route)
         };
+        // A star may be that of a tail without a name.
+        let beginning = |pattern: &String| pattern.split(['{', '*']).next().unwrap_or_default().into();
         Some(Node {
+            beginnings: shown.patterns.iter().map(beginning).collect(),
             patterns: shown.patterns,
             is_prefix: shown.is_prefix,
             matcher: OnceLock::new(),
@@ -187,6 +215,14 @@ fn find(nodes: &[Node], path: &mut Path<&str>) -> Option<usize> {
 
 impl Node {
     fn matches(&self, path: &mut Path<&str>) -> bool {
+        let rest = path.unprocessed();
+        if !self
+            .beginnings
+            .iter()
+            .any(|beginning| rest.starts_with(&**beginning))
+        {
+            return false;
+        }
         let matcher = self
             .matcher
             .get_or_init(|| matcher(&self.patterns, self.is_prefix));

@@ -12,7 +12,10 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     mem,
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use actix_web::{
@@ -94,6 +97,8 @@ pub(crate) struct Routes {
     pub(crate) labelling: Arc<Labelling>,
     /// Whether nothing is mounted at the root, where it would serve requests of which nothing was consumed.
     root_is_free: bool,
+    /// The marks of routes that have been asked for, by their indices; none at all where nobody looks at them.
+    requested: Vec<Arc<AtomicBool>>,
     by_index: Vec<OfRoute>,
     without_route: Option<Rc<RouteLabel>>,
     /// By their texts; the number of each is its id.
@@ -108,7 +113,7 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    pub(crate) fn new(labelling: Arc<Labelling>) -> Self {
+    pub(crate) fn new(labelling: Arc<Labelling>, requested: Vec<Arc<AtomicBool>>) -> Self {
         let table = &labelling.table;
         let mut routes = Self {
             root_is_free: table.owners.owner_of(&Shape::default(), true) == Some(Owner::NoRoute),
@@ -118,6 +123,7 @@ impl Routes {
                     label: OnceCell::new(),
                 })
                 .collect(),
+            requested,
             without_route: None,
             labels: RefCell::default(),
             by_path: RefCell::default(),
@@ -237,7 +243,10 @@ impl Routes {
         // What a handler does not find is a value that a client made up.
         let of_route = &self.by_index[route];
         if !of_route.keeps_values || status == StatusCode::NOT_FOUND {
-            let label = || self.label(self.labelling.verdict_of_route(route));
+            let label = || {
+                self.note_requested(route);
+                self.label(self.labelling.verdict_of_route(route))
+            };
             return of_route.label.get_or_init(label).clone();
         }
         self.label_with_values(route, request.match_info())
@@ -252,6 +261,7 @@ impl Routes {
         {
             return Some(Rc::clone(known));
         }
+        self.note_requested(route);
         let mut text = self.text.borrow_mut();
         if !self.labelling.write_kept(route, info, &mut text) {
             return self.label(self.labelling.verdict_of_route(route));
@@ -334,6 +344,9 @@ impl Routes {
             return known.clone();
         }
         let (route, verdict) = self.labelling.verdict_of_path(path, values);
+        if let Some(route) = route {
+            self.note_requested(route);
+        }
         let of_path = OfPath {
             is_matched: route.is_some(),
             label: self.label(verdict),
@@ -347,6 +360,15 @@ impl Routes {
             by_path.insert(path.into(), of_path.clone());
         }
         of_path
+    }
+
+    /// Marks a route as one that was asked for; called when its label is looked up, which is not for every request.
+    #[cold]
+    fn note_requested(&self, route: usize) {
+        // Most often it is marked, and other workers need not be disturbed.
+        if let Some(mark) = self.requested.get(route).filter(|mark| !mark.load(Relaxed)) {
+            mark.store(true, Relaxed);
+        }
     }
 
     /// The label of a request that is recorded; `None` if it is excluded.

@@ -122,7 +122,10 @@ fn is_failure(end: &RequestEnd<'_>) -> bool {
 
 /// Which objective each route of one worker has, by the number of the route.
 #[derive(Debug, Default)]
-pub(super) struct ObjectivesOfWorker(RefCell<Vec<Option<(Arc<str>, Option<usize>)>>>);
+pub(super) struct ObjectivesOfWorker(RefCell<Vec<Option<OfRoute>>>);
+
+/// The label of a route, and the index of its objective, if it has one.
+type OfRoute = (Arc<str>, Option<usize>);
 
 impl ObjectivesOfWorker {
     /// The objective of a route; looked up by its text once.

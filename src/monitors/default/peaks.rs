@@ -37,8 +37,11 @@ pub(super) struct Peaks {
     began: Instant,
     /// What the family tells series apart by: the peak of a route is not the sum of those of its methods.
     group_by: GroupBy,
-    all: Mutex<BTreeMap<(&'static str, Arc<str>), Arc<Peak>>>,
+    all: Mutex<BTreeMap<Key, Arc<Peak>>>,
 }
+
+/// The method and the label of the route, each empty where series are not told apart by it.
+type Key = (&'static str, Arc<str>);
 
 impl Peaks {
     pub(super) fn new(group_by: GroupBy) -> Self {

@@ -110,7 +110,11 @@ async fn serve(subject: &str, application: Application, requests: Vec<Request>) 
             serve_with(HrPrometheus::with_builder(monitor), application, requests).await;
         }
         "objective" | "objective of another route" => {
-            let route = if subject == "objective" { "/static1" } else { "/static0" };
+            let route = if subject == "objective" {
+                "/static1"
+            } else {
+                "/static0"
+            };
             let monitor = builder().objective(route, 0.999, Duration::from_millis(300));
             serve_with(HrPrometheus::with_builder(monitor), application, requests).await;
         }

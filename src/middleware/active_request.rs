@@ -87,7 +87,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
             .start_unseen(Arc::as_ptr(&worker.in_flight).addr());
         let in_flight = unseen.unwrap_or_else(|| {
             let facts = &state.facts;
-            let start = worker.start(request, facts.method, Some(facts.arrived), Values::Admit);
+            let start = worker.start(request, facts.method, Some(facts), Values::Admit);
             worker.monitors.start(&start)
         });
         mem::forget(state.in_flight.replace(in_flight));

@@ -5,7 +5,6 @@ use std::{
     mem,
     rc::Rc,
     sync::Arc,
-    time::Instant,
 };
 
 use actix_web::{
@@ -56,13 +55,13 @@ impl<S: MonitorSet> Worker<S> {
         &'a self,
         request: &'a ServiceRequest,
         method: &'static MethodLabel,
-        arrived: Option<Instant>,
+        facts: Option<&'a Facts>,
         values: Values,
     ) -> RequestStart<'a> {
         RequestStart {
             request,
             method,
-            arrived,
+            facts,
             table: &self.in_flight,
             routes: &self.routes,
             route: OnceCell::new(),

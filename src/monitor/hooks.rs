@@ -31,7 +31,7 @@ pub struct RequestStart<'a> {
     pub(crate) request: &'a ServiceRequest,
     pub(crate) method: &'static MethodLabel,
     /// `None` before it is measured.
-    pub(crate) arrived: Option<Instant>,
+    pub(crate) facts: Option<&'a Facts>,
     pub(crate) table: &'a Arc<InFlightTable>,
     pub(crate) routes: &'a Routes,
     pub(crate) route: OnceCell<Arc<str>>,

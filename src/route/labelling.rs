@@ -202,6 +202,9 @@ pub(crate) fn decoded(path: &PathAndQuery) -> Url {
 /// The path that a middleware such as actix-web's `NormalizePath` makes of another: slashes merged, and none at the end.
 /// `None` if it is the same.
 pub(crate) fn normalized(path: &str) -> Option<String> {
+    if !path.ends_with('/') && !path.contains("//") {
+        return None;
+    }
     let mut normal = String::with_capacity(path.len());
     for c in path.chars() {
         if c != '/' || !normal.ends_with('/') {

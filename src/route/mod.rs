@@ -4,6 +4,7 @@ mod debug_text;
 mod kept;
 pub(crate) mod labelling;
 pub(crate) mod pattern;
+mod quick;
 pub(crate) mod rules;
 mod shape;
 mod table;
@@ -317,18 +318,25 @@ impl Routes {
         }
     }
 
-    /// The label of a request that has not been routed, for somebody who asks of each of them; `None` if it is excluded.
+    /// The label of a request by its decoded path, for somebody who asks of each that arrives; `None` if it is excluded.
     /// Values are kept if requests that were answered have had the same: clients can make up others.
-    pub(crate) fn label_on_arrival(&self, path: &PathAndQuery) -> Option<Arc<str>> {
-        let (route, verdict) = self.labelling.verdict_as_arrived(path, Values::Show);
-        let route = route.filter(|route| self.labelling.keeps_values_of(*route));
-        match (route, verdict) {
-            (Some(route), Verdict::Label(label)) if !self.labels.borrow().contains_key(&label) => {
-                Some(Arc::clone(&self.labelling.table.route(route).label))
+    pub(crate) fn label_on_arrival(&self, path: &str) -> Option<Arc<str>> {
+        let labelling = &self.labelling;
+        let find = |path: &str| labelling.table.route_of_path(path);
+        let Some(route) = find(path).or_else(|| find(&normalized(path)?)) else {
+            return self.without_route.as_ref().map(|label| Arc::clone(&label.text));
+        };
+        if labelling.keeps_values_of(route) {
+            let (_, verdict) = labelling.verdict_of_path(path, Values::Show);
+            match verdict {
+                Verdict::Label(label) if self.labels.borrow().contains_key(&label) => return Some(label),
+                Verdict::Excluded => return None,
+                Verdict::Label(_) | Verdict::OverLimit => {}
             }
-            (_, Verdict::Label(label)) => Some(label),
-            (_, Verdict::OverLimit) => Some(OTHER.into()),
-            (_, Verdict::Excluded) => None,
+        }
+        match labelling.verdict_of_route(route) {
+            Verdict::Label(label) => Some(label),
+            Verdict::Excluded | Verdict::OverLimit => None,
         }
     }
 

@@ -21,6 +21,7 @@ use crate::{
     route::{
         debug_text::{DebugText, ShownNode},
         pattern::Pattern,
+        quick::{Guess, QuickPatterns},
         shape::{Owner, Owners, Shape},
     },
 };
@@ -48,8 +49,7 @@ pub(crate) struct TableRoute {
 struct Node {
     /// Without those of the scopes around it.
     patterns: Vec<String>,
-    /// What a path begins with that one of them matches: so most patterns need not be tried.
-    beginnings: Vec<Box<str>>,
+    quick: QuickPatterns,
     is_prefix: bool,
     /// Made when it is first needed; `None` if it cannot be made.
     matcher: OnceLock<Option<Arc<ResourceDef>>>,
@@ -123,6 +123,18 @@ impl RouteTable {
     pub(crate) fn find(&self, path: &mut Path<&str>) -> Option<usize> {
         find(&self.nodes, path)
     }
+
+    /// The same, which captures nothing.
+    pub(crate) fn route_of_path(&self, path: &str) -> Option<usize> {
+        let (mut nodes, mut rest) = (&self.nodes, path);
+        loop {
+            let (node, taken) = nodes.iter().find_map(|node| Some((node, node.taken(rest)?)))?;
+            match &node.inside {
+                Inside::Route(route) => return Some(*route),
+                Inside::Scope(inside) => (nodes, rest) = (inside, rest.get(taken..)?),
+            }
+        }
+    }
 }
 
 /// A table that is being read.
@@ -155,10 +167,8 @@ impl Reading {
             }
             Inside::Route(route)
         };
-        // A star may be that of a tail without a name.
-        let beginning = |pattern: &String| pattern.split(['{', '*']).next().unwrap_or_default().into();
         Some(Node {
-            beginnings: shown.patterns.iter().map(beginning).collect(),
+            quick: QuickPatterns::new(&shown.patterns, shown.is_prefix),
             patterns: shown.patterns,
             is_prefix: shown.is_prefix,
             matcher: OnceLock::new(),
@@ -215,20 +225,28 @@ fn find(nodes: &[Node], path: &mut Path<&str>) -> Option<usize> {
 
 impl Node {
     fn matches(&self, path: &mut Path<&str>) -> bool {
-        let rest = path.unprocessed();
-        if !self
-            .beginnings
-            .iter()
-            .any(|beginning| rest.starts_with(&**beginning))
-        {
-            return false;
+        self.quick.guess(path.unprocessed()) != Guess::No && self.captures(path)
+    }
+
+    fn captures(&self, path: &mut Path<&str>) -> bool {
+        let matcher = self.matcher();
+        matcher.is_some_and(|matcher| matcher.capture_match_info(path))
+    }
+
+    /// How much of a path it takes; `None` if it does not match.
+    fn taken(&self, path: &str) -> Option<usize> {
+        match self.quick.guess(path) {
+            Guess::No => None,
+            Guess::Yes(taken) => Some(taken),
+            Guess::Unclear => self.matcher()?.find_match(path),
         }
+    }
+
+    fn matcher(&self) -> Option<&ResourceDef> {
         let matcher = self
             .matcher
             .get_or_init(|| matcher(&self.patterns, self.is_prefix));
-        matcher
-            .as_ref()
-            .is_some_and(|matcher| matcher.capture_match_info(path))
+        matcher.as_deref()
     }
 }
 
@@ -358,11 +376,13 @@ mod tests {
             let mut info = Path::new(path);
             let route = table.find(&mut info)?;
             let values: Vec<_> = info.iter().map(|(_, value)| value.to_owned()).collect();
+            assert_eq!(table.route_of_path(path), Some(route), "{path}");
             Some((table.route(route).label.to_string(), values.join(" ")))
         };
         let found = |label: &str, values: &str| Some((label.to_owned(), values.to_owned()));
         assert_eq!(find("/users/12"), found("/users/{id}", "12"));
         assert_eq!(find("/users/x"), None, "the scope decides");
+        assert_eq!(table.route_of_path("/users/x"), None, "the scope decides");
         assert_eq!(find("/b/1"), found("/a", "1"));
         assert_eq!(
             find("/api/2/files/a/b"),

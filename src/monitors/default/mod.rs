@@ -34,7 +34,7 @@ use crate::{
         config::Config,
         exemplars::{ExemplarLabels, Exemplars},
         labels::{CustomLabels, NoLabels, RequestLabels, WorkerLabels, is_none},
-        objectives::{Objectives, ObjectivesOfWorker},
+        objectives::ObjectivesOfWorker,
         peaks::{PeaksOfWorker, Running},
         queue_time::queue_time,
         scrape::DefaultCollector,
@@ -276,11 +276,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             let block = self.record(labels, method, route, response.status(), latency);
             noted.recorded = Some(block);
             self.keep_exemplar(block, latency, &mut noted.exemplar);
-            if let Some(objectives) = &self.storage.objectives {
-                let is_missed = self.is_missed(objectives, &response.ended_at_head(latency));
-                let further = self.storage.further.iter().map(|_| None);
-                self.worker().series.observe(block, further.chain([is_missed]));
-            }
+            self.judge(block, &response.ended_at_head(latency));
         }
     }
 
@@ -302,7 +298,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         }
         drop(spare);
         if self.has_further {
-            self.observe_further(block, times, end, recorded.is_none());
+            self.observe_further(block, times, end, recorded.is_some());
         }
     }
 
@@ -314,19 +310,25 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         }
     }
 
-    /// Observes what there is besides the latency; a request that was recorded at its head has been judged there.
-    fn observe_further(&self, block: BlockIndex, times: NotedTimes, end: &RequestEnd<'_>, judges: bool) {
-        let objectives = self.storage.objectives.as_ref().filter(|_| judges);
-        let is_missed = objectives.and_then(|objectives| self.is_missed(objectives, end));
+    /// Observes what there is besides the latency. A request that was recorded at its head has been judged there.
+    fn observe_further(&self, block: BlockIndex, times: NotedTimes, end: &RequestEnd<'_>, is_judged: bool) {
         let ended = Ended { end, times };
         let values = self.storage.further.iter().map(|value| value(&ended));
-        self.worker().series.observe(block, values.chain([is_missed]));
+        self.worker().series.observe(block, values);
+        if !is_judged {
+            self.judge(block, end);
+        }
     }
 
-    /// Whether a request missed the objective of its route, as it is recorded; `None` if the route does not have one.
-    fn is_missed(&self, objectives: &Objectives, end: &RequestEnd<'_>) -> Option<u64> {
-        let objective = self.worker().objectives.find(objectives, end.route_label())?;
-        Some(objectives.is_missed(objective, end).into())
+    /// Observes whether a request missed the objective of its route, if that has one.
+    #[inline]
+    fn judge(&self, block: BlockIndex, end: &RequestEnd<'_>) {
+        if let Some(objectives) = &self.storage.objectives
+            && let Some(objective) = self.worker().objectives.find(objectives, end.route_label())
+        {
+            let is_missed = objectives.is_missed(objective, end);
+            self.worker().series.observe_last(block, is_missed.into());
+        }
     }
 }
 
@@ -434,7 +436,7 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
         let (method, route) = (end.method(), end.route_label());
         let block = self.record(DiscardOnDrop::none(), method, route, end.status(), end.latency());
         if self.has_further {
-            self.observe_further(block, NotedTimes::default(), end, true);
+            self.observe_further(block, NotedTimes::default(), end, false);
         }
     }
 

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use crate::{
     method::MethodLabel,
     monitor::hooks::{RequestStart, ResponseStart},
-    route::arrived_path,
+    route::{arrived_path, labelling::decoded},
     series::grouping::GroupBy,
 };
 
@@ -181,7 +181,7 @@ struct OfLabel {
 impl PeaksOfWorker {
     /// Counts a request that arrived, unless it is excluded, under the label of its path as it arrived.
     pub(super) fn arrive(&self, peaks: &Peaks, request: &RequestStart<'_>) -> Option<Running> {
-        let at = request.arrived.unwrap_or_else(Instant::now);
+        let at = request.facts.map_or_else(Instant::now, |facts| facts.arrived);
         let method = request.method;
         // Decoded, as it is to be routed; another middleware may have put a path in its place.
         let path = request.request.match_info().as_str();
@@ -197,7 +197,13 @@ impl PeaksOfWorker {
                 return Some(Running::begin(peak, label, at));
             }
         }
-        let label = request.routes.label_on_arrival(&arrived_path(request.request));
+        let label = if is_plain {
+            request.routes.label_on_arrival(path)
+        } else {
+            request
+                .routes
+                .label_on_arrival(decoded(&arrived_path(request.request)).path())
+        };
         if is_plain && let Some(route) = request.routes.labelling.table.label(path) {
             let counts = match &label {
                 Some(label) => (*label == route).then_some(true),

@@ -82,7 +82,7 @@ pub fn run(ceilings: &[Ceiling], serve: impl AsyncFnOnce(&str, Application, Vec<
         System::new().block_on(async {
             if subject == "none" {
                 let app = App::new().configure(|app| application.configure(app));
-                serve_counted(&test::init_service(app).await, requests);
+                serve_counted(&test::init_service(app).await, requests, kind);
             } else {
                 serve(subject, application, requests).await;
             }
@@ -149,17 +149,22 @@ pub async fn serve_with<M: Monitors>(
         .configure(|app| application.configure(app))
         .app_data(MetricsRegistry::new())
         .wrap(metrics);
-    serve_counted(&test::init_service(app).await, requests);
+    serve_counted(&test::init_service(app).await, requests, application.kind);
 }
 
 /// All that callgrind counts.
 #[inline(never)]
-fn serve_counted<S, B>(app: &S, requests: Vec<Request>)
+fn serve_counted<S, B>(app: &S, requests: Vec<Request>, kind: Kind)
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody,
 {
+    let pauses = if kind == Kind::Yielding {
+        harness::YIELDS
+    } else {
+        0
+    };
     for request in requests {
-        harness::drive(app, request);
+        harness::drive_pausing(app, request, pauses);
     }
 }

@@ -132,7 +132,18 @@ pub fn configure_below(app: &mut ServiceConfig, prefix: &str, routes: usize) {
 
 /// Serves one request as the dispatcher does: polls the future, turns what comes into a `Response` (which drops the
 /// `HttpRequest`), asks the body for its size, polls it to its end and drops it.
+#[inline]
 pub fn drive<S, B>(app: &S, request: Request)
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody,
+{
+    drive_pausing(app, request, 0);
+}
+
+/// The same for a request that pauses so often.
+#[inline]
+pub fn drive_pausing<S, B>(app: &S, request: Request, pauses: usize)
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody,
@@ -140,10 +151,11 @@ where
     let mut context = Context::from_waker(Waker::noop());
     let body = {
         let mut future = pin!(app.call(request));
-        let response = loop {
-            if let Poll::Ready(response) = future.as_mut().poll(&mut context) {
-                break response.ok().expect("the handler succeeds");
-            }
+        for _ in 0..pauses {
+            assert!(future.as_mut().poll(&mut context).is_pending());
+        }
+        let Poll::Ready(Ok(response)) = future.as_mut().poll(&mut context) else {
+            panic!("the handler is ready at once");
         };
         let response: Response<B> = response.into();
         black_box(response.status());

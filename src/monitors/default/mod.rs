@@ -35,7 +35,7 @@ use crate::{
         exemplars::{ExemplarLabels, Exemplars},
         labels::{CustomLabels, NoLabels, RequestLabels, WorkerLabels, is_none},
         objectives::ObjectivesOfWorker,
-        peaks::{PeaksOfWorker, Running},
+        peaks::{Peaks, PeaksOfWorker, Running},
         queue_time::queue_time,
         scrape::DefaultCollector,
         storage::DefaultStorage,
@@ -206,6 +206,23 @@ impl<L: RequestLabels> DefaultMonitor<L> {
 
     /// Reads what is only known when a request arrives.
     fn read_request(&self, request: &RequestStart<'_>) -> DefaultInFlight<L> {
+        let mut noted = self.note_request(request);
+        if let Some(peaks) = &self.storage.peaks {
+            self.count_running(peaks, request, &mut noted);
+        }
+        DefaultInFlight(noted)
+    }
+
+    #[inline(never)]
+    fn count_running(&self, peaks: &Peaks, request: &RequestStart<'_>, noted: &mut Option<Box<Noted<L>>>) {
+        if let Some(running) = self.worker().peaks.arrive(peaks, request) {
+            noted.get_or_insert_with(|| self.take_spare()).running = Some(running);
+        }
+    }
+
+    /// Notes what it has; `None` if that is nothing.
+    #[inline]
+    fn note_request(&self, request: &RequestStart<'_>) -> Option<Box<Noted<L>>> {
         let exemplars = self.storage.exemplars.as_ref();
         let exemplar = exemplars.and_then(|exemplars| exemplars.at_arrival(request));
         let headers = || request.request().headers();
@@ -213,18 +230,15 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         let in_queue = times_queue
             .then(|| queue_time(headers(), SystemTime::now()))
             .flatten();
-        let peaks = self.storage.peaks.as_ref();
-        let running = peaks.and_then(|peaks| self.worker().peaks.arrive(peaks, request));
-        if is_none::<L>() && exemplar.is_none() && in_queue.is_none() && running.is_none() {
-            return DefaultInFlight(None);
+        if is_none::<L>() && exemplar.is_none() && in_queue.is_none() {
+            return None;
         }
         let labels = self.storage.label_sets.contain(|| L::at_arrival(request));
         let mut noted = self.take_spare();
         noted.labels = labels.map_or_else(DiscardOnDrop::none, DiscardOnDrop::new);
         noted.exemplar = exemplar;
-        noted.running = running;
         noted.times.in_queue = in_queue.map(nanos);
-        DefaultInFlight(Some(noted))
+        Some(noted)
     }
 
     #[expect(

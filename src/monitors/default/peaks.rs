@@ -150,6 +150,7 @@ impl Running {
     }
 
     /// The request ends at this moment, which somebody has read from the clock already.
+    #[inline(never)]
     pub(super) fn end(mut self, at: Instant) {
         if let Some(peak) = self.peak.take() {
             peak.leave(at);

@@ -685,8 +685,13 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// request waited for something. `rate(request_time_on_worker_seconds_sum[5m])` is the part of one worker that a
     /// route takes, so its sum over all routes is how many workers are busy.
     ///
-    /// The first poll begins with the arrival, and the last one ends with the request; each pause in between costs two
-    /// reads of the clock.
+    /// The first poll begins with the arrival, and the last one ends with the request, so a request that never pauses needs
+    /// no further look at the clock. Each pause costs two reads of it:
+    ///
+    /// | added | instructions, without the clock |
+    /// | --- | --- |
+    /// | to a request | 470 |
+    /// | to each pause of its handler | 170 |
     ///
     /// ```
     /// use std::{thread::sleep, time::Duration};
@@ -798,8 +803,11 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///
     /// A request counts from its arrival on, under the label of its path as it arrived until there is a response, as in the
     /// gauge; with [kept values](crate::HrPrometheus::keep_params) that no response has had yet, under the label without them.
-    /// Excluded requests do not count. Paths of routes without parameters are looked up once for each worker; the others are
-    /// matched against the route table when they arrive.
+    /// Excluded requests do not count.
+    ///
+    /// It adds 770 instructions to a request of a route without parameters, whose label each worker remembers. Other paths are
+    /// matched against the route table when they arrive: that adds 1,500 where there are 10 routes, and 10,000 in the middle of
+    /// 500; more where a parameter has a regular expression.
     ///
     /// ```
     /// use actix_web::{App, dev::Service as _, test, web};

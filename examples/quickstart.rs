@@ -37,13 +37,23 @@
 //! That took a second.
 //! ```
 //!
-//! One scrape says which worker is busy, which route keeps it so, how many connections are open and how often they are
-//! used again, and whether `/slow` kept to its objective:
+//! One scrape says which worker is busy and which route keeps it so, how many connections are open and how many requests
+//! each had, and whether `/slow` met its objective:
 //!
 //! ```console
 //! $ curl -s http://127.0.0.1:8080/blocking
 //! That blocked a worker.
-//! $ curl -s http://127.0.0.1:8080/metrics | grep -E 'busy|on_worker_seconds_sum|connection|objective'
+//! $ curl -s http://127.0.0.1:8080/metrics | grep -E '^actix_worker_busy|^request_time_on_worker_seconds_sum.*(block|slow)'
+//! request_time_on_worker_seconds_sum{method="GET",path="/blocking"} 0.080294
+//! request_time_on_worker_seconds_sum{method="GET",path="/slow"} 0.000501644
+//! actix_worker_busy_seconds_total{worker="0"} 0.085932176
+//! actix_worker_busy_seconds_total{worker="1"} 0.001969810
+//! $ curl -s http://127.0.0.1:8080/metrics | grep -E '^actix_connection(s_open|_requests_sum|_requests_count)|^request_objective_m.*slow'
+//! actix_connections_open{scheme="http"} 1
+//! actix_connection_requests_sum{scheme="http"} 12.0
+//! actix_connection_requests_count{scheme="http"} 7
+//! request_objective_met_total{path="/slow"} 0
+//! request_objective_missed_total{path="/slow"} 1
 //! ```
 use std::{
     convert::Infallible,

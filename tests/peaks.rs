@@ -149,6 +149,25 @@ async fn requests_have_the_label_of_their_path_and_then_that_of_their_response()
 }
 
 #[actix_web::test]
+async fn a_request_that_changes_its_route_is_one_where_routes_are_not_told_apart() {
+    let registry = MetricsRegistry::new();
+    let monitor = DefaultMonitor::builder()
+        .peak_in_progress()
+        .family_labels(DefaultFamily::PeakInProgress, [("verb", Label::Method)]);
+    let app = App::new()
+        .app_data(registry.clone())
+        .route(
+            "/guarded",
+            web::get().guard(guard::Header("x", "y")).to(async || "never"),
+        )
+        .default_service(web::to(async || "none"))
+        .wrap(HrPrometheus::with_builder(monitor));
+    let app = init_service(app).await;
+    call_and_read_body(&app, TestRequest::with_uri("/guarded").to_request()).await;
+    registry.assert_family(PEAK, r#"requests_in_progress_peak{verb="GET"} 1"#);
+}
+
+#[actix_web::test]
 async fn paths_are_matched_as_they_are_routed() {
     let registry = MetricsRegistry::new();
     let hello = || web::get().to(async || "hello");

@@ -6,9 +6,10 @@ pub(crate) mod default;
 mod otel;
 
 pub use default::{
-    DefaultInFlight, DefaultMonitor,
+    DefaultMonitor,
     builder::DefaultMonitorBuilder,
     families::Label,
+    in_flight::DefaultInFlight,
     labels::{NoLabels, RequestLabels},
     table::DefaultFamily,
 };

@@ -5,6 +5,7 @@ pub(crate) mod checks;
 pub(crate) mod config;
 mod exemplars;
 pub(crate) mod families;
+pub(crate) mod in_flight;
 pub(crate) mod labels;
 mod objectives;
 mod peaks;
@@ -33,9 +34,10 @@ use crate::{
     monitors::default::{
         config::Config,
         exemplars::{ExemplarLabels, Exemplars},
+        in_flight::{DefaultInFlight, Noted},
         labels::{CustomLabels, NoLabels, RequestLabels, WorkerLabels, is_none},
         objectives::ObjectivesOfWorker,
-        peaks::{Peaks, PeaksOfWorker, Running},
+        peaks::{Peaks, PeaksOfWorker},
         queue_time::queue_time,
         scrape::DefaultCollector,
         storage::DefaultStorage,
@@ -363,43 +365,6 @@ impl<L> Clone for DefaultMonitor<L> {
 impl<L> fmt::Debug for DefaultMonitor<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DefaultMonitor").finish_non_exhaustive()
-    }
-}
-
-/// What a [`DefaultMonitor`] carries for a request from its start to its end: nothing by default.
-///
-/// A custom monitor that wraps the default one has it in its own
-/// [`InFlight`](crate::RequestMonitor::InFlight).
-pub struct DefaultInFlight<L = NoLabels>(Option<Box<Noted<L>>>);
-
-/// What is noted of a request under way.
-struct Noted<L> {
-    /// None where there are none, or where they could not be read.
-    labels: DiscardOnDrop<L>,
-    /// To be observed when it ends.
-    times: NotedTimes,
-    exemplar: Option<ExemplarLabels>,
-    /// Where peaks are asked for.
-    running: Option<Running>,
-    /// Where it was recorded at its head, because it is long-lived.
-    recorded: Option<BlockIndex>,
-}
-
-impl<L> Default for Noted<L> {
-    fn default() -> Self {
-        Self {
-            labels: DiscardOnDrop::none(),
-            times: NotedTimes::default(),
-            exemplar: None,
-            running: None,
-            recorded: None,
-        }
-    }
-}
-
-impl<L> fmt::Debug for DefaultInFlight<L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DefaultInFlight").finish_non_exhaustive()
     }
 }
 

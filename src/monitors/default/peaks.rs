@@ -218,7 +218,8 @@ impl PeaksOfWorker {
     /// Counts a request under the label of its response, if that is another.
     pub(super) fn respond(&self, peaks: &Peaks, running: &mut Running, response: &ResponseStart<'_>) {
         let route = &response.route_label().text;
-        if Arc::ptr_eq(&running.route, route) || running.route == *route {
+        // Where routes are not told apart, it would be counted twice for a moment.
+        if !peaks.group_by.route || Arc::ptr_eq(&running.route, route) || running.route == *route {
             return;
         }
         let at = response.facts.arrived + response.elapsed();

@@ -241,7 +241,10 @@ def watch(stack, scratch, page, pictures):
     check_plots(page)
     workers = page.value("document.querySelectorAll('#workers li').length")
     check(workers >= 1, "no worker is shown")
-    check(page.value("document.getElementById('objectives').hidden"), "objectives are shown, and there are none")
+    items = "[...document.querySelectorAll('#objectives li')].map((li) => [...li.children].map((part) => part.textContent))"
+    objectives = dict(page.value(items))
+    check(objectives.get("/slow") == "0.00 %", f"/slow never meets its objective, the page has {objectives}")
+    check(len(objectives) == 2, f"there are two objectives, the page has {objectives}")
     sort(page)
     run_slow(quickstart, page)
     for width, height in [(1280, 900), (390, 844)]:

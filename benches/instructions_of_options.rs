@@ -7,7 +7,7 @@
 mod callgrind;
 mod harness;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use actix_http::Request;
 use callgrind::{Application, Ceiling, serve_with};
@@ -18,7 +18,7 @@ use hr_prometheus::{
 };
 
 /// 3 % above what has been reached. Exemplars cost more on a busy machine, where requests fall into more buckets.
-const CEILINGS: [Ceiling; 9] = [
+const CEILINGS: [Ceiling; 22] = [
     ("default", 10, Kind::Static, 1_036),
     ("kept values", 10, Kind::Known, 1_296),
     ("OpenTelemetry", 10, Kind::Static, 1_180),
@@ -28,6 +28,20 @@ const CEILINGS: [Ceiling; 9] = [
     ("body sizes", 10, Kind::Static, 1_228),
     ("time to head", 10, Kind::Static, 1_311),
     ("excluded by a predicate", 10, Kind::Static, 327),
+    // Beside what the clock takes, which is read twice for each pause.
+    ("default", 10, Kind::Yielding, 1_705),
+    ("time on worker", 10, Kind::Static, 1_543),
+    ("time on worker", 10, Kind::Yielding, 3_973),
+    ("time on worker and longest poll", 10, Kind::Static, 1_592),
+    ("queue time", 10, Kind::Static, 1_475),
+    ("peak in progress", 10, Kind::Static, 1_852),
+    ("peak in progress", 10, Kind::Param, 2_618),
+    ("peak in progress", 500, Kind::Static, 1_862),
+    ("peak in progress", 500, Kind::Param, 11_365),
+    ("peak in progress", 10, Kind::NotFound, 2_384),
+    ("objective", 10, Kind::Static, 1_308),
+    ("objective of another route", 10, Kind::Static, 1_211),
+    ("workers and routes", 10, Kind::Static, 1_072),
 ];
 
 /// A custom label that most requests share.
@@ -77,6 +91,36 @@ async fn serve(subject: &str, application: Application, requests: Vec<Request>) 
         "time to head" => {
             let monitor = builder().time_to_head([0.1, 1.0]);
             serve_with(HrPrometheus::with_builder(monitor), application, requests).await;
+        }
+        "time on worker" => {
+            let monitor = builder().time_on_worker([0.001, 0.01, 0.1]);
+            serve_with(HrPrometheus::with_builder(monitor), application, requests).await;
+        }
+        "time on worker and longest poll" => {
+            let monitor = builder().time_on_worker([0.001, 0.01, 0.1]);
+            let monitor = monitor.longest_poll([0.001, 0.01, 0.1]);
+            serve_with(HrPrometheus::with_builder(monitor), application, requests).await;
+        }
+        "queue time" => {
+            let monitor = builder().queue_time([0.1, 1.0]);
+            serve_with(HrPrometheus::with_builder(monitor), application, requests).await;
+        }
+        "peak in progress" => {
+            let monitor = builder().peak_in_progress();
+            serve_with(HrPrometheus::with_builder(monitor), application, requests).await;
+        }
+        "objective" | "objective of another route" => {
+            let route = if subject == "objective" {
+                "/static1"
+            } else {
+                "/static0"
+            };
+            let monitor = builder().objective(route, 0.999, Duration::from_millis(300));
+            serve_with(HrPrometheus::with_builder(monitor), application, requests).await;
+        }
+        "workers and routes" => {
+            let metrics = HrPrometheus::default().worker_metrics().route_metrics();
+            serve_with(metrics, application, requests).await;
         }
         "excluded by a predicate" => {
             let metrics = HrPrometheus::default().exclude(|start| start.method() == "GET");

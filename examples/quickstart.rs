@@ -32,9 +32,28 @@
 //! A request that has not ended is in the gauge:
 //!
 //! ```console
-//! $ curl -s http://127.0.0.1:8080/slow & sleep 0.3; curl -s http://127.0.0.1:8080/metrics | grep slow
+//! $ curl -s http://127.0.0.1:8080/slow & sleep 0.3; curl -s http://127.0.0.1:8080/metrics | grep 'progress{.*slow'
 //! requests_in_progress{method="GET",path="/slow"} 1
 //! That took a second.
+//! ```
+//!
+//! One scrape says which worker is busy and which route keeps it so, how many connections are open and how many requests
+//! each had, and whether `/slow` met its objective:
+//!
+//! ```console
+//! $ curl -s http://127.0.0.1:8080/blocking
+//! That blocked a worker.
+//! $ curl -s http://127.0.0.1:8080/metrics | grep -E '^actix_worker_busy|^request_time_on_worker_seconds_sum.*(block|slow)'
+//! request_time_on_worker_seconds_sum{method="GET",path="/blocking"} 0.080294
+//! request_time_on_worker_seconds_sum{method="GET",path="/slow"} 0.000501644
+//! actix_worker_busy_seconds_total{worker="0"} 0.085932176
+//! actix_worker_busy_seconds_total{worker="1"} 0.001969810
+//! $ curl -s http://127.0.0.1:8080/metrics | grep -E '^actix_connection(s_open|_requests_sum|_requests_count)|^request_objective_m.*slow'
+//! actix_connections_open{scheme="http"} 1
+//! actix_connection_requests_sum{scheme="http"} 12.0
+//! actix_connection_requests_count{scheme="http"} 7
+//! request_objective_met_total{path="/slow"} 0
+//! request_objective_missed_total{path="/slow"} 1
 //! ```
 use std::{
     convert::Infallible,
@@ -57,8 +76,17 @@ async fn main() -> io::Result<()> {
     env_logger::init();
     let port = number("PORT", 8080)?;
     let visitors = number("VISITORS", 3)?;
-    // `HrPrometheus::default()` would do; this measures the age of requests and the workers as well.
-    let metrics = HrPrometheus::with_builder(DefaultMonitor::builder().oldest_in_progress()).worker_metrics();
+    // `HrPrometheus::default()` would do; this measures the workers, what keeps them busy, and objectives as well.
+    let monitor = DefaultMonitor::builder()
+        .oldest_in_progress()
+        .peak_in_progress()
+        .time_on_worker([0.001, 0.01, 0.1])
+        .longest_poll([0.001, 0.01, 0.1])
+        .objective("/slow", 0.99, Duration::from_millis(500))
+        .objective("/hello/{name}", 0.999, Duration::from_millis(100));
+    let metrics = HrPrometheus::with_builder(monitor)
+        .worker_metrics()
+        .route_metrics();
 
     let server = HttpServer::new(move || {
         App::new()
@@ -69,6 +97,7 @@ async fn main() -> io::Result<()> {
             .route("/flaky", web::get().to(flaky))
             .route("/stream", web::get().to(chunks))
             .route("/slow", web::get().to(slow))
+            .route("/blocking", web::get().to(blocking))
             .wrap(metrics.clone()) // last: outermost, sees what other middleware answers
     })
     .on_connect(connection_metrics(&MetricsRegistry::global())?)
@@ -92,7 +121,7 @@ async fn main() -> io::Result<()> {
 }
 
 async fn index() -> impl Responder {
-    "Try /hello/alice, /flaky, /stream and /slow, then look at /live and /metrics.\n"
+    "Try /hello/alice, /flaky, /stream, /slow and /blocking, then look at /live and /metrics.\n"
 }
 
 async fn hello(name: web::Path<String>) -> impl Responder {
@@ -123,7 +152,14 @@ async fn slow() -> impl Responder {
     "That took a second.\n"
 }
 
-/// Calls one route after the other, as long as the server answers.
+/// Holds its worker for 80 ms, in which the worker can do nothing else. This is what not to do: wait with
+/// [`sleep`](fn@sleep), and compute in [`web::block`].
+async fn blocking() -> impl Responder {
+    thread::sleep(Duration::from_millis(80));
+    "That blocked a worker.\n"
+}
+
+/// Calls one route after the other, as long as the server answers; one that blocks now and then.
 fn visit(address: SocketAddr, mut step: u64) {
     const PATHS: [&str; 7] = [
         "/",
@@ -148,7 +184,12 @@ fn visit(address: SocketAddr, mut step: u64) {
         step = step
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        let path = PATHS[(step >> 33) as usize % PATHS.len()];
+        let number = (step >> 33) as usize;
+        let path = if number.is_multiple_of(20) {
+            "/blocking"
+        } else {
+            PATHS[number % PATHS.len()]
+        };
         if get(path).is_err() {
             return;
         }

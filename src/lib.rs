@@ -40,6 +40,7 @@ mod process;
 #[cfg(any(feature = "prometheus-0_13", feature = "prometheus-0_14"))]
 mod prometheus_metrics;
 mod registry;
+mod requested_routes;
 mod route;
 mod series;
 mod texts;

@@ -6,6 +6,7 @@ use std::{
     collections::HashSet,
     sync::Mutex,
     thread::{self, ThreadId},
+    time::Duration,
 };
 
 use actix_web::{
@@ -15,7 +16,7 @@ use actix_web::{
     web,
 };
 use hr_prometheus::{
-    DefaultFamily, DefaultMonitor, DefaultMonitorBuilder, HrPrometheus, Label, MetricsRegistry,
+    DefaultFamily, DefaultMonitor, DefaultMonitorBuilder, HrPrometheus, Label, MetricsRegistry, RequestEnd,
     RequestLabels, RequestStart, ResponseStart, prometheus_client::encoding::EncodeLabelSet,
 };
 
@@ -35,6 +36,14 @@ fn first_closure(_response: &ResponseStart<'_>) -> Option<[(&'static str, &'stat
 
 fn second_closure(_response: &ResponseStart<'_>) -> Option<[(&'static str, &'static str); 1]> {
     None
+}
+
+fn first_test(_end: &RequestEnd<'_>) -> bool {
+    true
+}
+
+fn second_test(_end: &RequestEnd<'_>) -> bool {
+    false
 }
 
 /// A builder for each option, with that option alone; and for some a second with another value.
@@ -66,6 +75,21 @@ fn builders() -> Vec<(&'static str, DefaultMonitorBuilder)> {
         ("response_body_bytes", builder().response_body_bytes([1.0])),
         ("time_to_head", builder().time_to_head([1.0])),
         ("oldest_in_progress", builder().oldest_in_progress()),
+        ("peak_in_progress", builder().peak_in_progress()),
+        ("objective", builder().objective("/", 0.9, Duration::from_secs(1))),
+        (
+            "stricter objective",
+            builder().objective("/", 0.99, Duration::from_secs(1)),
+        ),
+        (
+            "shorter objective",
+            builder().objective("/", 0.9, Duration::from_millis(1)),
+        ),
+        ("objective_failures", builder().objective_failures(first_test)),
+        (
+            "objective_failures by another",
+            builder().objective_failures(second_test),
+        ),
         ("start_at_zero", builder().start_at_zero(zero(Method::GET))),
         (
             "start_at_zero for POST",

@@ -174,7 +174,7 @@ fn texts_are_taken_as_they_come() {
 fn names_labels_and_bounds_are_taken_as_they_come() {
     const BOUNDS: [f64; 2] = [0.1, 1.0];
     let name = String::from("shop");
-    let all = [
+    let all = vec![
         builder().prefix(&name).count_name(name.clone()).latency_name("a"),
         builder().rename(DefaultFamily::TimeToHead, name.as_str()),
         builder().latency_buckets(BOUNDS),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, web};
-use hr_prometheus::{HrPrometheus, MetricsRegistry, prometheus_client::registry::Registry};
+use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry, prometheus_client::registry::Registry};
 
 use support::{TestServer, eventually, http, serve};
 
@@ -28,7 +28,10 @@ async fn block() -> String {
 }
 
 fn server(workers: usize, registry: &MetricsRegistry) -> TestServer {
-    let metrics = HrPrometheus::default().worker_metrics();
+    let monitor = DefaultMonitor::builder()
+        .time_on_worker([0.3])
+        .longest_poll([0.3]);
+    let metrics = HrPrometheus::with_builder(monitor).worker_metrics();
     let metrics = metrics.register_in(registry).expect("a free registry");
     serve(workers, move || {
         App::new()
@@ -64,7 +67,7 @@ fn meet_both_workers(server: &TestServer) {
 }
 
 #[test]
-fn a_handler_that_blocks_shows_on_its_worker_and_on_no_other() {
+fn a_handler_that_blocks_shows_on_its_worker_and_its_route_and_on_no_other() {
     let registry = MetricsRegistry::new();
     let server = server(2, &registry);
     meet_both_workers(&server);
@@ -80,6 +83,16 @@ fn a_handler_that_blocks_shows_on_its_worker_and_on_no_other() {
         .filter(|&worker| blocked_by(worker) >= BLOCKED.as_secs_f64())
         .collect();
     assert_eq!(blocked.len(), 1, "{}", registry.encode().expect("a scrape"));
+    // And on its route, on no other.
+    for family in ["request_time_on_worker_seconds", "request_longest_poll_seconds"] {
+        let scrape = registry.encode().expect("a scrape");
+        let sum = |path| registry.value(&format!("{family}_sum"), &[("path", path)]);
+        let shorter = |path| registry.value(&format!("{family}_bucket"), &[("path", path), ("le", "0.3")]);
+        assert!(sum("/block") >= Some(BLOCKED.as_secs_f64()), "{scrape}");
+        assert_eq!(shorter("/block"), Some(0.0), "{scrape}");
+        let asked = registry.value("request_count_total", &[("path", "/name")]);
+        assert_eq!(shorter("/name"), asked, "{scrape}");
+    }
 }
 
 #[test]

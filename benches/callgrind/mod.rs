@@ -8,7 +8,10 @@
 use std::{
     collections::HashMap,
     env,
+    future::poll_fn,
+    mem,
     process::{Command, ExitCode},
+    task::Poll,
 };
 
 use actix_http::Request;
@@ -18,7 +21,7 @@ use actix_web::{
     dev::{Service, ServiceResponse},
     rt::System,
     test,
-    web::ServiceConfig,
+    web::{self, ServiceConfig},
 };
 use hr_prometheus::{HrPrometheus, MetricsRegistry, Monitors};
 
@@ -30,14 +33,35 @@ const REQUESTS: usize = 2_000;
 #[derive(Clone, Copy)]
 pub struct Application {
     routes: usize,
-    /// What its paths begin with.
-    prefix: &'static str,
+    kind: Kind,
 }
 
 impl Application {
     fn configure(self, app: &mut ServiceConfig) {
-        harness::configure_below(app, self.prefix, self.routes);
+        harness::configure_below(app, self.kind.prefix(), self.routes);
+        if self.kind == Kind::Yielding {
+            app.route("/yields", web::get().to(yields));
+        }
     }
+}
+
+async fn yields() -> &'static str {
+    for _ in 0..harness::YIELDS {
+        pending_once().await;
+    }
+    "hello"
+}
+
+/// Pauses without a waker, which costs the same in each application.
+fn pending_once() -> impl Future<Output = ()> {
+    let mut has_paused = false;
+    poll_fn(move |_| {
+        if mem::replace(&mut has_paused, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
 }
 
 /// What is measured, with how many routes and of which kind, and the most instructions that one request may cost.
@@ -54,17 +78,16 @@ pub fn run(ceilings: &[Ceiling], serve: impl AsyncFnOnce(&str, Application, Vec<
             .map(|number| kind.request(routes, number))
             .collect();
         let unserved = requests.split_off(served);
-        let prefix = kind.prefix();
-        let application = Application { routes, prefix };
+        let application = Application { routes, kind };
         System::new().block_on(async {
             if subject == "none" {
                 let app = App::new().configure(|app| application.configure(app));
-                serve_counted(&test::init_service(app).await, requests);
+                serve_counted(&test::init_service(app).await, requests, kind);
             } else {
                 serve(subject, application, requests).await;
             }
         });
-        std::mem::forget(unserved);
+        mem::forget(unserved);
         return ExitCode::SUCCESS;
     }
 
@@ -126,17 +149,22 @@ pub async fn serve_with<M: Monitors>(
         .configure(|app| application.configure(app))
         .app_data(MetricsRegistry::new())
         .wrap(metrics);
-    serve_counted(&test::init_service(app).await, requests);
+    serve_counted(&test::init_service(app).await, requests, application.kind);
 }
 
 /// All that callgrind counts.
 #[inline(never)]
-fn serve_counted<S, B>(app: &S, requests: Vec<Request>)
+fn serve_counted<S, B>(app: &S, requests: Vec<Request>, kind: Kind)
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody,
 {
+    let pauses = if kind == Kind::Yielding {
+        harness::YIELDS
+    } else {
+        0
+    };
     for request in requests {
-        harness::drive(app, request);
+        harness::drive_pausing(app, request, pauses);
     }
 }

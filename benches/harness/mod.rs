@@ -32,7 +32,12 @@ pub enum Kind {
     LongStatic,
     LongParam,
     LongNotFound,
+    /// As `Static`, answered after [`YIELDS`] pauses.
+    Yielding,
 }
+
+/// How often a request of [`Kind::Yielding`] pauses.
+pub const YIELDS: usize = 10;
 
 /// What paths of a realistic length begin with: with it they have about 36 bytes.
 pub const PREFIX: &str = "/api/v1/organizations/acme";
@@ -50,19 +55,26 @@ impl Kind {
             Self::LongStatic => "long static",
             Self::LongParam => "long param",
             Self::LongNotFound => "long 404",
+            Self::Yielding => "yielding",
         }
     }
 
     /// What all paths of its application begin with.
     pub fn prefix(self) -> &'static str {
         match self {
-            Self::Static | Self::Param | Self::Known | Self::NotFound => "",
+            Self::Static | Self::Param | Self::Known | Self::NotFound | Self::Yielding => "",
             Self::LongStatic | Self::LongParam | Self::LongNotFound => PREFIX,
         }
     }
 
     pub fn of(name: &str) -> Option<Self> {
-        let further = [Self::Known, Self::LongStatic, Self::LongParam, Self::LongNotFound];
+        let further = [
+            Self::Known,
+            Self::LongStatic,
+            Self::LongParam,
+            Self::LongNotFound,
+            Self::Yielding,
+        ];
         let mut kinds = Self::ALL.into_iter().chain(further);
         kinds.find(|kind| kind.name() == name)
     }
@@ -81,6 +93,7 @@ impl Kind {
             Self::Param | Self::LongParam => format!("{prefix}/users{target}/{number}"),
             Self::Known => format!("{prefix}/users{target}/{}", number % 10),
             Self::NotFound | Self::LongNotFound => format!("{prefix}/nowhere/{number}"),
+            Self::Yielding => "/yields".to_owned(),
         };
         let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let request = TestRequest::with_uri(&uri).insert_header(("traceparent", trace));
@@ -119,7 +132,18 @@ pub fn configure_below(app: &mut ServiceConfig, prefix: &str, routes: usize) {
 
 /// Serves one request as the dispatcher does: polls the future, turns what comes into a `Response` (which drops the
 /// `HttpRequest`), asks the body for its size, polls it to its end and drops it.
+#[inline]
 pub fn drive<S, B>(app: &S, request: Request)
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody,
+{
+    drive_pausing(app, request, 0);
+}
+
+/// The same for a request that pauses so often.
+#[inline]
+pub fn drive_pausing<S, B>(app: &S, request: Request, pauses: usize)
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody,
@@ -127,6 +151,9 @@ where
     let mut context = Context::from_waker(Waker::noop());
     let body = {
         let mut future = pin!(app.call(request));
+        for _ in 0..pauses {
+            assert!(future.as_mut().poll(&mut context).is_pending());
+        }
         let Poll::Ready(Ok(response)) = future.as_mut().poll(&mut context) else {
             panic!("the handler is ready at once");
         };

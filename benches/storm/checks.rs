@@ -93,6 +93,8 @@ pub fn compare(scrape: &Scrape, bounds: &Bounds, is_naive: bool) -> Vec<String> 
         sums.extend([
             "request_body_bytes_count",
             "response_body_bytes_count",
+            "request_time_on_worker_seconds_count",
+            "request_longest_poll_seconds_count",
             "http_server_request_duration_seconds_count",
             "http_server_request_body_size_bytes_count",
             "http_server_response_body_size_bytes_count",
@@ -110,6 +112,25 @@ pub fn compare(scrape: &Scrape, bounds: &Bounds, is_naive: bool) -> Vec<String> 
         let sum = scrape.sum(name);
         if sum != total {
             problems.push(format!("request_count_total is {total}, {name} is {sum}"));
+        }
+    }
+    for (labels, met) in scrape.series("request_objective_met_total") {
+        let path = labels.get("path").copied();
+        let of_path = |name: &str| -> f64 {
+            let series = scrape.series(name);
+            series
+                .filter(|(labels, _)| labels.get("path").copied() == path)
+                .map(|(_, value)| value)
+                .sum()
+        };
+        let (missed, counted) = (
+            of_path("request_objective_missed_total"),
+            of_path("request_count_total"),
+        );
+        if met + missed != counted {
+            problems.push(format!(
+                "{path:?} had {counted} requests, {met} met the objective and {missed} missed it"
+            ));
         }
     }
     for ending in Ending::ALL {

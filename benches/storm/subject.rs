@@ -1,6 +1,6 @@
 //! What measures the requests: this crate with every option on, or what one would write without it.
 
-use std::panic::panic_any;
+use std::{panic::panic_any, time::Duration};
 
 use actix_web::{
     Error,
@@ -37,6 +37,13 @@ impl Subject {
             .response_body_bytes([1_000.0, 10_000.0])
             .time_to_head([0.01, 0.1])
             .oldest_in_progress()
+            .queue_time([0.01, 0.1])
+            .time_on_worker([0.001, 0.01])
+            .longest_poll([0.001, 0.01])
+            .peak_in_progress()
+            .objective("/normal/ok", 0.999, Duration::from_millis(300))
+            .objective("/normal/slow", 0.9, Duration::from_millis(5))
+            .objective_failures(|end| end.status().is_server_error())
             .start_at_zero([(Method::GET, "/normal/ok", StatusCode::OK)])
             .exemplars_from_traceparent()
             .native_histograms()
@@ -58,6 +65,7 @@ impl Subject {
             .max_kept_paths(30)
             .unmatched("unmatched")
             .worker_metrics()
+            .route_metrics()
             .register_in(registry)?;
         registry.register_with(build_info!());
         registry.register_with(process_metrics);

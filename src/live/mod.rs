@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What `Content-Security-Policy` allows: this script and this style, which a test computes.
-const SCRIPT_HASH: &str = "sha256-nKbNZvRv6hUksOkcWkzk3arVWButX8cOr+p9u8OiHg8=";
+const SCRIPT_HASH: &str = "sha256-RFQHKbgXPT0mqdKn7FYaAJiwn4XD3yGn4qNW/OsrCz4=";
 const STYLE_HASH: &str = "sha256-toXkxEEpY5T8vGjhJ1OU/T8soMZXPxuGu5saO9jcdso=";
 
 /// The page, before the settings and behind them.
@@ -33,7 +33,7 @@ static PAGE: Lazy<(String, String)> = Lazy::new(|| {
 ///
 /// The page shows requests per second, the share of errors, latencies and requests in progress, altogether and by route;
 /// the workers with [`worker_metrics`], connections with [`connection_metrics`], the oldest requests with
-/// [`oldest_in_progress`]. It reads [`/metrics`](crate::metrics_scope) every two seconds and keeps what it has read for five
+/// [`oldest_in_progress`], and [objectives](crate::DefaultMonitorBuilder::objective). It reads [`/metrics`](crate::metrics_scope) every two seconds and keeps what it has read for five
 /// minutes, in the browser: the service stores nothing, and a page that nobody has open costs nothing.
 ///
 /// ```

@@ -17,6 +17,8 @@ const KNOWN = [
     latency: { name: "request_latency", labels: { method: "method", path: "path" } },
     in_progress: { name: "requests_in_progress", labels: { method: "method", path: "path" } },
     oldest: { name: "oldest_request_in_progress_seconds", labels: { method: "method", path: "path" } },
+    objective_met: { name: "request_objective_met", labels: { path: "path" } },
+    objective_missed: { name: "request_objective_missed", labels: { path: "path" } },
   },
 ];
 // Families that are not a monitor's; the registry may put a prefix before them.

@@ -94,7 +94,8 @@ impl<S: MonitorSet> ActiveRequest<S> {
             .monitors
             .start_unseen(Arc::as_ptr(&worker.in_flight).addr());
         let in_flight = unseen.unwrap_or_else(|| {
-            let start = worker.start(request, state.facts.method, Values::Admit);
+            let facts = &state.facts;
+            let start = worker.start(request, facts.method, Some(facts), Values::Admit);
             worker.monitors.start(&start)
         });
         mem::forget(state.in_flight.replace(in_flight));

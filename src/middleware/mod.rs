@@ -28,6 +28,7 @@ use crate::{
     monitors::default::DefaultMonitor,
     panics::DiscardOnDrop,
     registry::MetricsRegistry,
+    requested_routes::RequestedRoutes,
     route::rules::Rules,
     texts::Texts,
     workers::Workers,
@@ -108,6 +109,7 @@ pub(crate) struct Options {
     pub(crate) long_lived_types: LongLivedTypes,
     pub(crate) rules: Arc<Rules>,
     pub(crate) shows_workers: bool,
+    pub(crate) shows_routes: bool,
     pub(crate) mistakes: Mistakes,
 }
 
@@ -317,6 +319,9 @@ impl<M: Monitors> HrPrometheus<M> {
         if self.options.shows_workers {
             Workers::of(registry)?;
         }
+        if self.options.shows_routes {
+            RequestedRoutes::of(registry)?;
+        }
         Ok(self)
     }
 
@@ -450,6 +455,51 @@ impl<M: Monitors> HrPrometheus<M> {
     #[must_use = "give it to `App::wrap`"]
     pub fn worker_metrics(mut self) -> Self {
         self.options().shows_workers = true;
+        self
+    }
+
+    /// Lists the routes of the application, and whether each has been requested: to find routes that are no longer used, or that a
+    /// guard or an earlier route hides.
+    ///
+    /// The gauge `actix_route_requested{path="/users/{id}"}` is 1 once the route has had a request in this process, and 0 before. So
+    /// `actix_route_requested == 0` lists the routes without any, and `count(actix_route_requested)` is the number of routes.
+    /// A request that ended without a response, or that a middleware refused before routing, counts for the route that matches
+    /// its path. Excluded routes are absent. It costs nothing after the first request to a route.
+    ///
+    /// It does not know
+    ///
+    /// - the routes before the first request to the application, which may be the scrape itself;
+    /// - the methods of a route: routes with the same label are one, since actix-web reveals methods only with the feature
+    ///   `experimental-introspection`, which is "intended for local/non-production use";
+    /// - requests that this middleware does not see: wrapped around a scope, it lists the routes of the whole application, those
+    ///   outside the scope with 0.
+    ///
+    /// ```
+    /// use actix_web::{App, test, web};
+    /// use hr_prometheus::{HrPrometheus, MetricsRegistry};
+    ///
+    /// # actix_web::rt::System::new().block_on(async {
+    /// let registry = MetricsRegistry::new();
+    /// let app = App::new()
+    ///     .app_data(registry.clone())
+    ///     .route("/users/{id}", web::get().to(async || "a user"))
+    ///     .service(web::scope("/v1").route("/users", web::get().to(async || "all users")))
+    ///     .wrap(HrPrometheus::default().route_metrics());
+    /// let app = test::init_service(app).await;
+    ///
+    /// test::call_and_read_body(&app, test::TestRequest::with_uri("/users/17").to_request()).await;
+    /// registry.assert_family(
+    ///     "actix_route_requested",
+    ///     r#"
+    ///     actix_route_requested{path="/users/{id}"} 1
+    ///     actix_route_requested{path="/v1/users"} 0
+    ///     "#,
+    /// );
+    /// # });
+    /// ```
+    #[must_use = "give it to `App::wrap`"]
+    pub fn route_metrics(mut self) -> Self {
+        self.options().shows_routes = true;
         self
     }
 

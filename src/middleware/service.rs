@@ -28,6 +28,7 @@ use crate::{
     monitor::set::{MonitorSet, Monitors},
     panics::report,
     registry::MetricsRegistry,
+    requested_routes::RequestedRoutes,
     route::{Routes, labelling::Labelling},
     workers::Workers,
 };
@@ -84,6 +85,10 @@ impl<N, M: Monitors> HrPrometheusService<N, M> {
                 .flatten();
             let rules = Arc::clone(&options.rules);
             let labelling = Arc::new(Labelling::new(rules, registry.limits(), request.resource_map()));
+            let requested = options
+                .shows_routes
+                .then(|| Some(RequestedRoutes::of(&registry).ok()?.join(&labelling)))
+                .flatten();
             Rc::new(Worker {
                 counts_request_body: monitors.counts_request_body(),
                 times_polls: monitors.times_polls(),
@@ -91,7 +96,7 @@ impl<N, M: Monitors> HrPrometheusService<N, M> {
                 monitors,
                 has_predicates: !options.predicates.is_empty(),
                 options,
-                routes: Routes::new(Arc::clone(&labelling)),
+                routes: Routes::new(Arc::clone(&labelling), requested.unwrap_or_default()),
                 _shown: shown,
                 in_flight: Arc::new(InFlightTable::new(labelling)),
                 spare_states: SpareStates::new(),

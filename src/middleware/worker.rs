@@ -50,11 +50,13 @@ impl<S: MonitorSet> Worker<S> {
         &'a self,
         request: &'a ServiceRequest,
         method: &'static MethodLabel,
+        facts: Option<&'a Facts>,
         values: Values,
     ) -> RequestStart<'a> {
         RequestStart {
             request,
             method,
+            facts,
             table: &self.in_flight,
             routes: &self.routes,
             route: OnceCell::new(),
@@ -65,7 +67,7 @@ impl<S: MonitorSet> Worker<S> {
     /// Whether a predicate excludes this request.
     #[cold]
     pub(crate) fn excludes(&self, request: &ServiceRequest, method: &'static MethodLabel) -> bool {
-        let start = self.start(request, method, Values::Show);
+        let start = self.start(request, method, None, Values::Show);
         self.options.predicates.exclude(&start)
     }
 }

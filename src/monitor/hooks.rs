@@ -30,6 +30,8 @@ use crate::{
 pub struct RequestStart<'a> {
     pub(crate) request: &'a ServiceRequest,
     pub(crate) method: &'static MethodLabel,
+    /// `None` before it is measured.
+    pub(crate) facts: Option<&'a Facts>,
     pub(crate) table: &'a Arc<InFlightTable>,
     pub(crate) routes: &'a Routes,
     pub(crate) route: OnceCell<Arc<str>>,
@@ -218,6 +220,19 @@ impl ResponseStart<'_> {
 
     pub(crate) fn route_label(&self) -> &RouteLabel {
         self.route
+    }
+
+    /// The end of a request whose response is long-lived, as far as it is anybody's but the client's.
+    pub(crate) fn ended_at_head(&self, latency: Duration) -> RequestEnd<'_> {
+        RequestEnd {
+            facts: self.facts,
+            route: self.route,
+            status: self.status(),
+            latency,
+            polls: None,
+            request_body_bytes: None,
+            ending: Ending::Completed,
+        }
     }
 }
 

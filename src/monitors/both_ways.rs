@@ -1,6 +1,6 @@
 //! Whoever encodes a registry with prometheus-client gets the samples that a scrape has.
 
-use std::{fmt::Write as _, future, iter};
+use std::{fmt::Write as _, future, iter, time::Duration};
 
 use actix_web::{
     App, Error, HttpResponse,
@@ -143,11 +143,18 @@ const REGISTRIES: [fn() -> Registry; 2] = [Registry::default, || {
 
 #[test]
 fn requests_of_the_default_monitor_are_the_same_both_ways() {
-    let builders: [fn() -> DefaultMonitorBuilder; 4] = [
+    let builders: [fn() -> DefaultMonitorBuilder; 6] = [
         DefaultMonitor::builder,
         || DefaultMonitor::builder().exemplars_from_traceparent(),
         || DefaultMonitor::builder().request_body_bytes([1.0, 4.0]),
         || DefaultMonitor::builder().without_count().without_latency(),
+        || DefaultMonitor::builder().peak_in_progress(),
+        || {
+            DefaultMonitor::builder()
+                .objective("/", 0.999, Duration::from_secs(60))
+                .objective("/fail", 0.9, Duration::from_secs(60))
+                .objective("/\"é\\/{id}", 0.99, Duration::from_nanos(1))
+        },
     ];
     for registry in REGISTRIES {
         for builder in builders {

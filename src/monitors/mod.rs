@@ -6,10 +6,11 @@ pub(crate) mod default;
 mod otel;
 
 pub use default::{
-    DefaultInFlight, DefaultMonitor,
+    DefaultMonitor,
     builder::DefaultMonitorBuilder,
-    config::DefaultFamily,
     families::Label,
+    in_flight::DefaultInFlight,
     labels::{NoLabels, RequestLabels},
+    table::DefaultFamily,
 };
 pub use otel::{OtelInFlight, OtelMonitor, builder::OtelMonitorBuilder};

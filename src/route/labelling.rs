@@ -11,7 +11,7 @@ use log::Level;
 
 use crate::{
     limit::Limits,
-    panics::{LogOnce, catch, report},
+    panics::{LogOnce, catch},
     route::{
         kept::KeptParams,
         pattern::Pattern,
@@ -62,7 +62,9 @@ impl Labelling {
         }
         let table = RouteTable::read(map);
         if let Some(table) = &table {
-            warn_of_unknown_labels(&rules, table);
+            for (label, option) in rules.named_labels() {
+                table.warn_if_unknown(label, option, rules.keeps_any());
+            }
         }
         let table = table.unwrap_or_else(|| {
             LOGGED.log(
@@ -192,29 +194,6 @@ impl fmt::Debug for Labelling {
     }
 }
 
-/// Warns of options that have no effect because no route has the label that they name.
-fn warn_of_unknown_labels(rules: &Rules, table: &RouteTable) {
-    for (label, option) in rules.named_labels() {
-        // It may be the label of a path with kept values.
-        if table.label(label).is_some() || (rules.keeps_any() && table.find(&mut Path::new(label)).is_some())
-        {
-            continue;
-        }
-        let other = match label.strip_suffix('/') {
-            Some(without) => without.to_owned(),
-            None => format!("{label}/"),
-        };
-        let hint = table.label(&other).map_or_else(
-            || "a label is the whole pattern of a route, with those of the scopes around it".to_owned(),
-            |other| format!("did you mean {other:?}?"),
-        );
-        report(
-            Level::Warn,
-            format_args!("{option}: no route of the application has the label {label:?}; {hint}"),
-        );
-    }
-}
-
 /// The path of a request as the router sees it.
 pub(crate) fn decoded(path: &PathAndQuery) -> Url {
     Url::new(Uri::from(path.clone()))
@@ -223,6 +202,9 @@ pub(crate) fn decoded(path: &PathAndQuery) -> Url {
 /// The path that a middleware such as actix-web's `NormalizePath` makes of another: slashes merged, and none at the end.
 /// `None` if it is the same.
 pub(crate) fn normalized(path: &str) -> Option<String> {
+    if !path.ends_with('/') && !path.contains("//") {
+        return None;
+    }
     let mut normal = String::with_capacity(path.len());
     for c in path.chars() {
         if c != '/' || !normal.ends_with('/') {

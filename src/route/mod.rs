@@ -4,6 +4,7 @@ mod debug_text;
 mod kept;
 pub(crate) mod labelling;
 pub(crate) mod pattern;
+mod quick;
 pub(crate) mod rules;
 mod shape;
 mod table;
@@ -12,7 +13,10 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     mem,
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use actix_web::{
@@ -52,6 +56,19 @@ pub(crate) struct RouteLabel {
     route_of_path: Cell<Option<usize>>,
 }
 
+#[cfg(test)]
+impl RouteLabel {
+    pub(crate) fn new(text: Arc<str>, id: usize) -> Self {
+        Self {
+            text,
+            id,
+            has_route: true,
+            has_values: false,
+            route_of_path: Cell::new(None),
+        }
+    }
+}
+
 /// What is known of a request that was answered.
 pub(crate) enum Served {
     /// Its label; `None` if it is excluded.
@@ -81,6 +98,8 @@ pub(crate) struct Routes {
     pub(crate) labelling: Arc<Labelling>,
     /// Whether nothing is mounted at the root, where it would serve requests of which nothing was consumed.
     root_is_free: bool,
+    /// The marks of routes that have been asked for, by their indices; none at all where nobody looks at them.
+    requested: Vec<Arc<AtomicBool>>,
     by_index: Vec<OfRoute>,
     without_route: Option<Rc<RouteLabel>>,
     /// By their texts; the number of each is its id.
@@ -95,7 +114,7 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    pub(crate) fn new(labelling: Arc<Labelling>) -> Self {
+    pub(crate) fn new(labelling: Arc<Labelling>, requested: Vec<Arc<AtomicBool>>) -> Self {
         let table = &labelling.table;
         let mut routes = Self {
             root_is_free: table.owners.owner_of(&Shape::default(), true) == Some(Owner::NoRoute),
@@ -105,6 +124,7 @@ impl Routes {
                     label: OnceCell::new(),
                 })
                 .collect(),
+            requested,
             without_route: None,
             labels: RefCell::default(),
             by_path: RefCell::default(),
@@ -224,7 +244,10 @@ impl Routes {
         // What a handler does not find is a value that a client made up.
         let of_route = &self.by_index[route];
         if !of_route.keeps_values || status == StatusCode::NOT_FOUND {
-            let label = || self.label(self.labelling.verdict_of_route(route));
+            let label = || {
+                self.note_requested(route);
+                self.label(self.labelling.verdict_of_route(route))
+            };
             return of_route.label.get_or_init(label).clone();
         }
         self.label_with_values(route, request.match_info())
@@ -239,6 +262,7 @@ impl Routes {
         {
             return Some(Rc::clone(known));
         }
+        self.note_requested(route);
         let mut text = self.text.borrow_mut();
         if !self.labelling.write_kept(route, info, &mut text) {
             return self.label(self.labelling.verdict_of_route(route));
@@ -294,6 +318,28 @@ impl Routes {
         }
     }
 
+    /// The label of a request by its decoded path, for somebody who asks of each that arrives; `None` if it is excluded.
+    /// Values are kept if requests that were answered have had the same: clients can make up others.
+    pub(crate) fn label_on_arrival(&self, path: &str) -> Option<Arc<str>> {
+        let labelling = &self.labelling;
+        let find = |path: &str| labelling.table.route_of_path(path);
+        let Some(route) = find(path).or_else(|| find(&normalized(path)?)) else {
+            return self.without_route.as_ref().map(|label| Arc::clone(&label.text));
+        };
+        if labelling.keeps_values_of(route) {
+            let (_, verdict) = labelling.verdict_of_path(path, Values::Show);
+            match verdict {
+                Verdict::Label(label) if self.labels.borrow().contains_key(&label) => return Some(label),
+                Verdict::Excluded => return None,
+                Verdict::Label(_) | Verdict::OverLimit => {}
+            }
+        }
+        match labelling.verdict_of_route(route) {
+            Verdict::Label(label) => Some(label),
+            Verdict::Excluded | Verdict::OverLimit => None,
+        }
+    }
+
     /// Whether requests to this path are excluded, as far as can be known before they are routed.
     pub(crate) fn excludes_as_arrived(&self, path: &PathAndQuery) -> bool {
         self.labelling.rules.excludes_any()
@@ -306,6 +352,9 @@ impl Routes {
             return known.clone();
         }
         let (route, verdict) = self.labelling.verdict_of_path(path, values);
+        if let Some(route) = route {
+            self.note_requested(route);
+        }
         let of_path = OfPath {
             is_matched: route.is_some(),
             label: self.label(verdict),
@@ -319,6 +368,15 @@ impl Routes {
             by_path.insert(path.into(), of_path.clone());
         }
         of_path
+    }
+
+    /// Marks a route as one that was asked for; called when its label is looked up, which is not for every request.
+    #[cold]
+    fn note_requested(&self, route: usize) {
+        // Most often it is marked, and other workers need not be disturbed.
+        if let Some(mark) = self.requested.get(route).filter(|mark| !mark.load(Relaxed)) {
+            mark.store(true, Relaxed);
+        }
     }
 
     /// The label of a request that is recorded; `None` if it is excluded.

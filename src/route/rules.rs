@@ -93,7 +93,7 @@ impl Rules {
     }
 
     /// Refuses what no route can have as its label.
-    fn check_label(&self, label: &str) -> Result<(), Error> {
+    pub(crate) fn check_label(&self, label: &str) -> Result<(), Error> {
         let pattern = Pattern::parse(label);
         let fix = if label.is_empty() {
             "a service mounted at the root has the label \"/\"".to_owned()

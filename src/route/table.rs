@@ -12,14 +12,16 @@ use std::{
 
 use actix_web::dev::{Path, ResourceDef, ResourceMap};
 use foldhash::{HashMap, HashSet};
+use log::Level;
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 
 use crate::{
-    panics::catch,
+    panics::{catch, report},
     route::{
         debug_text::{DebugText, ShownNode},
         pattern::Pattern,
+        quick::{Guess, QuickPatterns},
         shape::{Owner, Owners, Shape},
     },
 };
@@ -47,6 +49,7 @@ pub(crate) struct TableRoute {
 struct Node {
     /// Without those of the scopes around it.
     patterns: Vec<String>,
+    quick: QuickPatterns,
     is_prefix: bool,
     /// Made when it is first needed; `None` if it cannot be made.
     matcher: OnceLock<Option<Arc<ResourceDef>>>,
@@ -89,6 +92,28 @@ impl RouteTable {
         self.labels.get(label).cloned()
     }
 
+    /// Warns of an option that has no effect because no route has the label that it names; of one with values, where some
+    /// are kept.
+    pub(crate) fn warn_if_unknown(&self, label: &str, option: &str, keeps_values: bool) {
+        let is_known =
+            self.labels.contains(label) || (keeps_values && self.find(&mut Path::new(label)).is_some());
+        if is_known {
+            return;
+        }
+        let other = match label.strip_suffix('/') {
+            Some(without) => without.to_owned(),
+            None => format!("{label}/"),
+        };
+        let hint = self.label(&other).map_or_else(
+            || "a label is the whole pattern of a route, with those of the scopes around it".to_owned(),
+            |other| format!("did you mean {other:?}?"),
+        );
+        report(
+            Level::Warn,
+            format_args!("{option}: no route of the application has the label {label:?}; {hint}"),
+        );
+    }
+
     /// The route with this pattern, as actix-web has it.
     pub(crate) fn route_of_pattern(&self, pattern: &str) -> Option<usize> {
         self.by_pattern.get(pattern).copied()
@@ -97,6 +122,18 @@ impl RouteTable {
     /// The route that a decoded path matches, whatever its guards say, as actix-web finds it; captures the parameters.
     pub(crate) fn find(&self, path: &mut Path<&str>) -> Option<usize> {
         find(&self.nodes, path)
+    }
+
+    /// The same, which captures nothing.
+    pub(crate) fn route_of_path(&self, path: &str) -> Option<usize> {
+        let (mut nodes, mut rest) = (&self.nodes, path);
+        loop {
+            let (node, taken) = nodes.iter().find_map(|node| Some((node, node.taken(rest)?)))?;
+            match &node.inside {
+                Inside::Route(route) => return Some(*route),
+                Inside::Scope(inside) => (nodes, rest) = (inside, rest.get(taken..)?),
+            }
+        }
     }
 }
 
@@ -131,6 +168,7 @@ impl Reading {
             Inside::Route(route)
         };
         Some(Node {
+            quick: QuickPatterns::new(&shown.patterns, shown.is_prefix),
             patterns: shown.patterns,
             is_prefix: shown.is_prefix,
             matcher: OnceLock::new(),
@@ -187,12 +225,28 @@ fn find(nodes: &[Node], path: &mut Path<&str>) -> Option<usize> {
 
 impl Node {
     fn matches(&self, path: &mut Path<&str>) -> bool {
+        self.quick.guess(path.unprocessed()) != Guess::No && self.captures(path)
+    }
+
+    fn captures(&self, path: &mut Path<&str>) -> bool {
+        let matcher = self.matcher();
+        matcher.is_some_and(|matcher| matcher.capture_match_info(path))
+    }
+
+    /// How much of a path it takes; `None` if it does not match.
+    fn taken(&self, path: &str) -> Option<usize> {
+        match self.quick.guess(path) {
+            Guess::No => None,
+            Guess::Yes(taken) => Some(taken),
+            Guess::Unclear => self.matcher()?.find_match(path),
+        }
+    }
+
+    fn matcher(&self) -> Option<&ResourceDef> {
         let matcher = self
             .matcher
             .get_or_init(|| matcher(&self.patterns, self.is_prefix));
-        matcher
-            .as_ref()
-            .is_some_and(|matcher| matcher.capture_match_info(path))
+        matcher.as_deref()
     }
 }
 
@@ -322,11 +376,13 @@ mod tests {
             let mut info = Path::new(path);
             let route = table.find(&mut info)?;
             let values: Vec<_> = info.iter().map(|(_, value)| value.to_owned()).collect();
+            assert_eq!(table.route_of_path(path), Some(route), "{path}");
             Some((table.route(route).label.to_string(), values.join(" ")))
         };
         let found = |label: &str, values: &str| Some((label.to_owned(), values.to_owned()));
         assert_eq!(find("/users/12"), found("/users/{id}", "12"));
         assert_eq!(find("/users/x"), None, "the scope decides");
+        assert_eq!(table.route_of_path("/users/x"), None, "the scope decides");
         assert_eq!(find("/b/1"), found("/a", "1"));
         assert_eq!(
             find("/api/2/files/a/b"),

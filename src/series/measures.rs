@@ -18,7 +18,7 @@ pub(crate) struct Measures {
     /// The native buckets of the latency, if it has any.
     pub(super) native: Option<NativeOptions>,
     /// How many numbers a series has.
-    pub(super) width: usize,
+    pub(crate) width: usize,
 }
 
 /// What a distribution is measured in, and how a value is recorded.

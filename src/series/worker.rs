@@ -106,6 +106,15 @@ impl<X: Attributes> WorkerSeries<X> {
         });
     }
 
+    /// Observes a value of the last measure.
+    pub(crate) fn observe_last(&self, index: BlockIndex, value: u64) {
+        self.with_block(index, |block| {
+            if let Some(distribution) = self.series.measures.further.last() {
+                distribution.observe(&block.numbers, value);
+            }
+        });
+    }
+
     /// Keeps a request that was recorded with this latency as the exemplar of its bucket, in the place of the one before.
     pub(crate) fn keep_exemplar(&self, index: BlockIndex, latency: Duration, labels: ExemplarLabels) {
         let bucket = self.series.measures.latency.bucket(nanos(latency));

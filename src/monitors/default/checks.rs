@@ -9,9 +9,9 @@ use crate::{
     error::Error,
     exposition::family::is_metric_name,
     monitors::default::{
-        config::Content,
         families::{Label, LabelNames},
         labels::is_free_label_name,
+        table::Content,
     },
 };
 
@@ -85,6 +85,12 @@ pub(super) fn checked_labels<'a>(
                  choose of Label::Method and Label::Path",
             )));
         }
+    }
+    let is_path = |(_, label): &(_, Label)| *label == Label::Path;
+    if content.is_of_objective() && (labels.is_empty() || !labels.iter().all(is_path)) {
+        return Err(Error::new(
+            "an objective is that of a route, and has nothing else; choose Label::Path alone",
+        ));
     }
     Ok(labels)
 }

@@ -1,241 +1,33 @@
-//! The families of the default monitor, as a table, and what a builder chose for each.
+//! What a builder chose for the families of the default monitor.
 
 use std::{borrow::Cow, collections::HashSet};
-
-use prometheus_client::metrics::MetricType;
 
 use crate::{
     error::Error,
     exposition::family::Kind,
     limit::DEFAULT_LIMIT,
-    monitor::hooks::RequestEnd,
     monitors::default::{
         exemplars::ExemplarSource,
-        families::{FamilyEncoder, Label, LabelNames},
+        families::{FamilyEncoder, LabelNames},
         labels::CustomLabels,
+        objectives::{Failures, Objective},
+        table::{Content, DefaultFamily, DefaultLabels, FAMILIES, Row},
     },
     registry::names::{FamilyNames, MonitorNames},
     series::{
         SeriesKey,
-        measures::{Measures, Scale, nanos},
+        measures::{Measures, Scale},
         native::NativeOptions,
     },
 };
 
-/// A family that the [`DefaultMonitor`](crate::DefaultMonitor) can record, for options that are the same for all of
-/// them, such as [`rename`](crate::DefaultMonitorBuilder::rename).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DefaultFamily {
-    /// The counter `request_count`.
-    Count,
-    /// The histogram `request_latency`.
-    Latency,
-    /// The histogram `request_body_bytes`.
-    RequestBodyBytes,
-    /// The histogram `response_body_bytes`.
-    ResponseBodyBytes,
-    /// The histogram `request_time_to_head_seconds`.
-    TimeToHead,
-    /// The histogram `request_queue_time_seconds`.
-    QueueTime,
-    /// The histogram `request_time_on_worker_seconds`.
-    TimeOnWorker,
-    /// The histogram `request_longest_poll_seconds`.
-    LongestPoll,
-    /// The gauge `requests_in_progress`.
-    InProgress,
-    /// The gauge `oldest_request_in_progress_seconds`.
-    OldestInProgress,
-}
-
-/// What there is to know about one family.
-pub(super) struct Row {
-    pub(super) family: DefaultFamily,
-    name: &'static str,
-    help: &'static str,
-    labels: DefaultLabels,
-    pub(super) content: Content,
-    /// Upper bounds of the buckets. A histogram without any is off until bounds are chosen.
-    bounds: &'static [f64],
-    is_on: bool,
-}
-
-/// The labels of a family for which none are chosen.
-enum DefaultLabels {
-    These(&'static [(&'static str, Label)]),
-    /// Those of another family.
-    AsOf(DefaultFamily),
-}
-
-/// What the samples of a family say.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Content {
-    /// How many requests have ended.
-    Requests,
-    /// The distribution of the latency.
-    Latency,
-    /// The distribution of a further value, in this scale. A function finds it when a request has ended; `None` if the
-    /// request does not have one.
-    Further(Scale, fn(&Ended<'_>) -> Option<u64>),
-    /// How many requests are in progress.
-    InProgress,
-    /// How long the oldest request in progress has run.
-    OldestInProgress,
-}
-
-/// What is known about a request when it has ended.
-pub(super) struct Ended<'a> {
-    pub(super) end: &'a RequestEnd<'a>,
-    pub(super) times: NotedTimes,
-}
-
-/// Times that were noted before a request ended, in nanoseconds.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct NotedTimes {
-    pub(super) in_queue: Option<u64>,
-}
-
-/// All families, in the order of the scrape and of [`DefaultFamily`].
-pub(super) static FAMILIES: [Row; 10] = [
-    Row {
-        family: DefaultFamily::Count,
-        name: "request_count",
-        help: "Number of requests received",
-        labels: DefaultLabels::These(&[
-            ("method", Label::Method),
-            ("path", Label::Path),
-            ("status", Label::Status),
-        ]),
-        content: Content::Requests,
-        bounds: &[],
-        is_on: true,
-    },
-    Row {
-        family: DefaultFamily::Latency,
-        name: "request_latency",
-        help: "Elapsed time per request",
-        labels: DefaultLabels::These(&[("method", Label::Method), ("path", Label::Path)]),
-        content: Content::Latency,
-        // Those of the Python package.
-        bounds: &[
-            0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-        ],
-        is_on: true,
-    },
-    Row {
-        family: DefaultFamily::RequestBodyBytes,
-        name: "request_body_bytes",
-        help: "Bytes of request bodies that were read",
-        labels: DefaultLabels::AsOf(DefaultFamily::Latency),
-        content: Content::Further(Scale::Bytes, |ended| ended.end.request_body_bytes()),
-        bounds: &[],
-        is_on: false,
-    },
-    Row {
-        family: DefaultFamily::ResponseBodyBytes,
-        name: "response_body_bytes",
-        help: "Bytes of response bodies that were sent",
-        labels: DefaultLabels::AsOf(DefaultFamily::Latency),
-        content: Content::Further(Scale::Bytes, |ended| Some(ended.end.response_body_bytes())),
-        bounds: &[],
-        is_on: false,
-    },
-    Row {
-        family: DefaultFamily::TimeToHead,
-        name: "request_time_to_head_seconds",
-        help: "Seconds from arrival to the response head",
-        labels: DefaultLabels::AsOf(DefaultFamily::Latency),
-        content: Content::Further(Scale::Seconds, |ended| ended.end.time_to_head().map(nanos)),
-        bounds: &[],
-        is_on: false,
-    },
-    Row {
-        family: DefaultFamily::QueueTime,
-        name: "request_queue_time_seconds",
-        help: "Seconds for which requests waited in front of the server",
-        labels: DefaultLabels::AsOf(DefaultFamily::Latency),
-        content: Content::Further(Scale::Seconds, |ended| ended.times.in_queue),
-        bounds: &[],
-        is_on: false,
-    },
-    Row {
-        family: DefaultFamily::TimeOnWorker,
-        name: "request_time_on_worker_seconds",
-        help: "Seconds for which requests occupied their worker",
-        labels: DefaultLabels::AsOf(DefaultFamily::Latency),
-        content: Content::Further(Scale::Seconds, |ended| ended.end.time_on_worker().map(nanos)),
-        bounds: &[],
-        is_on: false,
-    },
-    Row {
-        family: DefaultFamily::LongestPoll,
-        name: "request_longest_poll_seconds",
-        help: "Seconds of the longest time for which a request occupied its worker without a pause",
-        labels: DefaultLabels::AsOf(DefaultFamily::Latency),
-        content: Content::Further(Scale::Seconds, |ended| ended.end.longest_poll().map(nanos)),
-        bounds: &[],
-        is_on: false,
-    },
-    Row {
-        family: DefaultFamily::InProgress,
-        name: "requests_in_progress",
-        help: "Requests in progress",
-        labels: DefaultLabels::These(&[("method", Label::Method), ("path", Label::Path)]),
-        content: Content::InProgress,
-        bounds: &[],
-        is_on: true,
-    },
-    Row {
-        family: DefaultFamily::OldestInProgress,
-        name: "oldest_request_in_progress_seconds",
-        help: "Seconds for which the oldest request in progress has run",
-        labels: DefaultLabels::AsOf(DefaultFamily::InProgress),
-        content: Content::OldestInProgress,
-        bounds: &[],
-        is_on: false,
-    },
+/// The families that objectives have.
+const OF_OBJECTIVES: [DefaultFamily; 4] = [
+    DefaultFamily::ObjectiveMet,
+    DefaultFamily::ObjectiveMissed,
+    DefaultFamily::ObjectiveRatio,
+    DefaultFamily::ObjectiveSeconds,
 ];
-
-impl DefaultFamily {
-    pub(super) fn content(self) -> Content {
-        FAMILIES[self as usize].content
-    }
-}
-
-impl Content {
-    fn kind(self) -> Kind {
-        match self {
-            Self::Requests => Kind::Counter,
-            Self::Latency | Self::Further(..) => Kind::Histogram,
-            Self::InProgress | Self::OldestInProgress => Kind::Gauge,
-        }
-    }
-
-    /// What the live page calls it, if it shows it.
-    fn role(self) -> Option<&'static str> {
-        match self {
-            Self::Requests => Some("requests"),
-            Self::Latency => Some("latency"),
-            Self::Further(..) => None,
-            Self::InProgress => Some("in_progress"),
-            Self::OldestInProgress => Some("oldest"),
-        }
-    }
-
-    pub(super) fn metric_type(self) -> MetricType {
-        match self.kind() {
-            Kind::Counter => MetricType::Counter,
-            Kind::Histogram => MetricType::Histogram,
-            _ => MetricType::Gauge,
-        }
-    }
-
-    /// Whether it is about requests that have not ended, which have neither a status nor custom labels.
-    pub(super) fn is_in_progress(self) -> bool {
-        self.kind() == Kind::Gauge
-    }
-}
 
 /// What a builder chose.
 #[derive(Clone, Debug, PartialEq)]
@@ -248,6 +40,8 @@ pub(super) struct Config {
     pub(super) exemplars: Option<ExemplarSource>,
     pub(super) native: Option<NativeOptions>,
     pub(super) max_label_sets: usize,
+    pub(super) objectives: Vec<Objective>,
+    pub(super) failures: Option<Failures>,
 }
 
 /// What was chosen for one family.
@@ -276,6 +70,8 @@ impl Default for Config {
             exemplars: None,
             native: None,
             max_label_sets: DEFAULT_LIMIT,
+            objectives: Vec::new(),
+            failures: None,
         }
     }
 }
@@ -301,17 +97,31 @@ impl Config {
         let measures = Measures::latency(&self.chosen(DefaultFamily::Latency).bounds)
             .and_exemplars(self.exemplars.is_some())
             .and_native(self.native);
-        self.recorded()
+        let measures = self
+            .recorded()
             .fold(measures, |measures, (row, chosen)| match row.content {
                 Content::Further(scale, _) => measures.and(&chosen.bounds, scale),
                 _ => measures,
-            })
+            });
+        if self.objectives.is_empty() {
+            return measures;
+        }
+        // The last one: 0 for a request that met the objective of its route, 1 for one that missed it.
+        measures.and(&[0.0], Scale::Bytes)
+    }
+
+    /// Adds an objective, whose families are recorded from now on.
+    pub(super) fn add_objective(&mut self, objective: Objective) {
+        self.objectives.push(objective);
+        for family in OF_OBJECTIVES {
+            self.chosen_mut(family).is_on = true;
+        }
     }
 
     /// What encodes a family; `custom` says whether there are custom labels.
     pub(super) fn encoder(&self, row: &Row, custom: bool) -> FamilyEncoder {
         let chosen = self.chosen(row.family);
-        let custom = custom && !row.content.is_in_progress();
+        let custom = custom && row.content.has_custom_labels();
         FamilyEncoder::new(
             chosen.name.clone(),
             chosen.help.clone(),
@@ -351,7 +161,7 @@ impl Config {
 
     /// The names of all labels of the families that have custom labels too.
     pub(super) fn label_names(&self) -> HashSet<String> {
-        let families = FAMILIES.iter().filter(|row| !row.content.is_in_progress());
+        let families = FAMILIES.iter().filter(|row| row.content.has_custom_labels());
         let labels = families.flat_map(|row| self.labels(row.family));
         labels.map(|(name, _)| name.into_owned()).collect()
     }
@@ -371,7 +181,7 @@ impl Config {
     /// The same with another name for a family, if the families still differ, and so do their samples, whether they
     /// are recorded or not.
     pub(super) fn renamed(&self, family: DefaultFamily, name: Cow<'static, str>) -> Result<Self, Error> {
-        if family == DefaultFamily::Count
+        if family.content().kind() == Kind::Counter
             && let Some(without) = name.strip_suffix("_total")
         {
             return Err(Error::new(format!(
@@ -394,17 +204,5 @@ impl Config {
             }
         }
         Ok(config)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::FAMILIES;
-
-    #[test]
-    fn the_table_has_each_family_at_its_index() {
-        for (index, row) in FAMILIES.iter().enumerate() {
-            assert_eq!(row.family as usize, index);
-        }
     }
 }

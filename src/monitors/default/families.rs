@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     fmt,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -148,6 +149,26 @@ impl FamilyEncoder {
         })
     }
 
+    /// Writes how many values of each series are in one bucket.
+    pub(crate) fn write_bucket<'a, X: Attributes>(
+        &self,
+        output: &mut dyn Output,
+        all: impl Iterator<Item = Totals<'a, X>>,
+        (distribution, bucket): (&Distribution, usize),
+    ) -> fmt::Result {
+        self.group_by.for_each_group(all, |group| {
+            let counts = group
+                .iter()
+                .map(|totals| distribution.buckets(totals.numbers)[bucket]);
+            let counter = Counter {
+                count: counts.sum(),
+                exemplar: None,
+                created: created(group),
+            };
+            output.counter(&self.labels(group), counter)
+        })
+    }
+
     /// Writes the values that were observed of each series; those of the latency with exemplars and native buckets.
     pub(crate) fn write_distribution<'a, X: Attributes>(
         &self,
@@ -200,6 +221,12 @@ impl FamilyEncoder {
         })
     }
 
+    /// Writes a value that a route has, whatever is asked of it.
+    pub(crate) fn write_of_route(&self, output: &mut dyn Output, route: &str, value: f64) -> fmt::Result {
+        let labels = OfRoute(self.labels.iter().map(|(name, _)| &**name).collect(), route);
+        output.gauge(&labels, Number::Float(value))
+    }
+
     /// The labels of the series of one group.
     fn labels<'a, T: Keyed>(&'a self, group: &'a [T]) -> SeriesLabels<'a, T::Attributes> {
         SeriesLabels {
@@ -236,6 +263,15 @@ impl<X: Attributes> LabelPairs for SeriesLabels<'_, X> {
     }
 }
 
+/// Labels that all have the route as their value.
+struct OfRoute<'a>(Vec<&'a str>, &'a str);
+
+impl LabelPairs for OfRoute<'_> {
+    fn for_each(&self, each: &mut dyn FnMut(&str, &str) -> fmt::Result) -> fmt::Result {
+        self.0.iter().try_for_each(|name| each(name, self.1))
+    }
+}
+
 fn class_text(status: StatusCode) -> &'static str {
     match class(status) {
         1 => "1xx",
@@ -255,6 +291,8 @@ pub(crate) struct InProgress {
     requests: i64,
     /// How long the oldest of them has run.
     age: Duration,
+    /// How many they were of late, at the most.
+    peak: i64,
 }
 
 impl Keyed for InProgress {
@@ -266,6 +304,28 @@ impl Keyed for InProgress {
 }
 
 impl InProgress {
+    fn none(method: &'static str, route: Arc<str>) -> Self {
+        Self {
+            key: SeriesKey {
+                method,
+                route,
+                status: StatusCode::OK,
+                attributes: (),
+            },
+            requests: 0,
+            age: Duration::ZERO,
+            peak: 0,
+        }
+    }
+
+    /// None at this moment, and so many of late.
+    pub(crate) fn peak(method: &'static str, route: Arc<str>, peak: u32) -> Self {
+        Self {
+            peak: peak.into(),
+            ..Self::none(method, route)
+        }
+    }
+
     /// The requests in progress at this moment, sorted by key; and none for each series in `known`, so that its gauge
     /// is 0.
     pub(crate) fn look<'a, X: 'a>(
@@ -273,38 +333,39 @@ impl InProgress {
         known: impl Iterator<Item = &'a SeriesKey<X>>,
     ) -> Vec<Self> {
         let now = Instant::now();
-        let in_progress = |method, route, requests, age| Self {
-            key: SeriesKey {
-                method,
-                route,
-                status: StatusCode::OK,
-                attributes: (),
-            },
-            requests,
-            age,
-        };
         let mut all = Vec::<Self>::with_capacity(known.size_hint().0);
         for key in known {
             let is_same = |last: &Self| (last.key.method, &last.key.route) == (key.method, &key.route);
             if !all.last().is_some_and(is_same) {
-                all.push(in_progress(key.method, key.route.clone(), 0, Duration::ZERO));
+                all.push(Self::none(key.method, key.route.clone()));
             }
         }
         in_flight.for_each(|method, route, arrived| {
-            all.push(in_progress(
-                method,
-                route,
-                1,
-                now.saturating_duration_since(arrived),
-            ));
+            all.push(Self {
+                requests: 1,
+                age: now.saturating_duration_since(arrived),
+                ..Self::none(method, route)
+            });
         });
-        all.sort_by(|a, b| a.key.cmp(&b.key));
+        Self::sort(&mut all);
         all
+    }
+
+    /// By key.
+    pub(crate) fn sort(all: &mut [Self]) {
+        all.sort_by(|a, b| a.key.cmp(&b.key));
     }
 
     /// How many they are.
     pub(crate) fn number(group: &[&Self]) -> Number {
         Number::Whole(group.iter().map(|in_progress| in_progress.requests).sum())
+    }
+
+    /// How many they were of late, at the most, or are now.
+    pub(crate) fn most(group: &[&Self]) -> Number {
+        let now = group.iter().map(|in_progress| in_progress.requests).sum();
+        let peak = group.iter().map(|in_progress| in_progress.peak).max();
+        Number::Whole(peak.unwrap_or(0).max(now))
     }
 
     /// For how many seconds the oldest of them has run.

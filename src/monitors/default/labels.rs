@@ -38,7 +38,7 @@ const MAX_ALIASES: usize = 1_000;
 /// Custom labels on the counter and the histograms of [`DefaultMonitor<L>`](crate::DefaultMonitor).
 ///
 /// Derive [`EncodeLabelSet`]: each field becomes a label of `request_count`, `request_latency` and the further
-/// histograms, but not of the gauges. The labels are read when the request arrives, and again when the response head is
+/// histograms, but not of the gauges and of objectives. The labels are read when the request arrives, and again when the response head is
 /// ready; a request that ends without a response keeps those of [`at_arrival`](Self::at_arrival).
 ///
 /// The derive writes `::prometheus_client`, so your `Cargo.toml` needs `prometheus-client = "0.26"`, the version that this

@@ -5,43 +5,51 @@ pub(crate) mod checks;
 pub(crate) mod config;
 mod exemplars;
 pub(crate) mod families;
+pub(crate) mod in_flight;
 pub(crate) mod labels;
+mod objectives;
+mod peaks;
 mod queue_time;
+mod scrape;
+mod storage;
+pub(crate) mod table;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
     fmt, mem,
-    rc::Rc,
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
 
 use actix_web::{body::BodySize, http::StatusCode};
-use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
+use prometheus_client::registry::Registry;
 
 use crate::{
     exposition::{
         constant::{check_own_labels, name_prefix},
         exemplar::ExemplarLabels,
-        samples::Output,
     },
-    in_flight::{InFlight, InFlightTable},
+    in_flight::InFlightTable,
     monitor::{
         RequestMonitor,
         hooks::{RequestEnd, RequestStart, ResponseStart},
     },
     monitors::default::{
-        config::{Config, Content, DefaultFamily, Ended, NotedTimes},
+        config::Config,
         exemplars::Exemplars,
-        families::{FamilyEncoder, InProgress},
-        labels::{CustomLabels, LabelSets, NoLabels, RequestLabels, WorkerLabels, is_none},
+        in_flight::{DefaultInFlight, Noted},
+        labels::{CustomLabels, NoLabels, RequestLabels, WorkerLabels, is_none},
+        objectives::ObjectivesOfWorker,
+        peaks::{Peaks, PeaksOfWorker},
         queue_time::queue_time,
+        scrape::DefaultCollector,
+        storage::DefaultStorage,
+        table::{DefaultFamily, Ended, NotedTimes},
     },
     panics::{DiscardOnDrop, give_up},
     registry::names::note,
     route::RouteLabel,
     series::{
-        Series, Snapshot,
         measures::nanos,
         worker::{BlockIndex, WorkerSeries},
     },
@@ -113,36 +121,12 @@ pub struct DefaultMonitor<L = NoLabels> {
     has_further: bool,
 }
 
-/// What the workers share, and what a scrape encodes.
-#[derive(Debug)]
-struct DefaultStorage {
-    series: Arc<Series<CustomLabels>>,
-    in_flight: Arc<InFlight>,
-    families: Vec<(Content, FamilyEncoder)>,
-    /// What the further measures are of, in their order, which is that of the families.
-    further: Vec<fn(&Ended<'_>) -> Option<u64>>,
-    label_sets: Arc<LabelSets>,
-    exemplars: Option<Exemplars>,
-    counts_request_body: bool,
-    times_queue: bool,
-    times_polls: bool,
-}
-
-impl DefaultStorage {
-    fn shows_in_progress(&self) -> bool {
-        self.families.iter().any(|(content, _)| content.is_in_progress())
-    }
-
-    fn shows_ages(&self) -> bool {
-        let mut contents = self.families.iter().map(|(content, _)| content);
-        contents.any(|content| matches!(content, Content::OldestInProgress))
-    }
-}
-
 /// What one worker records into.
 struct WorkerStorage<L> {
     series: WorkerSeries<CustomLabels>,
     labels: WorkerLabels<L>,
+    objectives: ObjectivesOfWorker,
+    peaks: PeaksOfWorker,
     /// The memory of requests that have ended, for those to come.
     spare: RefCell<Vec<Box<Noted<L>>>>,
 }
@@ -156,29 +140,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             give_up(format!("its registry {reason}"));
         }
         let has_labels = !is_none::<L>();
-        let families = config.recorded();
-        let families = families.map(|(row, _)| (row.content, config.encoder(row, has_labels)));
-        let families: Vec<_> = families.collect();
-        let further = families.iter().filter_map(|(content, _)| match content {
-            Content::Further(_, value) => Some(*value),
-            _ => None,
-        });
-        let storage = Arc::new(DefaultStorage {
-            series: Series::new(config.measures()),
-            in_flight: Arc::default(),
-            further: further.collect(),
-            families,
-            label_sets: Arc::new(LabelSets::new(config.max_label_sets, config.label_names())),
-            exemplars: config.exemplars.clone().map(Exemplars::new),
-            counts_request_body: config.chosen(DefaultFamily::RequestBodyBytes).is_on,
-            times_queue: config.chosen(DefaultFamily::QueueTime).is_on,
-            times_polls: [DefaultFamily::TimeOnWorker, DefaultFamily::LongestPoll]
-                .iter()
-                .any(|family| config.chosen(*family).is_on),
-        });
-        for key in &config.zeros {
-            storage.series.add(key.clone());
-        }
+        let storage = Arc::new(DefaultStorage::new(config, has_labels));
         let registry = match &config.prefix {
             Some(prefix) => registry.sub_registry_with_prefix(prefix),
             None => registry,
@@ -189,9 +151,12 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         Self {
             reads_requests: has_labels
                 || storage.times_queue
+                || storage.peaks.is_some()
                 || exemplars.is_some_and(Exemplars::are_of_requests),
             times_head: config.chosen(DefaultFamily::TimeToHead).is_on,
-            reads_responses: has_labels || exemplars.is_some_and(|exemplars| !exemplars.are_of_requests()),
+            reads_responses: has_labels
+                || storage.peaks.is_some()
+                || exemplars.is_some_and(|exemplars| !exemplars.are_of_requests()),
             has_further: !storage.series.measures().further.is_empty(),
             storage,
             worker: OnceCell::new(),
@@ -204,6 +169,8 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         self.worker.get_or_init(|| WorkerStorage {
             series: WorkerSeries::new(&self.storage.series),
             labels: WorkerLabels::new(&self.storage.label_sets),
+            objectives: ObjectivesOfWorker::default(),
+            peaks: PeaksOfWorker::default(),
             spare: RefCell::default(),
         })
     }
@@ -237,12 +204,35 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         if !is_none::<L>() {
             self.storage.label_sets.count_in(request.limits());
         }
+        if let Some(objectives) = &self.storage.objectives {
+            objectives.warn_of_unknown_routes(request);
+        }
+        if self.storage.peaks.is_some() {
+            self.worker().peaks.clear();
+        }
         self.table_address.set(Arc::as_ptr(request.table).addr());
         self.table.replace(Arc::downgrade(request.table));
     }
 
     /// Reads what is only known when a request arrives.
     fn read_request(&self, request: &RequestStart<'_>) -> DefaultInFlight<L> {
+        let mut noted = self.note_request(request);
+        if let Some(peaks) = &self.storage.peaks {
+            self.count_running(peaks, request, &mut noted);
+        }
+        DefaultInFlight(noted)
+    }
+
+    #[inline(never)]
+    fn count_running(&self, peaks: &Peaks, request: &RequestStart<'_>, noted: &mut Option<Box<Noted<L>>>) {
+        if let Some(running) = self.worker().peaks.arrive(peaks, request) {
+            noted.get_or_insert_with(|| self.take_spare()).running = Some(running);
+        }
+    }
+
+    /// Notes what it has; `None` if that is nothing.
+    #[inline]
+    fn note_request(&self, request: &RequestStart<'_>) -> Option<Box<Noted<L>>> {
         let exemplars = self.storage.exemplars.as_ref();
         let exemplar = exemplars.and_then(|exemplars| exemplars.at_arrival(request));
         let headers = || request.request().headers();
@@ -251,14 +241,14 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             .then(|| queue_time(headers(), SystemTime::now()))
             .flatten();
         if is_none::<L>() && exemplar.is_none() && in_queue.is_none() {
-            return DefaultInFlight(None);
+            return None;
         }
         let labels = self.storage.label_sets.contain(|| L::at_arrival(request));
         let mut noted = self.take_spare();
         noted.labels = labels.map_or_else(DiscardOnDrop::none, DiscardOnDrop::new);
         noted.exemplar = exemplar;
         noted.times.in_queue = in_queue.map(nanos);
-        DefaultInFlight(Some(noted))
+        Some(noted)
     }
 
     #[expect(
@@ -274,6 +264,16 @@ impl<L: RequestLabels> DefaultMonitor<L> {
     fn read_response(&self, noted: &mut Option<Box<Noted<L>>>, response: &ResponseStart<'_>) {
         let exemplars = self.storage.exemplars.as_ref();
         let exemplar = exemplars.and_then(|exemplars| exemplars.at_response(response));
+        // What has no body to come ends at once.
+        if let Some(peaks) = self
+            .storage
+            .peaks
+            .as_ref()
+            .filter(|_| !response.body_size().is_eof())
+            && let Some(running) = noted.as_mut().and_then(|noted| noted.running.as_mut())
+        {
+            self.worker().peaks.respond(peaks, running, response);
+        }
         if noted.is_none() && exemplar.is_none() && !response.is_long_lived() {
             return;
         }
@@ -295,11 +295,16 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             let block = self.record(labels, method, route, response.status(), latency);
             noted.recorded = Some(block);
             self.keep_exemplar(block, latency, &mut noted.exemplar);
+            self.judge(block, &response.ended_at_head(latency));
         }
     }
 
     fn end(&self, mut noted: Box<Noted<L>>, end: &RequestEnd<'_>) {
-        let block = noted.recorded.take().unwrap_or_else(|| {
+        if let Some(running) = noted.running.take() {
+            running.end(end.facts.arrived + end.latency());
+        }
+        let recorded = noted.recorded.take();
+        let block = recorded.unwrap_or_else(|| {
             let labels = mem::take(&mut noted.labels);
             let (method, route) = (end.method(), end.route_label());
             self.record(labels, method, route, end.status(), end.latency())
@@ -312,7 +317,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         }
         drop(spare);
         if self.has_further {
-            self.observe_further(block, times, end);
+            self.observe_further(block, times, end, recorded.is_some());
         }
     }
 
@@ -323,10 +328,25 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         }
     }
 
-    fn observe_further(&self, block: BlockIndex, times: NotedTimes, end: &RequestEnd<'_>) {
+    /// Observes what there is besides the latency. A request that was recorded at its head has been judged there.
+    fn observe_further(&self, block: BlockIndex, times: NotedTimes, end: &RequestEnd<'_>, is_judged: bool) {
         let ended = Ended { end, times };
         let values = self.storage.further.iter().map(|value| value(&ended));
         self.worker().series.observe(block, values);
+        if !is_judged {
+            self.judge(block, end);
+        }
+    }
+
+    /// Observes whether a request missed the objective of its route, if that has one.
+    #[inline]
+    fn judge(&self, block: BlockIndex, end: &RequestEnd<'_>) {
+        if let Some(objectives) = &self.storage.objectives
+            && let Some(objective) = self.worker().objectives.find(objectives, end.route_label())
+        {
+            let is_missed = objectives.is_missed(objective, end);
+            self.worker().series.observe_last(block, is_missed.into());
+        }
     }
 }
 
@@ -348,40 +368,6 @@ impl<L> Clone for DefaultMonitor<L> {
 impl<L> fmt::Debug for DefaultMonitor<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DefaultMonitor").finish_non_exhaustive()
-    }
-}
-
-/// What a [`DefaultMonitor`] carries for a request from its start to its end: nothing by default.
-///
-/// A custom monitor that wraps the default one has it in its own
-/// [`InFlight`](crate::RequestMonitor::InFlight).
-pub struct DefaultInFlight<L = NoLabels>(Option<Box<Noted<L>>>);
-
-/// What is noted of a request under way.
-struct Noted<L> {
-    /// None where there are none, or where they could not be read.
-    labels: DiscardOnDrop<L>,
-    /// To be observed when it ends.
-    times: NotedTimes,
-    exemplar: Option<ExemplarLabels>,
-    /// Where it was recorded at its head, because it is long-lived.
-    recorded: Option<BlockIndex>,
-}
-
-impl<L> Default for Noted<L> {
-    fn default() -> Self {
-        Self {
-            labels: DiscardOnDrop::none(),
-            times: NotedTimes::default(),
-            exemplar: None,
-            recorded: None,
-        }
-    }
-}
-
-impl<L> fmt::Debug for DefaultInFlight<L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DefaultInFlight").finish_non_exhaustive()
     }
 }
 
@@ -435,7 +421,7 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
         let (method, route) = (end.method(), end.route_label());
         let block = self.record(DiscardOnDrop::none(), method, route, end.status(), end.latency());
         if self.has_further {
-            self.observe_further(block, NotedTimes::default(), end);
+            self.observe_further(block, NotedTimes::default(), end, false);
         }
     }
 
@@ -445,72 +431,6 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
 
     fn times_polls(&self) -> bool {
         self.storage.times_polls
-    }
-}
-
-/// Encodes all families from one snapshot, so that they agree.
-#[derive(Debug)]
-struct DefaultCollector(Arc<DefaultStorage>);
-
-impl Collector for DefaultCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let scrape = Rc::new(Scrape::begin(&self.0));
-        for (index, (content, family)) in self.0.families.iter().enumerate() {
-            let scrape = Rc::clone(&scrape);
-            family.encode(&mut encoder, content.metric_type(), move |output| {
-                scrape.write(index, output)
-            })?;
-        }
-        Ok(())
-    }
-}
-
-/// What one scrape shows.
-struct Scrape {
-    storage: Arc<DefaultStorage>,
-    snapshot: Snapshot<CustomLabels>,
-    in_progress: Vec<InProgress>,
-}
-
-impl Scrape {
-    fn begin(storage: &Arc<DefaultStorage>) -> Self {
-        let snapshot = storage.series.snapshot();
-        let in_progress = if storage.shows_in_progress() {
-            InProgress::look(&storage.in_flight, snapshot.all().map(|totals| totals.key))
-        } else {
-            Vec::new()
-        };
-        Self {
-            storage: Arc::clone(storage),
-            snapshot,
-            in_progress,
-        }
-    }
-
-    /// Writes the samples of the family at this index.
-    fn write(&self, index: usize, output: &mut dyn Output) -> fmt::Result {
-        let families = &self.storage.families;
-        let measures = self.storage.series.measures();
-        let (content, family) = &families[index];
-        let distribution = match content {
-            Content::Requests => {
-                return family.write_count(output, self.snapshot.all(), &measures.latency);
-            }
-            Content::InProgress => {
-                return family.write_gauge(output, &self.in_progress, InProgress::number);
-            }
-            Content::OldestInProgress => {
-                return family.write_gauge(output, &self.in_progress, InProgress::oldest_seconds);
-            }
-            Content::Latency => &measures.latency,
-            Content::Further(..) => {
-                // The measures are in the order of the families.
-                let before = families[..index].iter();
-                let before = before.filter(|(content, _)| matches!(content, Content::Further(..)));
-                &measures.further[before.count()]
-            }
-        };
-        family.write_distribution(output, self.snapshot.all(), distribution)
     }
 }
 
@@ -526,6 +446,7 @@ mod tests {
         builder::DefaultMonitorBuilder,
         families::Label,
         labels::{CustomLabels, RequestLabels},
+        table::DefaultFamily,
     };
     use crate::{
         exposition::{
@@ -631,6 +552,24 @@ mod tests {
                 builder.time_to_head([0.001, 0.1]).without_latency()
             }),
             ("exemplars", Builder::exemplars_from_traceparent),
+            ("peaks", |builder| {
+                let builder = builder.peak_in_progress();
+                builder.family_labels(DefaultFamily::PeakInProgress, [("route", Label::Path)])
+            }),
+            ("objectives", |builder| {
+                builder
+                    .response_body_bytes([1e3])
+                    .objective("/{id}", 0.9, Duration::from_secs(1))
+                    .objective("/", 0.999, Duration::from_millis(300))
+            }),
+            ("objectives with labels", |builder| {
+                let labels = [("route", Label::Path), ("class", Label::StatusClass)];
+                builder
+                    .objective("/{id}", 0.9, Duration::from_secs(1))
+                    .rename(DefaultFamily::ObjectiveMet, "good")
+                    .family_labels(DefaultFamily::ObjectiveMet, labels)
+                    .family_labels(DefaultFamily::ObjectiveSeconds, [("route", Label::Path)])
+            }),
             #[cfg(feature = "protobuf")]
             ("native", Builder::native_histograms),
             #[cfg(feature = "protobuf")]

@@ -2,10 +2,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName};
 
 /// The headers in which proxies say when they received a request; the first that is there counts.
-const HEADERS: [&str; 2] = ["x-request-start", "x-queue-start"];
+static HEADERS: [HeaderName; 2] = [
+    HeaderName::from_static("x-request-start"),
+    HeaderName::from_static("x-queue-start"),
+];
 
 /// What is believed at the most: a clock that is wrong, or a client that makes the header up, claims more.
 pub(super) const MOST: Duration = Duration::from_secs(600);
@@ -15,7 +18,7 @@ const MOST_AHEAD: Duration = Duration::from_secs(1);
 
 /// How long a request waited that arrived at `now`; `None` where no proxy says, or what cannot be.
 pub(super) fn queue_time(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let received = HEADERS.iter().find_map(|name| headers.get(*name))?;
+    let received = HEADERS.iter().find_map(|name| headers.get(name))?;
     let received = received_at(received.to_str().ok()?)?;
     match now.duration_since(received) {
         Ok(waited) => Some(waited).filter(|waited| *waited <= MOST),

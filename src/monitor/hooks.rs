@@ -1,4 +1,4 @@
-//! What the hooks of a monitor are told.
+//! The arguments of a monitor's hooks.
 
 use std::{
     cell::{Cell, OnceCell, Ref},
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// A request that arrived and has not been routed yet.
+/// A request that has arrived and is not routed yet.
 pub struct RequestStart<'a> {
     pub(crate) request: &'a ServiceRequest,
     pub(crate) method: &'static MethodLabel,
@@ -35,26 +35,25 @@ pub struct RequestStart<'a> {
     pub(crate) table: &'a Arc<InFlightTable>,
     pub(crate) routes: &'a Routes,
     pub(crate) route: OnceCell<Arc<str>>,
-    /// What becomes of a path with kept values that is no label yet.
+    /// How to treat a path with kept values that is not a label yet.
     pub(crate) values: Values,
 }
 
 impl RequestStart<'_> {
-    /// The request. A clone of its [`HttpRequest`] must not be kept: routing needs to be its only owner, and
-    /// panics otherwise.
+    /// Returns the request. Do not keep a clone of its [`HttpRequest`]: routing must be its only owner, and panics otherwise.
     #[must_use]
     pub fn request(&self) -> &ServiceRequest {
         self.request
     }
 
-    /// The label of the method: a method of RFC 9110, `PATCH`, `QUERY` or one of
+    /// Returns the label of the method: a method of RFC 9110, `PATCH`, `QUERY` or one of
     /// [`extra_methods`](crate::HrPrometheus::extra_methods); anything else is `_OTHER`.
     #[must_use]
     pub fn method(&self) -> &'static str {
         self.method.text
     }
 
-    /// The label of the route that matches the path, ignoring guards; `unmatched` if there is none.
+    /// Returns the label of the route that matches the path, ignoring guards; `unmatched` if there is none.
     ///
     /// Walks the route table when it is first called. [`RequestEnd::route`] is exact and costs less. With
     /// [kept parameters](crate::HrPrometheus::keep_params) a path that is returned here counts towards the limit, except
@@ -69,7 +68,7 @@ impl RequestStart<'_> {
 }
 
 impl RequestStart<'_> {
-    /// The limits on labels in the registry that the request is recorded in.
+    /// The limits on labels in the registry that records the request.
     pub(crate) fn limits(&self) -> &Arc<Limits> {
         self.table.limits()
     }
@@ -84,7 +83,7 @@ impl fmt::Debug for RequestStart<'_> {
     }
 }
 
-/// What is known of one request, whichever monitor asks.
+/// The facts about one request, for all monitors.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) method: &'static MethodLabel,
@@ -97,12 +96,12 @@ pub(crate) struct Facts {
     pub(crate) response_body_bytes: u64,
     /// The status that was passed on, once there was one.
     pub(crate) status: Option<StatusCode>,
-    /// What an error says of its status, in case that no response is made of it here.
+    /// The status of an error, in case that no response is made from it here.
     pub(crate) status_of_error: Option<StatusCode>,
 }
 
 impl Facts {
-    /// What is known of a request that arrived.
+    /// The facts about a request that has arrived.
     #[inline]
     pub(crate) fn new(method: &'static MethodLabel, is_head: bool, arrived: Instant) -> Self {
         Self {
@@ -118,7 +117,7 @@ impl Facts {
     }
 }
 
-/// What the polls of a request took.
+/// How long the polls of a request took.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PollTimes {
     pub(crate) total: Duration,
@@ -136,19 +135,19 @@ pub struct ResponseStart<'a> {
 }
 
 impl ResponseStart<'_> {
-    /// The request, with what inner middleware and the handler put into its extensions.
+    /// Returns the request, with whatever inner middleware and the handler put into its extensions.
     #[must_use]
     pub fn request(&self) -> &HttpRequest {
         self.request
     }
 
-    /// The label of the method, as [`RequestStart::method`].
+    /// Returns the label of the method, as [`RequestStart::method`] does.
     #[must_use]
     pub fn method(&self) -> &'static str {
         self.facts.method.text
     }
 
-    /// The label of the route that served the request; `unmatched` if there was none.
+    /// Returns the label of the route that served the request; `unmatched` if there was none.
     #[must_use]
     pub fn route(&self) -> &str {
         &self.route.text
@@ -161,25 +160,25 @@ impl ResponseStart<'_> {
         self.route.has_route
     }
 
-    /// The status of the response.
+    /// Returns the status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.head.status
     }
 
-    /// The headers of the response, without those that the server adds when it sends them.
+    /// Returns the headers of the response, without those that the server adds when it sends them.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         self.head.headers()
     }
 
-    /// The extensions of the response.
+    /// Returns the extensions of the response.
     #[must_use]
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }
 
-    /// The time since the request arrived; reads the clock.
+    /// Returns the time since the request arrived. Reads the clock.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.facts.arrived.elapsed()
@@ -193,16 +192,18 @@ impl ResponseStart<'_> {
         to_head
     }
 
-    /// The size of the body, as far as it is known beforehand.
+    /// Returns the size of the body, as far as it is known in advance.
     #[must_use]
     pub fn body_size(&self) -> BodySize {
         self.facts.response_body_size
     }
 
-    /// Whether the response is long-lived: a stream that switches the protocol (status 101), has the content type
-    /// `text/event-stream`, `multipart/x-mixed-replace` or one of
-    /// [`long_lived_content_types`](crate::HrPrometheus::long_lived_content_types), or is marked as [`LongLived`]. Its
-    /// duration is up to the client, so the default monitor records it when the head is sent.
+    /// Whether the response is long-lived: a stream whose duration is up to the client, so that the default monitor records it when the
+    /// head is sent.
+    ///
+    /// That is a stream which switches the protocol (status 101), has the content type `text/event-stream`,
+    /// `multipart/x-mixed-replace` or one of [`long_lived_content_types`](crate::HrPrometheus::long_lived_content_types), or is marked
+    /// as [`LongLived`].
     ///
     /// [`LongLived`]: crate::LongLived
     #[must_use]
@@ -212,7 +213,7 @@ impl ResponseStart<'_> {
             .include(self.head, &self.extensions, self.facts.response_body_size)
     }
 
-    /// A small number for the label of the route, as [`RequestEnd::route_id`].
+    /// Returns a small number for the label of the route, as [`RequestEnd::route_id`] does.
     #[must_use]
     pub fn route_id(&self) -> usize {
         self.route.id
@@ -222,7 +223,7 @@ impl ResponseStart<'_> {
         self.route
     }
 
-    /// The end of a request whose response is long-lived, as far as it is anybody's but the client's.
+    /// The end of a long-lived request, as far as it does not depend on the client.
     pub(crate) fn ended_at_head(&self, latency: Duration) -> RequestEnd<'_> {
         RequestEnd {
             facts: self.facts,
@@ -259,13 +260,13 @@ pub struct RequestEnd<'a> {
 }
 
 impl RequestEnd<'_> {
-    /// The label of the method, as [`RequestStart::method`].
+    /// Returns the label of the method, as [`RequestStart::method`] does.
     #[must_use]
     pub fn method(&self) -> &'static str {
         self.facts.method.text
     }
 
-    /// The label of the route that served the request; `unmatched` if there was none. For a request that ended
+    /// Returns the label of the route that served the request; `unmatched` if there was none. For a request that ended
     /// without a response, the label of the path as it arrived.
     #[must_use]
     pub fn route(&self) -> &str {
@@ -279,23 +280,25 @@ impl RequestEnd<'_> {
         self.route.has_route
     }
 
-    /// Whether there was a response, even one that actix-web made of the `Err` of an inner middleware, for which
-    /// [`update_response_metrics`](crate::RequestMonitor::update_response_metrics) is not called. `false` for a request that
-    /// panicked or was dropped before.
+    /// Whether there was a response.
+    ///
+    /// This includes a response that actix-web made from the `Err` of an inner middleware, for which
+    /// [`update_response_metrics`](crate::RequestMonitor::update_response_metrics) is not called. `false` for a request that panicked or
+    /// was dropped before.
     #[must_use]
     #[inline]
     pub fn answered(&self) -> bool {
         self.facts.status.or(self.facts.status_of_error).is_some()
     }
 
-    /// The status that the middleware passed on; 500 after a panic, 499 for a request that was dropped before there
-    /// was a response. Once there was a response its status stays, whatever became of the body.
+    /// Returns the status that the middleware passed on; 500 after a panic, 499 for a request that was dropped before there
+    /// was a response. Once there is a response its status stays, whatever happens to the body.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The time from the arrival to this end.
+    /// Returns the time from the arrival to this end.
     #[must_use]
     pub fn latency(&self) -> Duration {
         self.latency
@@ -306,40 +309,40 @@ impl RequestEnd<'_> {
         self.facts.to_head.get()
     }
 
-    /// The bytes of the response body that were handed to the server, before any transfer coding; 0 for HEAD.
+    /// Returns the bytes of the response body that were passed to the server, before any transfer coding; 0 for HEAD.
     #[must_use]
     pub fn response_body_bytes(&self) -> u64 {
         self.facts.response_body_bytes
     }
 
-    /// The bytes of the request body that were read; `None` unless a monitor
-    /// [asked for them](crate::RequestMonitor::counts_request_body).
+    /// Returns the bytes of the request body that the application has read, or `None` unless a monitor [asks for
+    /// them](crate::RequestMonitor::counts_request_body).
     #[must_use]
     pub fn request_body_bytes(&self) -> Option<u64> {
         self.request_body_bytes
     }
 
-    /// The time for which the request occupied its worker: the sum of all polls of what makes its response, and of its
-    /// body. `None` unless a monitor [asked for it](crate::RequestMonitor::times_polls).
+    /// Returns the time for which the request occupied its worker: the sum of all polls of the response future and of the body.
+    /// `None` unless a monitor [asks for it](crate::RequestMonitor::times_polls).
     #[must_use]
     pub fn time_on_worker(&self) -> Option<Duration> {
         self.polls.map(|polls| polls.total)
     }
 
-    /// The longest of the polls in [`time_on_worker`](Self::time_on_worker): for so long all other requests of the worker
+    /// Returns the longest of the polls in [`time_on_worker`](Self::time_on_worker), during which all other requests of the worker
     /// waited.
     #[must_use]
     pub fn longest_poll(&self) -> Option<Duration> {
         self.polls.map(|polls| polls.longest)
     }
 
-    /// How the request ended.
+    /// Returns how the request ended.
     #[must_use]
     pub fn ending(&self) -> Ending {
         self.ending
     }
 
-    /// A small number for the label of the route, by which a monitor can find its own records without a look-up of
+    /// Returns a small number for the label of the route, by which a monitor finds its own records without a look-up of
     /// text: counted from 0, the same for the same label as long as the worker lives. Another worker has other
     /// numbers. See [`RequestMonitor::for_worker`](crate::RequestMonitor::for_worker).
     #[must_use]
@@ -356,12 +359,12 @@ impl RequestEnd<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ending {
-    /// The whole response was handed to the server.
+    /// The whole response was passed to the server.
     Completed,
-    /// The body of the response ended in an error.
+    /// The body of the response ended with an error.
     Failed,
-    /// The response, or the future that would have become one, was dropped before it was complete. The reason is
-    /// not known here: the client left, a time-out outside of the middleware, a shutdown.
+    /// The response, or the future that would have returned it, was dropped before it was complete. The reason is not known: a
+    /// disconnect, a timeout in outer code, a shutdown.
     Dropped,
     /// A handler, an inner middleware or the body of the response panicked.
     Panicked,
@@ -374,10 +377,10 @@ pub struct ScrapeStart {
 }
 
 impl ScrapeStart {
-    /// The label of the route that `path` matches in the application that is scraped; `None` if there is none.
+    /// Returns the label of the route that matches `path` in the application that is being scraped, or `None` if there is none.
     ///
-    /// `path` is that of a request line: percent-encoded, with or without a query. A walk over the route table. The
-    /// options of a middleware do not apply: a registry, and so a scrape, can have several with different options.
+    /// `path` is percent-encoded, with or without a query, as in a request line. Walks the route table. The options of a middleware do not
+    /// apply: a registry can have several middlewares with different options.
     #[must_use]
     pub fn route(&self, path: &PathAndQuery) -> Option<String> {
         let pattern = self.request.resource_map().match_pattern(decoded(path).path())?;

@@ -38,69 +38,64 @@ use crate::{
 /// use actix_web::{App, test, web};
 /// use hr_prometheus::{DefaultMonitor, HrPrometheus, Label, MetricsRegistry};
 ///
-/// # #[actix_web::main]
-/// # async fn main() -> Result<(), hr_prometheus::Error> {
+/// # actix_web::rt::System::new().block_on(async {
 /// let monitor = DefaultMonitor::builder()
 ///     .latency_buckets([0.1, 1.0])
-///     .latency_labels([("path", Label::Path), ("status", Label::StatusClass)]);
-/// let metrics = HrPrometheus::with_builder(monitor);
+///     .latency_labels([("path", Label::Path), ("status", Label::StatusClass)])
+///     .response_body_bytes([100.0, 10_000.0]);
 ///
 /// let registry = MetricsRegistry::new();
-/// let app = test::init_service(
-///     App::new()
-///         .app_data(registry.clone())
-///         .route("/", web::get().to(async || "hello"))
-///         .wrap(metrics.clone()),
-/// )
-/// .await;
-/// test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
+/// let app = App::new()
+///     .app_data(registry.clone())
+///     .route("/", web::get().to(async || "hello"))
+///     .wrap(HrPrometheus::with_builder(monitor));
+/// let app = test::init_service(app).await;
 ///
-/// let scrape = registry.encode()?;
-/// let buckets: Vec<_> = scrape.lines().filter(|line| line.contains("le=")).collect();
-/// assert_eq!(
-///     buckets,
-///     [
-///         r#"request_latency_bucket{le="0.1",path="/",status="2xx"} 1"#,
-///         r#"request_latency_bucket{le="1.0",path="/",status="2xx"} 1"#,
-///         r#"request_latency_bucket{le="+Inf",path="/",status="2xx"} 1"#,
-///     ],
+/// test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
+/// registry.assert_family(
+///     "request_latency_bucket",
+///     r#"
+///     request_latency_bucket{le="0.1",path="/",status="2xx"} 1
+///     request_latency_bucket{le="1.0",path="/",status="2xx"} 1
+///     request_latency_bucket{le="+Inf",path="/",status="2xx"} 1
+///     "#,
 /// );
-/// # Ok(())
-/// # }
+/// assert_eq!(registry.value("response_body_bytes_sum", &[("path", "/")]), Some(5.0));
+/// # });
 /// ```
 ///
 /// # Families
 ///
-/// | family | type | on | labels | meaning |
+/// | family | type | recorded | labels | meaning |
 /// | --- | --- | --- | --- | --- |
-/// | `request_count` | counter | yes | [`count_labels`](Self::count_labels) | see [`DefaultMonitor`] |
-/// | `request_latency` | histogram, seconds | yes | [`latency_labels`](Self::latency_labels) | see [`DefaultMonitor`] |
-/// | `requests_in_progress` | gauge | yes | [`in_progress_labels`](Self::in_progress_labels) | see [`DefaultMonitor`] |
-/// | `request_body_bytes` | histogram, bytes | [`request_body_bytes`](Self::request_body_bytes) | those of the latency | bytes of the request body that were read |
-/// | `response_body_bytes` | histogram, bytes | [`response_body_bytes`](Self::response_body_bytes) | those of the latency | bytes of the response body that were handed to the server |
-/// | `request_time_to_head_seconds` | histogram, seconds | [`time_to_head`](Self::time_to_head) | those of the latency | from arrival to the response head |
-/// | `request_queue_time_seconds` | histogram, seconds | [`queue_time`](Self::queue_time) | those of the latency | how long requests waited in front of the server |
-/// | `request_time_on_worker_seconds` | histogram, seconds | [`time_on_worker`](Self::time_on_worker) | those of the latency | how long requests occupied their worker |
-/// | `request_longest_poll_seconds` | histogram, seconds | [`longest_poll`](Self::longest_poll) | those of the latency | the longest time for which they did so without a pause |
-/// | `oldest_request_in_progress_seconds` | gauge, seconds | [`oldest_in_progress`](Self::oldest_in_progress) | those in progress | how long the oldest request in progress has run |
+/// | `request_count` | counter | by default | [`count_labels`](Self::count_labels) | see [`DefaultMonitor`] |
+/// | `request_latency` | histogram, seconds | by default | [`latency_labels`](Self::latency_labels) | see [`DefaultMonitor`] |
+/// | `requests_in_progress` | gauge | by default | [`in_progress_labels`](Self::in_progress_labels) | see [`DefaultMonitor`] |
+/// | `request_body_bytes` | histogram, bytes | [`request_body_bytes`](Self::request_body_bytes) | those of the latency | bytes of the request body that the application has read |
+/// | `response_body_bytes` | histogram, bytes | [`response_body_bytes`](Self::response_body_bytes) | those of the latency | bytes of the response body that were passed to the server |
+/// | `request_time_to_head_seconds` | histogram, seconds | [`time_to_head`](Self::time_to_head) | those of the latency | time from arrival to the response head |
+/// | `request_queue_time_seconds` | histogram, seconds | [`queue_time`](Self::queue_time) | those of the latency | time that a request waited in front of the server |
+/// | `request_time_on_worker_seconds` | histogram, seconds | [`time_on_worker`](Self::time_on_worker) | those of the latency | time for which a request occupied its worker |
+/// | `request_longest_poll_seconds` | histogram, seconds | [`longest_poll`](Self::longest_poll) | those of the latency | longest time for which it did so without a pause |
+/// | `oldest_request_in_progress_seconds` | gauge, seconds | [`oldest_in_progress`](Self::oldest_in_progress) | those in progress | age of the oldest request in progress |
 /// | `requests_in_progress_peak` | gauge | [`peak_in_progress`](Self::peak_in_progress) | those in progress | the most requests in progress at a time in the last minute |
 /// | `request_objective_met`, `request_objective_missed` | counter | [`objective`](Self::objective) | `path` | requests that met and missed the objective of their route |
 /// | `request_objective_ratio`, `request_objective_seconds` | gauge | [`objective`](Self::objective) | `path` | the objectives themselves |
 ///
 /// Each family can have another [name](Self::rename), other [labels](Self::family_labels) and another
-/// [help text](Self::help), and all of them can have a [prefix](Self::prefix). Whatever is chosen, in every scrape the sum
-/// over the counter is the sum over the `_count` of the latency.
+/// [help text](Self::help), and all of them can have a [prefix](Self::prefix). Whatever the options, in every scrape the sum over
+/// the counter equals the sum over the `_count` of the latency.
 ///
 /// # Mistakes
 ///
-/// An option that is given something wrong, as its section "Errors" says, keeps the error for the middleware, which
-/// reports it: see [mistakes](crate::HrPrometheus#mistakes).
+/// If an option is given a wrong value, as its section "Errors" says, the middleware reports the error: see
+/// [mistakes](crate::HrPrometheus#mistakes).
 ///
 /// # Equality
 ///
-/// Builders are equal if they choose the same: the middleware makes one monitor for all equal builders in a registry.
-/// Two [`exemplars_from`](Self::exemplars_from) or [`objective_failures`](Self::objective_failures) are the same if they were
-/// given the same closure expression or function, whatever the closure captures.
+/// Builders are equal if their options are: the middleware makes one monitor per registry for all equal builders. Two
+/// [`exemplars_from`](Self::exemplars_from) or [`objective_failures`](Self::objective_failures) are equal if they were given the
+/// same closure expression or function, whatever the closure captures.
 pub struct DefaultMonitorBuilder<L = NoLabels> {
     config: Config,
     mistakes: Mistakes,
@@ -108,7 +103,7 @@ pub struct DefaultMonitorBuilder<L = NoLabels> {
 }
 
 impl DefaultMonitor {
-    /// Chooses what is recorded, and under which names.
+    /// Returns a builder for everything that can be configured.
     #[must_use]
     pub fn builder() -> DefaultMonitorBuilder {
         DefaultMonitorBuilder {
@@ -120,17 +115,16 @@ impl DefaultMonitor {
 }
 
 impl<L: RequestLabels> DefaultMonitorBuilder<L> {
-    /// Registers the families and makes the monitor: for a custom monitor that wraps it.
-    /// [`HrPrometheus::with_builder`](crate::HrPrometheus::with_builder) calls it otherwise.
+    /// Registers the families and returns the monitor: for a custom monitor that wraps it. Otherwise
+    /// [`HrPrometheus::with_builder`](crate::HrPrometheus::with_builder) calls it.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
     /// use hr_prometheus::{
-    ///     DefaultInFlight, DefaultMonitor, HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor,
-    ///     RequestStart, prometheus_client::registry::Registry,
+    ///     DefaultInFlight, DefaultMonitor, HrPrometheus, RequestEnd, RequestMonitor, RequestStart,
+    ///     prometheus_client::registry::Registry,
     /// };
     ///
-    /// /// Counts only requests that took a second or more.
+    /// /// Records only requests that took a second or more.
     /// #[derive(Clone)]
     /// struct Slow(DefaultMonitor);
     ///
@@ -152,25 +146,12 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///     }
     /// }
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(HrPrometheus::with_monitor::<Slow>()),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one fast request:
-    /// assert_eq!(registry.value("request_count_total", &[]), None);
-    /// # }
+    /// let metrics = HrPrometheus::with_monitor::<Slow>();
     /// ```
     ///
     /// # Panics
     ///
-    /// If an option was given something wrong, or if the registry has a label that is one of this monitor. In
+    /// If an option was given a wrong value, or if the registry has a label that this monitor uses. In
     /// [`RequestMonitor::register`](crate::RequestMonitor::register) the panic is caught, and the monitor is off.
     #[must_use = "a monitor records nothing until the middleware has it"]
     pub fn register(&self, registry: &mut Registry) -> DefaultMonitor<L> {
@@ -180,45 +161,35 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         DefaultMonitor::new(&self.config, registry)
     }
 
-    /// Records what the crate actix-web-prom 0.10 does by default, so that its dashboards and alerts go on working:
-    /// its names, labels, buckets and help texts, and no gauge.
+    /// Records what the crate actix-web-prom 0.10 records by default, so that dashboards and alerts keep working.
     ///
-    /// `namespace` is that of its `PrometheusMetricsBuilder::new`; `""` for none.
+    /// That is its names, labels, buckets and help texts, and no gauge. `namespace` is the argument of its
+    /// `PrometheusMetricsBuilder::new`, or `""` for none.
     ///
     /// | family | type | labels | buckets |
     /// | --- | --- | --- | --- |
     /// | `http_requests_total` | counter | `endpoint`, `method`, `status` | |
     /// | `http_requests_duration_seconds` | histogram | `endpoint`, `method`, `status` | 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 |
     ///
-    /// Options that follow change it. What differs:
+    /// Later options change this. The differences are:
     ///
-    /// - More is counted: requests that end in the `Err` of a middleware, in a panic or with a client that left.
-    /// - If no route served the request, also because no route has its method, `endpoint` is `unmatched` and never what
-    ///   the client sent; [`unmatched`](crate::HrPrometheus::unmatched) changes the text. A `web::resource` that refuses
-    ///   a method with 405 keeps its label.
-    /// - Invented methods are `_OTHER`.
-    /// - A label does not have the regular expressions of parameters: `/orders/{id}`, not `/orders/{id:\d+}`.
-    /// - A bound is written `le="1.0"`, as OpenMetrics demands, no longer `le="1"`.
+    /// - More is counted: requests that end with the `Err` of a middleware, with a panic or with a disconnect.
+    /// - If no route served the request, for example because none has its method, `endpoint` is `unmatched`, never what the client
+    ///   sent; [`unmatched`](crate::HrPrometheus::unmatched) changes the text. A `web::resource` that refuses a method with 405
+    ///   keeps its label.
+    /// - Made-up methods are `_OTHER`.
+    /// - A label does not contain the regular expressions of parameters: `/orders/{id}`, not `/orders/{id:\d+}`.
+    /// - A bound is written `le="1.0"`, as OpenMetrics demands, instead of `le="1"`.
     ///
     /// ```
-    /// use actix_web::http::{Method, StatusCode};
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::DefaultMonitor;
     ///
-    /// let registry = MetricsRegistry::new();
-    /// let monitor = DefaultMonitor::builder()
-    ///     .actix_web_prom("api")
-    ///     .start_at_zero([(Method::GET, "/", StatusCode::OK)]);
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// let scrape = registry.encode()?;
-    /// let labels = r#"{endpoint="/",method="GET",status="200"}"#;
-    /// assert!(scrape.contains(&format!("api_http_requests_total{labels} 0")));
-    /// assert!(scrape.contains(&format!("api_http_requests_duration_seconds_count{labels} 0")));
-    /// # Ok::<(), hr_prometheus::Error>(())
+    /// let monitor = DefaultMonitor::builder().actix_web_prom("api"); // api_http_requests_total
     /// ```
     ///
     /// # Errors
     ///
-    /// If the name of a metric cannot begin with `namespace`, or if `namespace` ends in `_`, which is added.
+    /// If no metric name can begin with `namespace`, or if `namespace` ends in `_`, which is added.
     #[must_use]
     pub fn actix_web_prom(mut self, namespace: impl AsRef<str>) -> Self {
         let namespace = match namespace.as_ref() {
@@ -248,39 +219,22 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
 
     /// Begins the names of all families with `prefix` and `_`.
     ///
-    /// Two monitors in one registry need different names. Here two scopes have their own buckets:
+    /// Two monitors in one registry need different names. In this example two scopes have different buckets:
     ///
     /// ```
-    /// use actix_web::{App, test, web};
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use actix_web::{App, web};
+    /// use hr_prometheus::{DefaultMonitor, HrPrometheus};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
     /// let fast = DefaultMonitor::builder().prefix("api").latency_buckets([0.01, 0.1]);
     /// let slow = DefaultMonitor::builder().prefix("reports").latency_buckets([10.0, 100.0]);
-    /// let (fast, slow) = (HrPrometheus::with_builder(fast), HrPrometheus::with_builder(slow));
-    ///
-    /// let registry = MetricsRegistry::new();
-    /// let hello = async || "hello";
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .service(web::scope("/api").route("/a", web::get().to(hello)).wrap(fast))
-    ///         .service(web::scope("/reports").route("/b", web::get().to(hello)).wrap(slow)),
-    /// )
-    /// .await;
-    /// for path in ["/api/a", "/reports/b"] {
-    ///     test::call_and_read_body(&app, test::TestRequest::with_uri(path).to_request()).await;
-    /// }
-    ///
-    /// assert_eq!(registry.value("api_request_latency_bucket", &[("le", "0.1")]), Some(1.0));
-    /// assert_eq!(registry.value("reports_request_latency_bucket", &[("le", "100.0")]), Some(1.0));
-    /// # }
+    /// let app = App::new()
+    ///     .service(web::scope("/api").wrap(HrPrometheus::with_builder(fast))) // api_request_count_total
+    ///     .service(web::scope("/reports").wrap(HrPrometheus::with_builder(slow))); // reports_request_count_total
     /// ```
     ///
     /// # Errors
     ///
-    /// If the name of a metric cannot begin with `prefix`, or if `prefix` ends in `_`, which is added.
+    /// If no metric name can begin with `prefix`, or if `prefix` ends in `_`, which is added.
     #[must_use]
     pub fn prefix(mut self, prefix: impl AsRef<str>) -> Self {
         if let Some(prefix) = self.mistakes.note("prefix", checked_prefix(prefix.as_ref())) {
@@ -289,27 +243,23 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Calls a family `name`.
-    ///
-    /// [`count_name`](Self::count_name), [`latency_name`](Self::latency_name) and
-    /// [`in_progress_name`](Self::in_progress_name) are short for it.
+    /// Sets the name of a family.
     ///
     /// ```
-    /// use hr_prometheus::{DefaultFamily, DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::{DefaultFamily, DefaultMonitor};
     ///
-    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder()
     ///     .response_body_bytes([100.0, 10_000.0])
     ///     .rename(DefaultFamily::ResponseBodyBytes, "http_response_size_bytes");
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains("# TYPE http_response_size_bytes histogram"));
-    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
+    ///
+    /// [`count_name`](Self::count_name), [`latency_name`](Self::latency_name) and
+    /// [`in_progress_name`](Self::in_progress_name) are short forms.
     ///
     /// # Errors
     ///
-    /// If `name` is not a valid metric name, or clashes with another family of this monitor, even a disabled one. And
-    /// if the counter would be called `…_total`, which the encoder adds.
+    /// If `name` is not a valid metric name, or clashes with another family of this monitor, even a disabled one. Also if the
+    /// counter would be called `…_total`, which the encoder appends.
     #[must_use]
     pub fn rename(self, family: DefaultFamily, name: impl AsRef<str>) -> Self {
         self.renamed("rename", family, name.as_ref())
@@ -318,18 +268,14 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// Sets the help text of a family.
     ///
     /// ```
-    /// use hr_prometheus::{DefaultFamily, DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::{DefaultFamily, DefaultMonitor};
     ///
-    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().help(DefaultFamily::Count, "Requests to the shop");
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains("# HELP request_count Requests to the shop"));
-    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// If `text` is empty or has control characters, such as line breaks.
+    /// If `text` is empty or contains control characters, such as line breaks.
     #[must_use]
     pub fn help(mut self, family: DefaultFamily, text: impl AsRef<str>) -> Self {
         if let Some(text) = self.mistakes.note("help", checked_help(text.as_ref())) {
@@ -338,32 +284,24 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Chooses the labels of a family and their names: for histograms whose labels differ.
-    ///
-    /// [`count_labels`](Self::count_labels), [`latency_labels`](Self::latency_labels) and
-    /// [`in_progress_labels`](Self::in_progress_labels) are short for it. A further histogram has the labels of the
-    /// latency until it is told its own, and the oldest request those in progress.
+    /// Sets the labels of a family, with their names.
     ///
     /// ```
-    /// use actix_web::http::{Method, StatusCode};
-    /// use hr_prometheus::{DefaultFamily, DefaultMonitor, HrPrometheus, Label, MetricsRegistry};
+    /// use hr_prometheus::{DefaultFamily, DefaultMonitor, Label};
     ///
-    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder()
     ///     .response_body_bytes([100.0, 10_000.0])
-    ///     .family_labels(DefaultFamily::ResponseBodyBytes, [("status", Label::StatusClass)])
-    ///     .start_at_zero([(Method::GET, "/", StatusCode::OK)]);
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// let scrape = registry.encode()?;
-    /// assert!(scrape.contains(r#"request_latency_count{method="GET",path="/"} 0"#));
-    /// assert!(scrape.contains(r#"response_body_bytes_count{status="2xx"} 0"#));
-    /// # Ok::<(), hr_prometheus::Error>(())
+    ///     .family_labels(DefaultFamily::ResponseBodyBytes, [("status", Label::StatusClass)]);
     /// ```
+    ///
+    /// [`count_labels`](Self::count_labels), [`latency_labels`](Self::latency_labels) and
+    /// [`in_progress_labels`](Self::in_progress_labels) are short forms. Without this option, the other histograms have the labels of
+    /// the latency, and the other gauges of requests in progress have those of `requests_in_progress`.
     ///
     /// # Errors
     ///
-    /// If a name is not a valid label name, starts with `__`, is `le` or comes twice. And if a label of the gauges is not
-    /// [`Label::Method`] or [`Label::Path`].
+    /// If a name is not a valid label name, starts with `__`, is `le` or occurs twice. Also if a label of the gauges is neither
+    /// [`Label::Method`] nor [`Label::Path`].
     #[must_use]
     pub fn family_labels<'a>(
         self,
@@ -373,14 +311,14 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self.labelled("family_labels", family, labels)
     }
 
-    /// Sets the upper bounds of the latency buckets in seconds; by default 0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75
-    /// 1 2.5 5 7.5 10. The infinite one is added.
+    /// Sets the upper bounds of the latency buckets in seconds.
     ///
-    /// See [`DefaultMonitorBuilder`] for an example.
+    /// The default is 0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10. The infinite bound is added. See
+    /// [`DefaultMonitorBuilder`] for an example.
     ///
     /// # Errors
     ///
-    /// If there is no bound, or they are not finite, not above 0 or not rising.
+    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn latency_buckets(mut self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         if let Some(bounds) = self.mistakes.note("latency_buckets", checked_bounds(bounds)) {
@@ -389,37 +327,28 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Calls the counter `name`; by default `request_count`. The encoder adds `_total`.
+    /// Sets the name of the counter (default: `request_count`). The encoder appends `_total`.
     ///
     /// ```
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::DefaultMonitor;
     ///
-    /// let registry = MetricsRegistry::new();
-    /// let monitor = DefaultMonitor::builder().count_name("http_requests");
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains("# TYPE http_requests counter"));
-    /// # Ok::<(), hr_prometheus::Error>(())
+    /// let monitor = DefaultMonitor::builder().count_name("http_requests"); // http_requests_total
     /// ```
     ///
     /// # Errors
     ///
-    /// If `name` is not a valid metric name, clashes with another family of this monitor, even a disabled one, or ends
-    /// in `_total`, which the encoder adds.
+    /// If `name` is not a valid metric name, clashes with another family of this monitor, even a disabled one, or ends in `_total`.
     #[must_use]
     pub fn count_name(self, name: impl AsRef<str>) -> Self {
         self.renamed("count_name", DefaultFamily::Count, name.as_ref())
     }
 
-    /// Calls the histogram of the latency `name`; by default `request_latency`.
+    /// Sets the name of the latency histogram (default: `request_latency`).
     ///
     /// ```
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::DefaultMonitor;
     ///
-    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().latency_name("http_request_duration_seconds");
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains("# TYPE http_request_duration_seconds histogram"));
-    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Errors
@@ -430,16 +359,12 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self.renamed("latency_name", DefaultFamily::Latency, name.as_ref())
     }
 
-    /// Calls the gauge of requests in progress `name`; by default `requests_in_progress`.
+    /// Sets the name of the gauge of requests in progress (default: `requests_in_progress`).
     ///
     /// ```
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::DefaultMonitor;
     ///
-    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().in_progress_name("http_requests_in_flight");
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains("# TYPE http_requests_in_flight gauge"));
-    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     ///
     /// # Errors
@@ -450,92 +375,71 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self.renamed("in_progress_name", DefaultFamily::InProgress, name.as_ref())
     }
 
-    /// Chooses the labels of the counter and their names; by default `method`, `path` and `status`.
-    ///
-    /// Series are summed up over the labels that are not chosen. [Custom labels](Self::labels) come after these.
+    /// Sets the labels of the counter, with their names (default: `method`, `path` and `status`).
     ///
     /// ```
-    /// use actix_web::http::{Method, StatusCode};
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, Label, MetricsRegistry};
+    /// use hr_prometheus::{DefaultMonitor, Label};
     ///
-    /// let registry = MetricsRegistry::new();
+    /// // request_count_total{verb="GET",code="2xx"}
     /// let monitor = DefaultMonitor::builder()
-    ///     .count_labels([("verb", Label::Method), ("code", Label::StatusClass)])
-    ///     .start_at_zero([(Method::GET, "/", StatusCode::OK)]);
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains(r#"request_count_total{verb="GET",code="2xx"} 0"#));
-    /// # Ok::<(), hr_prometheus::Error>(())
+    ///     .count_labels([("verb", Label::Method), ("code", Label::StatusClass)]);
     /// ```
+    ///
+    /// Series are aggregated over the omitted labels. [Custom labels](Self::labels) come after these.
     ///
     /// # Errors
     ///
-    /// If a name is not a valid label name, starts with `__`, is `le` or comes twice.
+    /// If a name is not a valid label name, starts with `__`, is `le` or occurs twice.
     #[must_use]
     pub fn count_labels<'a>(self, labels: impl IntoIterator<Item = (&'a str, Label)>) -> Self {
         self.labelled("count_labels", DefaultFamily::Count, labels)
     }
 
-    /// Chooses the labels of the latency and of the further histograms, and their names; by default `method` and
-    /// `path`.
-    ///
-    /// Each series of a histogram is one sample for every bucket and two more: for an application with very many
-    /// routes, one without [`Label::Path`] may be better.
+    /// Sets the labels of the latency and of the other histograms, with their names (default: `method` and `path`).
     ///
     /// ```
-    /// use actix_web::http::{Method, StatusCode};
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, Label, MetricsRegistry};
+    /// use hr_prometheus::{DefaultMonitor, Label};
     ///
-    /// let registry = MetricsRegistry::new();
+    /// // request_latency_count{method="GET",status="200"}
     /// let monitor = DefaultMonitor::builder()
-    ///     .latency_labels([("method", Label::Method), ("status", Label::Status)])
-    ///     .start_at_zero([(Method::GET, "/", StatusCode::OK)]);
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains(r#"request_latency_count{method="GET",status="200"} 0"#));
-    /// # Ok::<(), hr_prometheus::Error>(())
+    ///     .latency_labels([("method", Label::Method), ("status", Label::Status)]);
     /// ```
+    ///
+    /// Each series of a histogram has a sample for every bucket and two more. An application with very many routes may be better
+    /// off without [`Label::Path`] here.
     ///
     /// # Errors
     ///
-    /// If a name is not a valid label name, starts with `__`, is `le` or comes twice.
+    /// If a name is not a valid label name, starts with `__`, is `le` or occurs twice.
     #[must_use]
     pub fn latency_labels<'a>(self, labels: impl IntoIterator<Item = (&'a str, Label)>) -> Self {
         self.labelled("latency_labels", DefaultFamily::Latency, labels)
     }
 
-    /// Chooses the labels of the gauges of requests in progress, and their names; by default `method` and `path`.
+    /// Sets the labels of the gauges of requests in progress, with their names (default: `method` and `path`).
     ///
     /// ```
-    /// use actix_web::http::{Method, StatusCode};
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, Label, MetricsRegistry};
+    /// use hr_prometheus::{DefaultMonitor, Label};
     ///
-    /// let registry = MetricsRegistry::new();
-    /// let monitor = DefaultMonitor::builder()
-    ///     .in_progress_labels([("verb", Label::Method)])
-    ///     .start_at_zero([(Method::GET, "/", StatusCode::OK)]);
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains(r#"requests_in_progress{verb="GET"} 0"#));
-    /// # Ok::<(), hr_prometheus::Error>(())
+    /// // requests_in_progress{verb="GET"}
+    /// let monitor = DefaultMonitor::builder().in_progress_labels([("verb", Label::Method)]);
     /// ```
     ///
     /// # Errors
     ///
-    /// If a name is not a valid label name, starts with `__`, is `le` or comes twice. And if a label is not
-    /// [`Label::Method`] or [`Label::Path`].
+    /// If a name is not a valid label name, starts with `__`, is `le` or occurs twice. Also if a label is neither
+    /// [`Label::Method`] nor [`Label::Path`].
     #[must_use]
     pub fn in_progress_labels<'a>(self, labels: impl IntoIterator<Item = (&'a str, Label)>) -> Self {
         self.labelled("in_progress_labels", DefaultFamily::InProgress, labels)
     }
 
-    /// Omits the counter.
+    /// Disables the counter.
     ///
     /// ```
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::DefaultMonitor;
     ///
-    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().without_count();
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(!registry.encode()?.contains("request_count"));
-    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[must_use]
     pub fn without_count(mut self) -> Self {
@@ -543,16 +447,12 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Omits the histogram of the latency, but not the further histograms.
+    /// Disables the latency histogram, but not the other histograms.
     ///
     /// ```
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::DefaultMonitor;
     ///
-    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().without_latency();
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(!registry.encode()?.contains("request_latency"));
-    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[must_use]
     pub fn without_latency(mut self) -> Self {
@@ -560,16 +460,12 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Omits the gauge of requests in progress.
+    /// Disables the gauge of requests in progress.
     ///
     /// ```
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::DefaultMonitor;
     ///
-    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().without_in_progress();
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(!registry.encode()?.contains("requests_in_progress"));
-    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[must_use]
     pub fn without_in_progress(mut self) -> Self {
@@ -579,22 +475,18 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
 
     /// Records the sizes of request bodies in `request_body_bytes`, with these upper bounds in bytes.
     ///
-    /// Counts the bytes that the application read: 0 for a request without a body, and for a body that was not read. It
-    /// costs an allocation for each request that has a body.
-    ///
     /// ```
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::DefaultMonitor;
     ///
-    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().request_body_bytes([100.0, 10_000.0]);
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains("# TYPE request_body_bytes histogram"));
-    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
+    ///
+    /// Counts the bytes that the application has read: 0 for a request without a body, and for a body that was not read. Costs an
+    /// allocation for each request with a body.
     ///
     /// # Errors
     ///
-    /// If there is no bound, or they are not finite, not above 0 or not rising.
+    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn request_body_bytes(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("request_body_bytes", DefaultFamily::RequestBodyBytes, bounds)
@@ -602,53 +494,41 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
 
     /// Records the sizes of response bodies in `response_body_bytes`, with these upper bounds in bytes.
     ///
-    /// Counts the bytes that were sent, streams included, before any transfer coding: 0 for HEAD and if there was no
-    /// response. A [long-lived](crate::ResponseStart::is_long_lived) response is observed when it ends.
-    ///
-    /// ```
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
-    ///
-    /// let registry = MetricsRegistry::new();
-    /// let monitor = DefaultMonitor::builder().response_body_bytes([100.0, 10_000.0]);
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains("# TYPE response_body_bytes histogram"));
-    /// # Ok::<(), hr_prometheus::Error>(())
-    /// ```
+    /// Counts the bytes that were passed to the server, including those of streams, before any transfer coding: 0 for HEAD, and if
+    /// there was no response. A [long-lived](crate::ResponseStart::is_long_lived) response is recorded when it ends. See
+    /// [`DefaultMonitorBuilder`] for an example.
     ///
     /// # Errors
     ///
-    /// If there is no bound, or they are not finite, not above 0 or not rising.
+    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn response_body_bytes(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("response_body_bytes", DefaultFamily::ResponseBodyBytes, bounds)
     }
 
-    /// Records in `request_time_to_head_seconds` the time from the arrival until the response head was ready, with
-    /// these upper bounds in seconds. Requests that ended without a response are not observed.
+    /// Records the time from arrival to the response head in `request_time_to_head_seconds`, with these upper bounds in seconds.
     ///
     /// ```
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::DefaultMonitor;
     ///
-    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().time_to_head([0.1, 1.0]);
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains("# TYPE request_time_to_head_seconds histogram"));
-    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
+    ///
+    /// Requests that end without a response are not recorded.
     ///
     /// # Errors
     ///
-    /// If there is no bound, or they are not finite, not above 0 or not rising.
+    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn time_to_head(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("time_to_head", DefaultFamily::TimeToHead, bounds)
     }
 
-    /// Records in `request_queue_time_seconds` how long requests waited in front of the server, with these upper bounds in
-    /// seconds: from when a proxy received them, by the header `X-Request-Start` or `X-Queue-Start`, to their arrival.
+    /// Records how long requests waited in front of the server in `request_queue_time_seconds`, with these upper bounds in seconds.
     ///
-    /// For a service behind a proxy that sets the header, and overwrites what a client put there. It is Unix time in
-    /// seconds, milliseconds, microseconds or nanoseconds, told apart by their size, with or without `t=` before it:
+    /// It is the time from a proxy, by its header `X-Request-Start` or `X-Queue-Start`, to the arrival here. Use it only behind a
+    /// proxy that sets the header and overwrites what a client put there. The header is Unix time in seconds, milliseconds,
+    /// microseconds or nanoseconds, recognized by their size, with or without `t=` in front:
     ///
     /// | proxy | configuration |
     /// | --- | --- |
@@ -657,36 +537,49 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// | Apache | `RequestHeader set X-Request-Start "%t"` |
     /// | Heroku | sets it |
     ///
-    /// More than ten minutes are not believed, and neither is a time that is more than a second ahead: such requests are
-    /// not observed, like those without the header. The clocks of both machines have to agree.
+    /// The clocks of both machines have to agree. A request is not recorded if it has no such header, or if its time is more than
+    /// ten minutes ago or more than a second ahead.
     ///
     /// ```
+    /// use std::time::SystemTime;
+    ///
+    /// use actix_web::{App, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
-    /// let monitor = DefaultMonitor::builder().queue_time([0.01, 0.1, 1.0]);
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains("# TYPE request_queue_time_seconds histogram"));
-    /// # Ok::<(), hr_prometheus::Error>(())
+    /// let monitor = DefaultMonitor::builder().queue_time([0.1, 1.0]);
+    /// let app = App::new()
+    ///     .app_data(registry.clone())
+    ///     .route("/", web::get().to(async || "hello"))
+    ///     .wrap(HrPrometheus::with_builder(monitor));
+    /// let app = test::init_service(app).await;
+    ///
+    /// let now = SystemTime::UNIX_EPOCH.elapsed()?.as_secs_f64();
+    /// let waited = test::TestRequest::get().insert_header(("x-request-start", format!("t={}", now - 0.5)));
+    /// test::call_and_read_body(&app, waited.to_request()).await;
+    /// assert_eq!(registry.value("request_queue_time_seconds_count", &[]), Some(1.0));
+    /// assert_eq!(registry.value("request_queue_time_seconds_bucket", &[("le", "0.1")]), Some(0.0));
+    /// # Ok::<(), std::time::SystemTimeError>(()) }).unwrap();
     /// ```
     ///
     /// # Errors
     ///
-    /// If there is no bound, or they are not finite, not above 0 or not rising.
+    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn queue_time(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("queue_time", DefaultFamily::QueueTime, bounds)
     }
 
-    /// Records in `request_time_on_worker_seconds` how long requests occupied their worker, with these upper bounds in
-    /// seconds. A worker does one thing at a time: while a request occupies it, all others on it wait.
+    /// Records how long requests occupied their worker in `request_time_on_worker_seconds`, with these upper bounds in seconds.
     ///
-    /// That is the time of all polls of the response in the making and of its body, and not the time in which the
-    /// request waited for something. `rate(request_time_on_worker_seconds_sum[5m])` is the part of one worker that a
-    /// route takes, so its sum over all routes is how many workers are busy.
+    /// A worker does one thing at a time: while a request occupies it, all its other requests wait. The time is the sum of all polls
+    /// of the response future and of the body, without the time in which the request itself waits. So
+    /// `rate(request_time_on_worker_seconds_sum[5m])` is the share of one worker that a route takes, and its sum over all routes is
+    /// the number of busy workers.
     ///
-    /// The first poll begins with the arrival, and the last one ends with the request, so a request that never pauses needs
-    /// no further look at the clock. Each pause costs two reads of it:
+    /// The first poll begins with the arrival, and the last one ends with the request, so a request that never pauses needs no further
+    /// look at the clock. Each pause costs two reads of it:
     ///
     /// | added | instructions, without the clock |
     /// | --- | --- |
@@ -700,14 +593,13 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
     /// async fn hash() -> &'static str {
-    ///     sleep(Duration::from_millis(20)); // something that takes all of the worker
+    ///     sleep(Duration::from_millis(20)); // occupies the worker
     ///     "done"
     /// }
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
-    /// let monitor = DefaultMonitor::builder().time_on_worker([0.001, 0.01, 0.1]).longest_poll([0.01, 0.1]);
+    /// let monitor = DefaultMonitor::builder().time_on_worker([0.001, 0.01, 0.1]);
     /// let app = App::new()
     ///     .app_data(registry.clone())
     ///     .route("/hash", web::get().to(hash))
@@ -716,23 +608,22 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///
     /// test::call_and_read_body(&app, test::TestRequest::with_uri("/hash").to_request()).await;
     /// assert!(registry.value("request_time_on_worker_seconds_sum", &[("path", "/hash")]) >= Some(0.02));
-    /// assert_eq!(registry.value("request_longest_poll_seconds_bucket", &[("le", "0.01")]), Some(0.0));
-    /// # }
+    /// # });
     /// ```
     ///
     /// # Errors
     ///
-    /// If there is no bound, or they are not finite, not above 0 or not rising.
+    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn time_on_worker(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("time_on_worker", DefaultFamily::TimeOnWorker, bounds)
     }
 
-    /// Records in `request_longest_poll_seconds` the longest time for which each request occupied its worker without a
-    /// pause, with these upper bounds in seconds: what tells a route that blocks from one that is busy now and then.
-    /// From 0.01 on other requests notice.
+    /// Records the longest time for which each request occupied its worker without a pause in `request_longest_poll_seconds`, with
+    /// these upper bounds in seconds.
     ///
-    /// It costs what [`time_on_worker`](Self::time_on_worker) costs, once for both.
+    /// It distinguishes a route that blocks from one that is busy now and then. From 0.01 on, other requests notice. It costs the same
+    /// as [`time_on_worker`](Self::time_on_worker); both together cost that once.
     ///
     /// ```
     /// use std::{thread::sleep, time::Duration};
@@ -743,13 +634,12 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// async fn rows() -> &'static str {
     ///     for _ in 0..10 {
     ///         sleep(Duration::from_millis(20)); // a part of the work
-    ///         yield_now().await; // others may go on
+    ///         yield_now().await; // lets others go on
     ///     }
     ///     "done"
     /// }
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().time_on_worker([0.19]).longest_poll([0.19]);
     /// let app = App::new()
@@ -762,31 +652,27 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// let within = |family: &str| registry.value(&format!("{family}_bucket"), &[("path", "/rows"), ("le", "0.19")]);
     /// assert_eq!(within("request_time_on_worker_seconds"), Some(0.0)); // 200 ms and more
     /// assert_eq!(within("request_longest_poll_seconds"), Some(1.0)); // 20 ms at a time
-    /// # }
+    /// # });
     /// ```
     ///
     /// # Errors
     ///
-    /// If there is no bound, or they are not finite, not above 0 or not rising.
+    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn longest_poll(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("longest_poll", DefaultFamily::LongestPoll, bounds)
     }
 
-    /// Exposes the age of the oldest request in progress as `oldest_request_in_progress_seconds`, with the labels of the
-    /// requests in progress; 0 for a known route without any. Alert on it to catch stuck requests, which the latency
-    /// sees only once they end. A long-lived response counts as long as it lives.
+    /// Exposes the age of the oldest request in progress as `oldest_request_in_progress_seconds`.
     ///
-    /// It is computed at the scrape, from the table of requests in progress.
+    /// Alert on it to catch stuck requests, which the latency sees only once they end. The labels are those of the requests in
+    /// progress; a known route without any has 0. A long-lived response counts as long as it is open. The age is computed at each
+    /// scrape, from the table of requests in progress.
     ///
     /// ```
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::DefaultMonitor;
     ///
-    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().oldest_in_progress();
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// assert!(registry.encode()?.contains("# TYPE oldest_request_in_progress_seconds gauge"));
-    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[must_use]
     pub fn oldest_in_progress(mut self) -> Self {
@@ -794,42 +680,40 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Exposes the highest number of requests that were in progress at a time in the last minute as
-    /// `requests_in_progress_peak`, with the labels of the requests in progress. A scrape sees the gauge at one moment; what
-    /// saturates a pool of connections may be over by then.
+    /// Exposes the most requests in progress at a time in the last minute as `requests_in_progress_peak`.
     ///
-    /// It is the number over all workers at the same moment. The window slides in steps of five seconds, so a peak is seen for
-    /// 60 to 65 seconds, by every scraper, and is then forgotten, whether requests arrive or not.
+    /// A scrape sees the gauge `requests_in_progress` at one moment only; the burst that exhausted a connection pool may be over by
+    /// then. The labels are those of the requests in progress.
     ///
-    /// A request counts from its arrival on, under the label of its path as it arrived until there is a response, as in the
-    /// gauge; with [kept values](crate::HrPrometheus::keep_params) that no response has had yet, under the label without them.
-    /// Excluded requests do not count.
+    /// The peak is the sum over all workers at one moment. The window moves in steps of five seconds, so every scraper sees a peak for
+    /// 60 to 65 seconds; then it is forgotten, whether requests arrive or not.
     ///
-    /// It adds 770 instructions to a request of a route without parameters, whose label each worker remembers. Other paths are
-    /// matched against the route table when they arrive: that adds 1,500 where there are 10 routes, and 10,000 in the middle of
-    /// 500; more where a parameter has a regular expression.
+    /// A request counts from its arrival on. Until there is a response it has the label of its path as it arrived, as in the gauge. A
+    /// path with [kept values](crate::HrPrometheus::keep_params) has the label without them until a response has had them. Excluded
+    /// requests do not count.
+    ///
+    /// It adds 770 instructions to a request of a route without parameters, whose label each worker remembers. Other paths are matched
+    /// against the route table when they arrive: that adds 1,500 with 10 routes, and 10,000 in the middle of 500; more if a parameter
+    /// has a regular expression.
     ///
     /// ```
     /// use actix_web::{App, dev::Service as _, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().peak_in_progress();
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .route("/", web::get().to(async || "hello"))
-    ///         .wrap(HrPrometheus::with_builder(monitor)),
-    /// )
-    /// .await;
+    /// let app = App::new()
+    ///     .app_data(registry.clone())
+    ///     .route("/", web::get().to(async || "hello"))
+    ///     .wrap(HrPrometheus::with_builder(monitor));
+    /// let app = test::init_service(app).await;
     ///
     /// let three = [(); 3].map(|()| app.call(test::TestRequest::get().to_request()));
     /// drop(three);
     /// assert_eq!(registry.value("requests_in_progress", &[("path", "/")]), Some(0.0));
     /// assert_eq!(registry.value("requests_in_progress_peak", &[("path", "/")]), Some(3.0));
-    /// # }
+    /// # });
     /// ```
     #[must_use]
     pub fn peak_in_progress(mut self) -> Self {
@@ -837,11 +721,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Initializes the series of these methods, routes and statuses to 0. Otherwise `increase()`, which needs two
-    /// samples, misses the first increment of a new series, such as the first 500.
+    /// Initializes the series of these methods, routes and statuses to 0.
     ///
-    /// The route is a label such as `/users/{id}`, and the method one that has a label of its own: see
-    /// [`extra_methods`](crate::HrPrometheus::extra_methods). These series have no custom labels.
+    /// Otherwise `increase()`, which needs two samples, misses the first increment of a new series, such as the first 500.
     ///
     /// ```
     /// use actix_web::http::{Method, StatusCode};
@@ -852,8 +734,11 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///     .start_at_zero([(Method::GET, "/", StatusCode::INTERNAL_SERVER_ERROR)]);
     /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
     /// assert_eq!(registry.value("request_count_total", &[("path", "/"), ("status", "500")]), Some(0.0));
-    /// # Ok::<(), hr_prometheus::Error>(())
+    /// # drop(metrics); Ok::<(), hr_prometheus::Error>(())
     /// ```
+    ///
+    /// The route is a label such as `/users/{id}`, and the method one that has a label: see
+    /// [`extra_methods`](crate::HrPrometheus::extra_methods). These series have no custom labels.
     #[must_use]
     pub fn start_at_zero<R: AsRef<str>>(
         mut self,
@@ -869,16 +754,13 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Adds the custom labels of the type `T` to the counter and the histograms.
+    /// Adds the custom labels `T` to the counter and the histograms.
     ///
-    /// Without any other option, [`with_monitor::<DefaultMonitor<T>>()`](crate::HrPrometheus::with_monitor) does the
-    /// same.
+    /// Without other options, [`with_monitor::<DefaultMonitor<T>>()`](crate::HrPrometheus::with_monitor) does the same. The guide
+    /// introduces [custom labels](crate::guide::labels#custom-labels) step by step.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
-    /// use hr_prometheus::{
-    ///     DefaultMonitor, HrPrometheus, MetricsRegistry, RequestLabels, RequestStart,
-    /// };
+    /// use hr_prometheus::{DefaultMonitor, RequestLabels, RequestStart};
     /// use prometheus_client::encoding::EncodeLabelSet;
     ///
     /// #[derive(EncodeLabelSet, Hash, PartialEq, Eq)]
@@ -892,22 +774,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///     }
     /// }
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// // request_count_total{method="GET",path="/",status="200",version="HTTP/1.1"}
     /// let monitor = DefaultMonitor::builder().without_latency().labels::<Version>();
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// assert_eq!(registry.value("request_count_total", &[("version", "HTTP/1.1")]), Some(1.0));
-    /// # }
     /// ```
     #[must_use]
     pub fn labels<T: RequestLabels>(self) -> DefaultMonitorBuilder<T> {
@@ -918,44 +786,15 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         }
     }
 
-    /// Limits the number of distinct sets of custom labels in the registry; by default 1,000. Requests over the limit
-    /// are counted with `_OTHER` in each of these labels.
+    /// Limits the number of distinct sets of custom labels per registry (default: 1,000).
+    ///
+    /// Requests over the limit are recorded with `_OTHER` in each of these labels, and counted in
+    /// `hr_prometheus_cardinality_limit_exceeded_total{limit="label_set"}`. [`RequestLabels`](crate::RequestLabels#limits) says more.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
-    /// use hr_prometheus::{
-    ///     DefaultMonitor, HrPrometheus, MetricsRegistry, RequestLabels, RequestStart,
-    /// };
-    /// use prometheus_client::encoding::EncodeLabelSet;
+    /// use hr_prometheus::DefaultMonitor;
     ///
-    /// #[derive(EncodeLabelSet, Hash, PartialEq, Eq)]
-    /// struct Query {
-    ///     query: String,
-    /// }
-    ///
-    /// impl RequestLabels for Query {
-    ///     fn at_arrival(start: &RequestStart<'_>) -> Self {
-    ///         Self { query: start.request().query_string().to_owned() }
-    ///     }
-    /// }
-    ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
-    /// let monitor = DefaultMonitor::builder().labels::<Query>().max_label_sets(0);
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// assert_eq!(registry.value("request_count_total", &[("query", "_OTHER")]), Some(1.0));
-    /// assert_eq!(registry.value("hr_prometheus_cardinality_limit_exceeded_total", &[("limit", "label_set")]), Some(1.0));
-    /// # }
+    /// let monitor = DefaultMonitor::builder().max_label_sets(200);
     /// ```
     #[must_use]
     pub fn max_label_sets(mut self, max: usize) -> Self {
@@ -963,79 +802,41 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Links series to traces: adds exemplars with the label `trace_id`, from the header `traceparent` of W3C Trace
-    /// Context.
-    ///
-    /// Each bucket of the latency shows the latest exemplar of all workers, and the counter the latest of all, in
-    /// OpenMetrics and protobuf; the text format 0.0.4 has no exemplars. Only a valid header of a sampled trace is used:
-    /// other traces cannot be found. A request without one costs a search for the header. Replaces [`exemplars_from`](Self::exemplars_from).
+    /// Adds exemplars that link series to traces: the label `trace_id`, from the header `traceparent` of W3C Trace Context.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::DefaultMonitor;
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// // request_count_total{…} 1 # {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"} 1.0 1779997600.000
     /// let monitor = DefaultMonitor::builder().exemplars_from_traceparent();
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || "hello"))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # let trace = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
-    /// # test::call_and_read_body(&app, test::TestRequest::get().insert_header(trace).to_request()).await;
-    /// // … after one request:
-    /// let scrape = registry.encode()?;
-    /// assert!(scrape.contains(r#" # {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"} "#));
-    /// # Ok(())
-    /// # }
     /// ```
+    ///
+    /// Each bucket of the latency has the latest exemplar of all workers, and the counter has the latest of all. OpenMetrics and protobuf
+    /// have exemplars; the text format 0.0.4 does not. Only a valid header of a sampled trace is used, since other traces cannot be
+    /// found. A request without one costs a search for the header. Replaces [`exemplars_from`](Self::exemplars_from).
     #[must_use]
     pub fn exemplars_from_traceparent(mut self) -> Self {
         self.config.exemplars = Some(ExemplarSource::Traceparent);
         self
     }
 
-    /// Adds exemplars as [`exemplars_from_traceparent`](Self::exemplars_from_traceparent) does, with the labels that
-    /// `labels` returns for a response: for trace ids that are found elsewhere, such as in the extensions of the request.
-    /// Replaces that option.
-    ///
-    /// Called once for each request, when the response head is ready; return `None` for no exemplar. An exemplar with
-    /// more than 128 characters in its names and values (OpenMetrics 1.0) or with names that labels cannot have is
-    /// omitted, and so is one whose function panics; the first is logged.
+    /// Adds exemplars with the labels that `labels` returns for a response: for trace ids from elsewhere, such as the extensions of the
+    /// request.
     ///
     /// ```
-    /// # use actix_web::{App, test, web};
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::DefaultMonitor;
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() -> Result<(), hr_prometheus::Error> {
+    /// // request_count_total{…} 1 # {request_id="r-17"} 1.0 1779997600.000
     /// let monitor = DefaultMonitor::builder().exemplars_from(|response| {
     ///     let id = response.headers().get("x-request-id")?.to_str().ok()?;
     ///     Some([("request_id", id.to_owned())])
     /// });
-    /// let metrics = HrPrometheus::with_builder(monitor);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/", web::get().to(async || {
-    /// #             actix_web::HttpResponse::Ok().insert_header(("x-request-id", "r-17")).finish()
-    /// #         }))
-    /// #         .wrap(metrics),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
-    /// // … after one request:
-    /// let scrape = registry.encode()?;
-    /// assert!(scrape.contains(r#" # {request_id="r-17"} "#));
-    /// # Ok(())
-    /// # }
     /// ```
+    ///
+    /// Called once per request, when the response head is ready; return `None` for no exemplar. An exemplar is omitted if its names and
+    /// values have more than 128 characters in all (OpenMetrics 1.0), if a name is not a valid label name, or if `labels` panics; the
+    /// first one is logged. Otherwise like [`exemplars_from_traceparent`](Self::exemplars_from_traceparent), which this option
+    /// replaces.
     #[must_use]
     pub fn exemplars_from<F, E, N, V>(mut self, labels: F) -> Self
     where
@@ -1048,34 +849,28 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Gives the latency native buckets beside the classic ones: with the feature `protobuf`.
+    /// Adds native buckets to the classic ones of the latency; needs the feature `protobuf`.
     ///
-    /// By default buckets grow by 2^(1/8), 9 % (schema 3), see [`native_growth_factor`](Self::native_growth_factor), and the
-    /// zero threshold is 2^-128 seconds. Only buckets with observations take memory, in each worker and in the scrape: for
-    /// latencies between a millisecond and ten seconds about 107 for each series, and never more than 513;
-    /// [`native_max_buckets`](Self::native_max_buckets) sets a limit. Recording takes a lock that only a scrape contends for.
+    /// By default buckets grow by 2^(1/8), which is 9 % (schema 3), see [`native_growth_factor`](Self::native_growth_factor), and the
+    /// zero threshold is 2^-128 seconds. Only buckets with observations take memory, in each worker and in the scrape: for latencies
+    /// between a millisecond and ten seconds about 107 per series, and never more than 513;
+    /// [`native_max_buckets`](Self::native_max_buckets) sets a limit. Recording takes a lock that only a scrape contends for. The other
+    /// histograms stay classic.
     ///
-    /// Only a scraper that asks for protobuf gets them; the text formats show the classic buckets. Prometheus has to ask:
+    /// Only a scraper that asks for protobuf gets native buckets; the text formats have the classic ones. Prometheus has to ask:
     ///
     /// | version | in its configuration |
     /// | --- | --- |
     /// | 3.8 and later | `scrape_native_histograms: true`, and `always_scrape_classic_histograms: true` to store both |
-    /// | before | `--enable-feature=native-histograms`; 2.42 stores only the native buckets then |
+    /// | before | `--enable-feature=native-histograms`; 2.42 then stores only the native buckets |
     ///
-    /// Where it stores only the native buckets, `histogram_quantile` over `…_bucket` finds nothing. A scraper that asks for
-    /// protobuf and does not know native buckets, such as 2.42 without the flag, refuses the whole scrape.
-    ///
-    /// The further histograms stay classic.
+    /// If it stores only the native buckets, `histogram_quantile` over `…_bucket` finds nothing. A scraper that asks for protobuf
+    /// without knowing native buckets, such as 2.42 without the flag, refuses the whole scrape.
     ///
     /// ```
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use hr_prometheus::DefaultMonitor;
     ///
-    /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder().native_histograms();
-    /// let metrics = HrPrometheus::with_builder(monitor).register_in(&registry)?;
-    /// // The text formats are as before:
-    /// assert!(registry.encode()?.contains("# TYPE request_latency histogram"));
-    /// # Ok::<(), hr_prometheus::Error>(())
     /// ```
     #[cfg(feature = "protobuf")]
     #[must_use]
@@ -1084,17 +879,15 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Gives the latency [native buckets](Self::native_histograms) of which each is at most by this factor wider than the
-    /// one before.
+    /// Sets how much wider each [native bucket](Self::native_histograms) of the latency may be than the one before.
     ///
-    /// Takes the coarsest schema of Prometheus that is within the factor: 1.1 is schema 3, which is the default, 2 is
-    /// schema 0, and 1.003 is schema 8, the finest.
+    /// Uses the coarsest schema of Prometheus within the factor: 1.1 is schema 3, the default; 2 is schema 0; 1.003 is schema 8, the
+    /// finest.
     ///
     /// ```
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus};
+    /// use hr_prometheus::DefaultMonitor;
     ///
     /// let monitor = DefaultMonitor::builder().native_growth_factor(1.05);
-    /// # assert!(HrPrometheus::with_builder(monitor).build().is_ok());
     /// ```
     ///
     /// # Errors
@@ -1115,15 +908,14 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Gives each series of the latency at most so many [native buckets](Self::native_histograms).
+    /// Limits the number of [native buckets](Self::native_histograms) of each series of the latency.
     ///
-    /// A series that would have more makes one bucket of each two, as often as it takes, down to schema -4.
+    /// A series that exceeds the limit merges pairs of buckets, as often as it takes, down to schema -4.
     ///
     /// ```
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus};
+    /// use hr_prometheus::DefaultMonitor;
     ///
     /// let monitor = DefaultMonitor::builder().native_max_buckets(160);
-    /// # assert!(HrPrometheus::with_builder(monitor).build().is_ok());
     /// ```
     #[cfg(feature = "protobuf")]
     #[must_use]
@@ -1132,16 +924,14 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Gives the latency [native buckets](Self::native_histograms) and no classic ones, but for the one of all requests.
+    /// Gives the latency [native buckets](Self::native_histograms) and no classic ones except the infinite one.
     ///
-    /// For set-ups in which all scrapers ask for protobuf: in the text formats the histogram has a count and a sum, and no
-    /// quantiles can be taken from it.
+    /// Use it only if all scrapers ask for protobuf: in the text formats the histogram then has a count and a sum, but no quantiles.
     ///
     /// ```
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus};
+    /// use hr_prometheus::DefaultMonitor;
     ///
     /// let monitor = DefaultMonitor::builder().without_classic();
-    /// # assert!(HrPrometheus::with_builder(monitor).build().is_ok());
     /// ```
     #[cfg(feature = "protobuf")]
     #[must_use]

@@ -35,13 +35,13 @@ use crate::{
 /// How many labels a worker remembers besides the first of each text.
 const MAX_ALIASES: usize = 1_000;
 
-/// Custom labels on the counter and the histograms of [`DefaultMonitor<L>`](crate::DefaultMonitor).
+/// Adds custom labels to the counter and the histograms of [`DefaultMonitor<L>`](crate::DefaultMonitor).
 ///
-/// Derive [`EncodeLabelSet`]: each field becomes a label of `request_count`, `request_latency` and the further
-/// histograms, but not of the gauges and of objectives. The labels are read when the request arrives, and again when the response head is
-/// ready; a request that ends without a response keeps those of [`at_arrival`](Self::at_arrival).
+/// Derive [`EncodeLabelSet`]: each field becomes a label of `request_count`, `request_latency` and the other histograms, but not of
+/// the gauges and of objectives. The labels are read when the request arrives, and again when the response head is ready. A request
+/// that ends without a response keeps those of [`at_arrival`](Self::at_arrival).
 ///
-/// The derive writes `::prometheus_client`, so your `Cargo.toml` needs `prometheus-client = "0.26"`, the version that this
+/// The derive macro writes `::prometheus_client`, so your `Cargo.toml` needs `prometheus-client = "0.26"`, the version that this
 /// crate [exports](crate::prometheus_client).
 ///
 /// ```
@@ -51,7 +51,7 @@ const MAX_ALIASES: usize = 1_000;
 /// };
 /// use prometheus_client::encoding::EncodeLabelSet;
 ///
-/// /// Who pays for a request, as the handler found out.
+/// /// Who pays for a request, as the handler has found out.
 /// #[derive(Clone, Copy)]
 /// struct Plan(&'static str);
 ///
@@ -77,41 +77,37 @@ const MAX_ALIASES: usize = 1_000;
 ///     "hello"
 /// }
 ///
-/// # #[actix_web::main]
-/// # async fn main() -> Result<(), hr_prometheus::Error> {
+/// # actix_web::rt::System::new().block_on(async {
 /// let registry = MetricsRegistry::new();
-/// let app = test::init_service(
-///     App::new()
-///         .app_data(registry.clone())
-///         .route("/", web::get().to(hello))
-///         .wrap(HrPrometheus::with_monitor::<DefaultMonitor<ByPlan>>()),
-/// )
-/// .await;
+/// let app = App::new()
+///     .app_data(registry.clone())
+///     .route("/", web::get().to(hello))
+///     .wrap(HrPrometheus::with_monitor::<DefaultMonitor<ByPlan>>());
+/// let app = test::init_service(app).await;
 ///
 /// test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
 /// let scrape = registry.encode()?;
 /// assert!(scrape.contains(r#"request_count_total{method="GET",path="/",status="200",plan="free"} 1"#));
 /// assert!(scrape.contains(r#"request_latency_count{method="GET",path="/",plan="free"} 1"#));
 /// assert!(scrape.contains(r#"requests_in_progress{method="GET",path="/"} 0"#));
-/// # Ok(())
-/// # }
+/// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
 /// ```
 ///
-/// # Bounds
+/// # Limits
 ///
-/// A registry takes 1,000 distinct label sets, or as many as
-/// [`max_label_sets`](crate::DefaultMonitorBuilder::max_label_sets) says, and as many pairs of a label set and a path
-/// with [kept values](crate::HrPrometheus::keep_params). A request over the limit is still counted, with
-/// `_OTHER` in every custom label and in `hr_prometheus_cardinality_limit_exceeded_total{limit="label_set"}`; the first
-/// such request is logged. A value of more than 128 characters is over the limit too. Still avoid values that clients
-/// can choose freely: they would use up the limit.
+/// A registry admits 1,000 distinct label sets, or the number in
+/// [`max_label_sets`](crate::DefaultMonitorBuilder::max_label_sets), and as many pairs of a label set and a path with [kept
+/// values](crate::HrPrometheus::keep_params). A request over the limit is still counted, with `_OTHER` in every custom label, and
+/// in `hr_prometheus_cardinality_limit_exceeded_total{limit="label_set"}`; the first one is logged. A value with more than 128
+/// characters is over the limit too. Still avoid values that clients can choose freely: they would use up the limit.
 ///
 /// # Errors
 ///
-/// A request whose labels cannot be read is counted without custom labels, and the first is logged: when `at_arrival`,
-/// `at_response`, the comparison or the encoding panics, or when the encoding fails. A label whose name is not valid, is
-/// `le`, or is that of another label of the family is omitted and logged once. A label with the name of a constant label
-/// of the registry cannot be detected here: the families that have it are then omitted from the scrape.
+/// If `at_arrival`, `at_response`, the comparison or the encoding panics, or if the encoding fails, the request is counted without
+/// custom labels, and the first such failure is logged.
+///
+/// A label is omitted and logged once if its name is invalid, is `le`, or is that of another label of the family. A label with the
+/// name of a constant label of the registry cannot be detected here: its families are then omitted from the scrape.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a set of request labels",
     label = "does not implement `RequestLabels`",
@@ -121,8 +117,9 @@ pub trait RequestLabels: EncodeLabelSet + Eq + Hash + Send + 'static {
     /// Reads the labels of a request that has arrived and is not routed yet.
     fn at_arrival(start: &RequestStart<'_>) -> Self;
 
-    /// Reads them again when the response head is ready; called at most once, and not for a request that ends without
-    /// a response.
+    /// Updates the labels when the response head is ready.
+    ///
+    /// Called at most once, and not for a request that ends without a response.
     #[expect(
         unused_variables,
         reason = "the name is documentation; the body is for implementors"
@@ -130,7 +127,7 @@ pub trait RequestLabels: EncodeLabelSet + Eq + Hash + Send + 'static {
     fn at_response(&mut self, response: &ResponseStart<'_>) {}
 }
 
-/// No custom labels.
+/// Adds no custom labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NoLabels;
 

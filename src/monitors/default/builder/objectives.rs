@@ -15,11 +15,10 @@ use crate::{
 };
 
 impl<L: RequestLabels> DefaultMonitorBuilder<L> {
-    /// Gives a route an objective: `ratio` of its requests, such as 0.999, are to succeed within this time. May be called
-    /// for several routes.
+    /// Sets an objective for a route: the share `ratio` of its requests, such as 0.999, has to succeed within the time `within`.
     ///
-    /// `route` is the label of the route, as `path` has it. The families have that label alone, and are in the scrape from
-    /// the beginning, so that no rule has to contain a number:
+    /// `route` is the label of the route, as in `path`. May be called for several routes. The families have only the label `path`, and
+    /// are exposed from the beginning, so no rule has to contain a number:
     ///
     /// | family | type | meaning |
     /// | --- | --- | --- |
@@ -28,14 +27,13 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// | `request_objective_ratio` | gauge | `ratio` |
     /// | `request_objective_seconds` | gauge | `within`, in seconds |
     ///
-    /// A request misses its objective if its latency is above `within`, whatever the buckets are, or if it failed: its
-    /// status is 500 or above; it ended before there was a response (499); its body ended in an error or a panic.
-    /// [`objective_failures`](Self::objective_failures) changes what a failure is. A client that leaves while the body is
-    /// sent is none. A [long-lived](crate::ResponseStart::is_long_lived) response is judged when its head is sent, by the time
-    /// until then.
+    /// A request misses its objective if its latency is above `within`, whatever the buckets are, or if it failed: its status is 500 or
+    /// above, it ended before there was a response (499), or its body ended with an error or a panic.
+    /// [`objective_failures`](Self::objective_failures) changes what a failure is. A client that leaves while the body is being sent is
+    /// not one. A [long-lived](crate::ResponseStart::is_long_lived) response is judged when its head is sent, by the time until then.
     ///
-    /// It adds 240 instructions to a request of the route, and 150 to one of a route without an objective. A label that no route of the application has is logged as a
-    /// warning at the first request of each worker.
+    /// It adds 240 instructions to a request of the route, and 150 to a request of a route without an objective. At its first request,
+    /// each worker logs a warning for a label that no route of the application has.
     ///
     /// ```
     /// use std::time::Duration;
@@ -43,24 +41,21 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// use actix_web::{App, HttpResponse, test, web};
     /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
+    /// # actix_web::rt::System::new().block_on(async {
     /// let registry = MetricsRegistry::new();
     /// let monitor = DefaultMonitor::builder()
     ///     .objective("/pay", 0.999, Duration::from_secs(60))
     ///     .objective("/search", 0.99, Duration::from_millis(300));
-    /// let app = test::init_service(
-    ///     App::new()
-    ///         .app_data(registry.clone())
-    ///         .route("/pay", web::get().to(async || "paid"))
-    ///         .route("/search", web::get().to(async || HttpResponse::ServiceUnavailable()))
-    ///         .wrap(HrPrometheus::with_builder(monitor)),
-    /// )
-    /// .await;
+    /// let app = App::new()
+    ///     .app_data(registry.clone())
+    ///     .route("/pay", web::get().to(async || "paid"))
+    ///     .route("/search", web::get().to(async || HttpResponse::ServiceUnavailable()))
+    ///     .wrap(HrPrometheus::with_builder(monitor));
+    /// let app = test::init_service(app).await;
+    ///
     /// for path in ["/pay", "/pay", "/search"] {
     ///     test::call_and_read_body(&app, test::TestRequest::with_uri(path).to_request()).await;
     /// }
-    ///
     /// registry.assert_family(
     ///     "request_objective_met",
     ///     r#"
@@ -77,16 +72,16 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// );
     /// assert_eq!(registry.value("request_objective_ratio", &[("path", "/pay")]), Some(0.999));
     /// assert_eq!(registry.value("request_objective_seconds", &[("path", "/search")]), Some(0.3));
-    /// # }
+    /// # });
     /// ```
     ///
-    /// With [other labels](Self::family_labels), such as the status, a series of a counter begins with its first request.
-    /// [Custom labels](Self::labels) are not among them.
+    /// With [other labels](Self::family_labels), such as the status, a series of a counter begins with its first request. [Custom
+    /// labels](Self::labels) are not included.
     ///
     /// # Errors
     ///
-    /// If `route` cannot be the label of a route, as with [`exclude_routes`](crate::HrPrometheus::exclude_routes), or has an
-    /// objective already; if `ratio` is not between 0 and 1; if `within` is zero.
+    /// If `route` cannot be the label of a route, as with [`exclude_routes`](crate::HrPrometheus::exclude_routes), or already has an
+    /// objective; if `ratio` is not between 0 and 1; if `within` is zero.
     #[must_use]
     pub fn objective(mut self, route: impl AsRef<str>, ratio: f64, within: Duration) -> Self {
         let objective = checked(&self.config, route.as_ref(), ratio, within);
@@ -96,36 +91,22 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Chooses which requests [miss their objective](Self::objective) for another reason than their latency: those for which
-    /// `is_failure` returns `true`. A request that is too slow misses it in any case.
-    ///
-    /// Called once for each request that was not too slow and whose route has an objective, when it has ended. A function
-    /// that panics is logged once, and the request is judged as without this option.
+    /// Sets which requests [miss their objective](Self::objective) for another reason than their latency: those for which `is_failure`
+    /// returns `true`. A request that is too slow always misses it.
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use actix_web::{App, test, web};
-    /// use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
+    /// use std::time::Duration;
     ///
-    /// # #[actix_web::main]
-    /// # async fn main() {
-    /// // A client that leaves does not count, and a payment that is not found does.
+    /// use hr_prometheus::DefaultMonitor;
+    ///
+    /// // A client that leaves is not a failure, and a payment that is not found is one.
     /// let monitor = DefaultMonitor::builder()
     ///     .objective("/pay/{id}", 0.999, Duration::from_secs(60))
     ///     .objective_failures(|end| end.status().is_server_error() || end.status() == 404);
-    /// # let registry = MetricsRegistry::new();
-    /// # let app = test::init_service(
-    /// #     App::new()
-    /// #         .app_data(registry.clone())
-    /// #         .route("/pay/{id}", web::get().to(actix_web::HttpResponse::NotFound))
-    /// #         .wrap(HrPrometheus::with_builder(monitor)),
-    /// # )
-    /// # .await;
-    /// # test::call_and_read_body(&app, test::TestRequest::with_uri("/pay/17").to_request()).await;
-    /// // … after one request that was answered with 404:
-    /// assert_eq!(registry.value("request_objective_missed_total", &[("path", "/pay/{id}")]), Some(1.0));
-    /// # }
     /// ```
+    ///
+    /// Called once for each request that was not too slow and whose route has an objective, when it has ended. If the function panics,
+    /// the request is judged as without this option, and the first panic is logged.
     #[must_use]
     pub fn objective_failures(
         mut self,

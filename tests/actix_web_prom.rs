@@ -93,6 +93,6 @@ fn actix_web_prom_takes_no_namespace_and_what_follows_it() {
             .build()
             .unwrap_err()
             .to_string(),
-        r#"actix_web_prom: the scrape adds `_` to "api_"; give "api""#,
+        r#"actix_web_prom: `_` is added to "api_"; give "api""#,
     );
 }

@@ -394,7 +394,7 @@ async fn names_that_would_break_the_scrape_are_omitted() {
         samples(&registry, "request_count"),
         [r#"request_count_total{method="GET",path="/",status="200",good="value"} 2"#],
     );
-    assert_eq!(logged("whose name is not valid or is taken: \"le\"").len(), 1);
+    assert_eq!(logged("whose name is invalid or taken: \"le\"").len(), 1);
 }
 
 /// Goes wrong where the query says.
@@ -492,7 +492,7 @@ async fn a_request_whose_labels_go_wrong_is_counted_without_them() {
     assert_counted_without_them::<FaultyBomb>().await;
     // Once for each monitor.
     assert_eq!(
-        logged("custom labels panicked (").len() + logged("custom labels could not be encoded").len(),
+        logged("custom labels panicked:").len() + logged("custom labels could not be encoded").len(),
         12
     );
 }

@@ -127,21 +127,21 @@ fn buckets_that_make_no_histogram_are_refused() {
         (&[], "there is no bound; give at least one"),
         (
             &[1.0, f64::INFINITY],
-            "a bound is not finite; leave it out, the infinite one is added",
+            "a bound is not finite; remove it, since the infinite bound is added",
         ),
         (
             &[f64::NAN],
-            "a bound is not finite; leave it out, the infinite one is added",
+            "a bound is not finite; remove it, since the infinite bound is added",
         ),
-        (&[0.0, 1.0], "a bound is not above 0; leave it out"),
-        (&[-1.0, 1.0], "a bound is not above 0; leave it out"),
+        (&[0.0, 1.0], "a bound is not above 0; remove it"),
+        (&[-1.0, 1.0], "a bound is not above 0; remove it"),
         (
             &[2.0, 1.0],
-            "the bounds are not rising; sort them, and give each once",
+            "the bounds are not increasing; sort them, and give each once",
         ),
         (
             &[1.0, 1.0],
-            "the bounds are not rising; sort them, and give each once",
+            "the bounds are not increasing; sort them, and give each once",
         ),
     ];
     for (bounds, wrong) in cases {
@@ -169,8 +169,8 @@ fn buckets_that_make_no_histogram_are_refused() {
 fn names_that_no_metric_can_have_are_refused() {
     for name in ["", "9lives", "two words", "dash-ed", "é", "a{b=\"c\"}", "a\nb"] {
         let wrong = format!(
-            "{name:?} is not a name that a metric can have; \
-             use letters of ASCII, digits, `_` and `:`, and begin with no digit"
+            "{name:?} is not a valid metric name; \
+             use ASCII letters, digits, `_` and `:`, and do not begin with a digit"
         );
         assert_refused(builder().count_name(name), &format!("count_name: {wrong}"));
         assert_refused(builder().latency_name(name), &format!("latency_name: {wrong}"));
@@ -186,15 +186,15 @@ fn names_that_no_metric_can_have_are_refused() {
     }
     assert_refused(
         builder().count_name("http_requests_total"),
-        "count_name: the scrape adds `_total` to \"http_requests_total\"; call it \"http_requests\"",
+        "count_name: the encoder appends `_total` to \"http_requests_total\"; call it \"http_requests\"",
     );
     assert_refused(
         builder().rename(DefaultFamily::Count, "http_requests_total"),
-        "rename: the scrape adds `_total` to \"http_requests_total\"; call it \"http_requests\"",
+        "rename: the encoder appends `_total` to \"http_requests_total\"; call it \"http_requests\"",
     );
     assert_refused(
         builder().prefix("api__"),
-        "prefix: the scrape adds `_` to \"api__\"; give \"api\"",
+        "prefix: `_` is added to \"api__\"; give \"api\"",
     );
 }
 
@@ -202,8 +202,8 @@ fn names_that_no_metric_can_have_are_refused() {
 fn two_families_of_one_name_are_refused() {
     let clash = |option: &str, name: &str| {
         format!(
-            "{option}: two families of the monitor would be called {name:?} in the scrape; \
-             choose another name, or rename the other one first"
+            "{option}: two families of this monitor would have samples called {name:?}; \
+             choose another name, or rename the other family first"
         )
     };
     assert_refused(
@@ -296,8 +296,8 @@ fn a_family_can_have_the_name_that_another_gave_up() {
 fn labels_that_no_series_can_have_are_refused() {
     for name in ["", "9th", "__name__", "le", "a-b", "ü", "a\"b"] {
         let wrong = format!(
-            "{name:?} is not a name that a label can have; use letters of ASCII, digits and `_`, \
-             begin with no digit and not with `__`, and leave `le` to the buckets"
+            "{name:?} is not a valid label name; use ASCII letters, digits and `_`, \
+             do not begin with a digit or `__`, and do not use `le`, which buckets have"
         );
         let labels = [(name, Label::Path)];
         assert_refused(builder().count_labels(labels), &format!("count_labels: {wrong}"));
@@ -317,8 +317,8 @@ fn labels_that_no_series_can_have_are_refused() {
     for label in [Label::Status, Label::StatusClass] {
         assert_refused(
             builder().in_progress_labels([("path", Label::Path), ("code", label)]),
-            "in_progress_labels: a request in progress has no status, but \"code\" is one; \
-             choose of Label::Method and Label::Path",
+            "in_progress_labels: a request in progress has no status for the label \"code\"; \
+             use only Label::Method and Label::Path",
         );
     }
 }
@@ -391,7 +391,7 @@ fn help_texts_are_one_line() {
         let monitor = builder().help(DefaultFamily::Count, text);
         assert_refused(
             monitor,
-            &format!("help: {text:?} is not a help text; write one line, with no control characters"),
+            &format!("help: {text:?} is not a valid help text; write one line without control characters"),
         );
     }
 }

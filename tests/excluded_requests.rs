@@ -398,19 +398,19 @@ fn a_text_that_is_the_label_of_no_route_is_an_error_that_names_the_fix() {
     };
     assert_eq!(
         error("health"),
-        r#"exclude_routes: "health" is the label of no route: a label begins with `/`, as "/health" does, or it is "unmatched", that of requests without a route"#,
+        r#"exclude_routes: no route can have the label "health"; begin it with `/`, as in "/health", or use "unmatched" for unmatched requests"#,
     );
     assert_eq!(
         error(""),
-        r#"exclude_routes: "" is the label of no route: a service mounted at the root has the label "/""#,
+        r#"exclude_routes: no route can have the label ""; for a service mounted at the root, use "/""#,
     );
     assert_eq!(
         error(r"/users/{id:\d+}/posts"),
-        r#"exclude_routes: "/users/{id:\\d+}/posts" is the label of no route: labels do not have the regular expressions of parameters: write "/users/{id}/posts""#,
+        r#"exclude_routes: no route can have the label "/users/{id:\\d+}/posts"; write parameters without their regular expressions: "/users/{id}/posts""#,
     );
     for unclosed in ["/users/{id", "/users/{"] {
         let error = error(unclosed);
-        assert!(error.ends_with("a parameter is not closed: add `}`"), "{error}");
+        assert!(error.ends_with("close the parameter with `}`"), "{error}");
     }
     let renamed = HrPrometheus::default().unmatched("none");
     let error = renamed
@@ -418,7 +418,7 @@ fn a_text_that_is_the_label_of_no_route_is_an_error_that_names_the_fix() {
         .build()
         .unwrap_err()
         .to_string();
-    assert!(error.contains(r#"or it is "none""#), "{error}");
+    assert!(error.contains(r#"or use "none" for unmatched requests"#), "{error}");
 }
 
 #[test]
@@ -432,7 +432,7 @@ fn a_text_that_cannot_stand_for_requests_without_a_route_is_an_error() {
     };
     assert_eq!(
         error(""),
-        r#"unmatched: "" cannot be the label of requests without a route, because it would be an empty label, which Prometheus takes for none; choose a word, such as "none""#,
+        r#"unmatched: "" cannot be the label of unmatched requests, because Prometheus treats an empty label as absent; choose a word such as "none""#,
     );
     assert!(error("/none").contains("because it could be a route;"));
     assert!(error("_OTHER").contains("because that is the label of everything over a limit;"));

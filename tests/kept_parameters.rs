@@ -508,9 +508,9 @@ fn what_cannot_be_kept_is_an_error_that_names_the_fix() {
     );
     assert_eq!(
         error(r"/users/{id:\d+}", "id"),
-        r#"keep_params: "/users/{id:\\d+}" is the label of no route: labels do not have the regular expressions of parameters: write "/users/{id}""#,
+        r#"keep_params: no route can have the label "/users/{id:\\d+}"; write parameters without their regular expressions: "/users/{id}""#,
     );
-    assert!(error("users/{id}", "id").contains(r#"as "/users/{id}" does"#));
+    assert!(error("users/{id}", "id").contains(r#"as in "/users/{id}""#));
 }
 
 #[test]

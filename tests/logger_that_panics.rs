@@ -270,7 +270,7 @@ fn an_exemplar_whose_function_panics_is_reported_in_vain() {
     let monitor = DefaultMonitor::builder().exemplars_from(|_| -> Option<[(String, String); 1]> { throw() });
     let metrics = HrPrometheus::with_monitor_from(move |registry: &mut Registry| monitor.register(registry));
     measured_by(metrics).assert_unharmed();
-    assert_eq!(reports("its function panicked"), 1);
+    assert_eq!(reports("the function of `exemplars_from` panicked"), 1);
 }
 
 #[test]

@@ -31,8 +31,8 @@ fn the_first_mistake_is_what_build_and_register_in_return() {
             .unmatched("/none")
     };
     let is_first = |error: Error| {
-        let expected = "exclude_routes: \"a\" is the label of no route: a label begins with `/`, as \"/a\" does, \
-                        or it is \"unmatched\", that of requests without a route";
+        let expected = "exclude_routes: no route can have the label \"a\"; begin it with `/`, as in \"/a\", \
+                        or use \"unmatched\" for unmatched requests";
         assert_eq!(error.to_string(), expected);
     };
     is_first(wrong("a").build().unwrap_err());
@@ -45,7 +45,7 @@ fn the_mistakes_of_a_builder_come_before_those_of_the_middleware() {
     let metrics = HrPrometheus::with_builder(builder().latency_buckets([f64::NAN]));
     assert_eq!(
         metrics.unmatched("").build().unwrap_err().to_string(),
-        "latency_buckets: a bound is not finite; leave it out, the infinite one is added",
+        "latency_buckets: a bound is not finite; remove it, since the infinite bound is added",
     );
 }
 
@@ -70,14 +70,13 @@ async fn an_application_with_a_mistake_does_not_start_and_the_log_says_why() {
     for (metrics, message) in [
         (
             HrPrometheus::default().exclude_routes("does-not-start"),
-            "ERROR exclude_routes: \"does-not-start\" is the label of no route: a label begins with `/`, as \
-             \"/does-not-start\" does, or it is \"unmatched\", that of requests without a route; the application does \
-             not start",
+            "ERROR exclude_routes: no route can have the label \"does-not-start\"; begin it with `/`, as in \
+             \"/does-not-start\", or use \"unmatched\" for unmatched requests; the application does not start",
         ),
         (
             HrPrometheus::with_builder(builder().prefix("does not start")),
-            "ERROR prefix: \"does not start\" is not a name that a metric can have; use letters of ASCII, digits, `_` \
-             and `:`, and begin with no digit; the application does not start",
+            "ERROR prefix: \"does not start\" is not a valid metric name; use ASCII letters, digits, `_` \
+             and `:`, and do not begin with a digit; the application does not start",
         ),
     ] {
         assert!(!starts(App::new().wrap(metrics)).await);
@@ -128,9 +127,8 @@ fn a_mistake_in_a_monitor_that_wraps_another_turns_it_off() {
             .register_in(&MetricsRegistry::new())
             .unwrap_err()
             .to_string(),
-        "the monitor mistakes_in_options::Wraps is off: its `register` panicked: count_name: \"two words\" is not a name that a \
-         metric can have; use letters of ASCII, digits, `_` and `:`, and begin with no digit; it records nothing until \
-         that is fixed",
+        "the monitor mistakes_in_options::Wraps is off: its `register` panicked: count_name: \"two words\" is not a valid metric name; \
+         use ASCII letters, digits, `_` and `:`, and do not begin with a digit; it records nothing until that is fixed",
     );
 }
 

@@ -115,7 +115,7 @@ async fn the_width_and_the_number_of_buckets_can_be_chosen() {
         assert_eq!(
             error.to_string(),
             format!(
-                "native_growth_factor: no native buckets grow by {factor}; choose a factor from 1.0028, such as 1.1"
+                "native_growth_factor: no native buckets grow by {factor}; choose a factor of at least 1.0028, such as 1.1"
             ),
         );
     }

@@ -324,35 +324,32 @@ async fn objectives_have_no_custom_labels_and_stand_beside_every_other_option() 
 #[test]
 fn what_cannot_be_an_objective_is_a_mistake_that_names_the_fix() {
     let second = Duration::from_secs(1);
-    let label = "has an objective already";
+    let label = "already has an objective";
     for (monitor, message) in vec![
         (
             builder().objective("", 0.9, second),
-            "\"\" is the label of no route",
+            "no route can have the label \"\"",
         ),
-        (builder().objective("pay", 0.9, second), "as \"/pay\" does"),
-        (
-            builder().objective("/pay/:id", 0.9, second),
-            "write \"/pay/{id}\"",
-        ),
+        (builder().objective("pay", 0.9, second), "as in \"/pay\""),
+        (builder().objective("/pay/:id", 0.9, second), ": \"/pay/{id}\""),
         (
             builder().objective(r"/pay/{id:\d+}", 0.9, second),
-            "write \"/pay/{id}\"",
+            ": \"/pay/{id}\"",
         ),
         (
             builder().objective("/pay", 0.0, second),
-            "choose one between 0 and 1, such as 0.999",
+            "choose one such as 0.999",
         ),
-        (builder().objective("/pay", 1.0, second), "1 is not a share"),
-        (builder().objective("/pay", 99.9, second), "99.9 is not a share"),
-        (builder().objective("/pay", -0.5, second), "-0.5 is not a share"),
+        (builder().objective("/pay", 1.0, second), "1 is not a ratio"),
+        (builder().objective("/pay", 99.9, second), "99.9 is not a ratio"),
+        (builder().objective("/pay", -0.5, second), "-0.5 is not a ratio"),
         (
             builder().objective("/pay", f64::NAN, second),
-            "NaN is not a share",
+            "NaN is not a ratio",
         ),
         (
             builder().objective("/pay", 0.9, Duration::ZERO),
-            "choose a duration above zero",
+            "choose one above zero",
         ),
         (
             builder()
@@ -380,7 +377,7 @@ fn what_cannot_be_an_objective_is_a_mistake_that_names_the_fix() {
             .build()
             .unwrap_err()
             .to_string();
-        assert!(error.ends_with("choose Label::Path alone"), "{error}");
+        assert!(error.ends_with("use only Label::Path"), "{error}");
     }
     let monitor = builder().rename(DefaultFamily::ObjectiveMet, "good_total");
     let error = HrPrometheus::with_builder(monitor)

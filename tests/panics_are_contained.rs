@@ -196,8 +196,8 @@ async fn a_panic_in_register_is_contained() {
 #[actix_web::test]
 async fn a_panic_in_for_worker_is_contained() {
     one_hook_panics::<FOR_WORKER>(
-        "ERROR for_worker of the monitor panics_are_contained::Broken<2> panicked: broken in 2; \
-         requests are served, further panics of this monitor are not logged",
+        "ERROR `for_worker` of the monitor panics_are_contained::Broken<2> panicked: broken in 2; \
+         fix it; requests are served as usual (logged once per monitor)",
     )
     .await;
 }
@@ -205,8 +205,8 @@ async fn a_panic_in_for_worker_is_contained() {
 #[actix_web::test]
 async fn a_panic_in_clone_is_contained() {
     one_hook_panics::<CLONE>(
-        "ERROR clone of the monitor panics_are_contained::Broken<4> panicked: broken in 4; \
-         requests are served, further panics of this monitor are not logged",
+        "ERROR `clone` of the monitor panics_are_contained::Broken<4> panicked: broken in 4; \
+         fix it; requests are served as usual (logged once per monitor)",
     )
     .await;
 }
@@ -214,8 +214,8 @@ async fn a_panic_in_clone_is_contained() {
 #[actix_web::test]
 async fn a_panic_in_update_init_metrics_is_contained() {
     one_hook_panics::<START>(
-        "ERROR update_init_metrics of the monitor panics_are_contained::Broken<8> panicked: broken in 8; \
-         requests are served, further panics of this monitor are not logged",
+        "ERROR `update_init_metrics` of the monitor panics_are_contained::Broken<8> panicked: broken in 8; \
+         fix it; requests are served as usual (logged once per monitor)",
     )
     .await;
 }
@@ -223,8 +223,8 @@ async fn a_panic_in_update_init_metrics_is_contained() {
 #[actix_web::test]
 async fn a_panic_in_update_response_metrics_is_contained() {
     one_hook_panics::<RESPONSE>(
-        "ERROR update_response_metrics of the monitor panics_are_contained::Broken<16> panicked: broken in 16; \
-         requests are served, further panics of this monitor are not logged",
+        "ERROR `update_response_metrics` of the monitor panics_are_contained::Broken<16> panicked: broken in 16; \
+         fix it; requests are served as usual (logged once per monitor)",
     )
     .await;
 }
@@ -232,8 +232,8 @@ async fn a_panic_in_update_response_metrics_is_contained() {
 #[actix_web::test]
 async fn a_panic_in_update_end_metrics_is_contained() {
     one_hook_panics::<END>(
-        "ERROR update_end_metrics of the monitor panics_are_contained::Broken<32> panicked: broken in 32; \
-         requests are served, further panics of this monitor are not logged",
+        "ERROR `update_end_metrics` of the monitor panics_are_contained::Broken<32> panicked: broken in 32; \
+         fix it; requests are served as usual (logged once per monitor)",
     )
     .await;
 }
@@ -241,8 +241,8 @@ async fn a_panic_in_update_end_metrics_is_contained() {
 #[actix_web::test]
 async fn a_panic_in_forget_is_contained() {
     one_hook_panics::<FORGET>(
-        "ERROR forget of the monitor panics_are_contained::Broken<64> panicked: broken in 64; \
-         requests are served, further panics of this monitor are not logged",
+        "ERROR `forget` of the monitor panics_are_contained::Broken<64> panicked: broken in 64; \
+         fix it; requests are served as usual (logged once per monitor)",
     )
     .await;
 }
@@ -250,8 +250,8 @@ async fn a_panic_in_forget_is_contained() {
 #[actix_web::test]
 async fn a_panic_in_counts_request_body_is_contained() {
     one_hook_panics::<COUNTS_REQUEST_BODY>(
-        "ERROR counts_request_body of the monitor panics_are_contained::Broken<128> panicked: broken in 128; \
-         requests are served, further panics of this monitor are not logged",
+        "ERROR `counts_request_body` of the monitor panics_are_contained::Broken<128> panicked: broken in 128; \
+         fix it; requests are served as usual (logged once per monitor)",
     )
     .await;
 }
@@ -259,8 +259,8 @@ async fn a_panic_in_counts_request_body_is_contained() {
 #[actix_web::test]
 async fn a_panic_in_the_call_of_prepare_scrape_is_contained() {
     one_hook_panics::<PREPARE_SCRAPE>(
-        "ERROR prepare_scrape of the monitor panics_are_contained::Broken<256> panicked: broken in 256; \
-         requests are served, further panics of this monitor are not logged",
+        "ERROR `prepare_scrape` of the monitor panics_are_contained::Broken<256> panicked: broken in 256; \
+         fix it; requests are served as usual (logged once per monitor)",
     )
     .await;
 }
@@ -268,8 +268,8 @@ async fn a_panic_in_the_call_of_prepare_scrape_is_contained() {
 #[actix_web::test]
 async fn a_panic_in_the_future_of_prepare_scrape_is_contained() {
     one_hook_panics::<PREPARE_SCRAPE_POLLED>(
-        "ERROR prepare_scrape of the monitor panics_are_contained::Broken<512> panicked: broken in 512; \
-         requests are served, further panics of this monitor are not logged",
+        "ERROR `prepare_scrape` of the monitor panics_are_contained::Broken<512> panicked: broken in 512; \
+         fix it; requests are served as usual (logged once per monitor)",
     )
     .await;
 }
@@ -287,7 +287,7 @@ async fn nothing_more_is_asked_about_a_request_whose_start_panicked() {
     beside_the_default_monitor::<(NoStart, DefaultMonitor)>().await;
     let about = logged_about::<NoStart>();
     assert_eq!(about.len(), 1);
-    assert!(about[0].starts_with("ERROR update_init_metrics of"), "{about:?}");
+    assert!(about[0].starts_with("ERROR `update_init_metrics` of"), "{about:?}");
 }
 
 #[actix_web::test]

@@ -335,8 +335,8 @@ impl<M: Monitors> HrPrometheus<M> {
     /// let metrics = HrPrometheus::default().exclude_routes(["/health", "/users/:id"]).build();
     /// assert_eq!(
     ///     metrics.unwrap_err().to_string(),
-    ///     "exclude_routes: \"/users/:id\" is the label of no route: \
-    ///      actix-web writes parameters and tails in braces: write \"/users/{id}\"",
+    ///     "exclude_routes: no route can have the label \"/users/:id\"; \
+    ///      write parameters and tails in braces: \"/users/{id}\"",
     /// );
     /// ```
     ///

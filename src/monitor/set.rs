@@ -134,7 +134,7 @@ impl<S: MonitorSet> SharedSet<S> {
         let (is_copying, set) = &*set;
         if is_copying.replace(true) {
             return Err(Error::new(
-                "a monitor cannot register itself from within its own `clone`; do it before or after",
+                "a monitor cannot be registered during its own `clone`; do it before or after",
             ));
         }
         let copy = set.clone();
@@ -282,7 +282,7 @@ impl<M: RequestMonitor> Contained<M> {
         self.logged.log(
             Level::Error,
             format_args!(
-                "{hook} of the monitor {} panicked: {panicked}; requests are served, further panics of this monitor are not logged",
+                "`{hook}` of the monitor {} panicked: {panicked}; fix it; requests are served as usual (logged once per monitor)",
                 type_name::<M>(),
             ),
         );

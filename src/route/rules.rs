@@ -79,7 +79,7 @@ impl Rules {
 
     pub(crate) fn set_unmatched(&mut self, text: &str) -> Result<(), Error> {
         let reason = match text {
-            "" => "it would be an empty label, which Prometheus takes for none",
+            "" => "Prometheus treats an empty label as absent",
             OTHER => "that is the label of everything over a limit",
             _ if text.starts_with('/') => "it could be a route",
             _ => {
@@ -88,7 +88,7 @@ impl Rules {
             }
         };
         Err(Error::new(format!(
-            "{text:?} cannot be the label of requests without a route, because {reason}; choose a word, such as \"none\""
+            "{text:?} cannot be the label of unmatched requests, because {reason}; choose a word such as \"none\""
         )))
     }
 
@@ -96,25 +96,27 @@ impl Rules {
     pub(crate) fn check_label(&self, label: &str) -> Result<(), Error> {
         let pattern = Pattern::parse(label);
         let fix = if label.is_empty() {
-            "a service mounted at the root has the label \"/\"".to_owned()
+            "for a service mounted at the root, use \"/\"".to_owned()
         } else if !label.starts_with('/') {
             format!(
-                "a label begins with `/`, as \"/{label}\" does, or it is {:?}, that of requests without a route",
+                "begin it with `/`, as in \"/{label}\", or use {:?} for unmatched requests",
                 self.unmatched,
             )
         } else if !pattern.is_closed() {
-            "a parameter is not closed: add `}`".to_owned()
+            "close the parameter with `}`".to_owned()
         } else if let Some(label) = in_the_syntax_of_actix(label) {
-            format!("actix-web writes parameters and tails in braces: write {label:?}")
+            format!("write parameters and tails in braces: {label:?}")
         } else if pattern.params().any(|param| param.has_regex) {
             format!(
-                "labels do not have the regular expressions of parameters: write {:?}",
+                "write parameters without their regular expressions: {:?}",
                 pattern.label()
             )
         } else {
             return Ok(());
         };
-        Err(Error::new(format!("{label:?} is the label of no route: {fix}")))
+        Err(Error::new(format!(
+            "no route can have the label {label:?}; {fix}"
+        )))
     }
 
     /// The labels that the options name, with the option; without the text of `unmatched`.

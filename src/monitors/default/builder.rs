@@ -899,7 +899,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         let native = self.config.native.unwrap_or_default().with_growth_factor(factor);
         let native = native.ok_or_else(|| {
             Error::new(format!(
-                "no native buckets grow by {factor}; choose a factor from 1.0028, such as 1.1"
+                "no native buckets grow by {factor}; choose a factor of at least 1.0028, such as 1.1"
             ))
         });
         if let Some(native) = self.mistakes.note("native_growth_factor", native) {

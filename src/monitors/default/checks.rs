@@ -21,7 +21,7 @@ pub(super) fn checked_prefix(prefix: &str) -> Result<Cow<'static, str>, Error> {
     if prefix.ends_with('_') {
         let without = prefix.trim_end_matches('_');
         return Err(Error::new(format!(
-            "the scrape adds `_` to {prefix:?}; give {without:?}",
+            "`_` is added to {prefix:?}; give {without:?}",
         )));
     }
     Ok(checked)
@@ -33,8 +33,8 @@ pub(super) fn checked_name(name: &str) -> Result<Cow<'static, str>, Error> {
         return Ok(name.to_owned().into());
     }
     Err(Error::new(format!(
-        "{name:?} is not a name that a metric can have; \
-         use letters of ASCII, digits, `_` and `:`, and begin with no digit",
+        "{name:?} is not a valid metric name; \
+         use ASCII letters, digits, `_` and `:`, and do not begin with a digit",
     )))
 }
 
@@ -46,11 +46,11 @@ pub(crate) fn checked_bounds(
     let wrong = if bounds.is_empty() {
         "there is no bound; give at least one"
     } else if !bounds.iter().all(|bound| bound.is_finite()) {
-        "a bound is not finite; leave it out, the infinite one is added"
+        "a bound is not finite; remove it, since the infinite bound is added"
     } else if bounds[0] <= 0.0 {
-        "a bound is not above 0; leave it out"
+        "a bound is not above 0; remove it"
     } else if !bounds.is_sorted_by(|a, b| a < b) {
-        "the bounds are not rising; sort them, and give each once"
+        "the bounds are not increasing; sort them, and give each once"
     } else {
         return Ok(bounds.into());
     };
@@ -70,8 +70,8 @@ pub(super) fn checked_labels<'a>(
     for (name, label) in &labels {
         if !is_free_label_name(name) {
             return Err(Error::new(format!(
-                "{name:?} is not a name that a label can have; use letters of ASCII, digits and `_`, \
-                 begin with no digit and not with `__`, and leave `le` to the buckets",
+                "{name:?} is not a valid label name; use ASCII letters, digits and `_`, \
+                 do not begin with a digit or `__`, and do not use `le`, which buckets have",
             )));
         }
         if !names.insert(name) {
@@ -81,15 +81,15 @@ pub(super) fn checked_labels<'a>(
         }
         if content.is_in_progress() && !matches!(label, Label::Method | Label::Path) {
             return Err(Error::new(format!(
-                "a request in progress has no status, but {name:?} is one; \
-                 choose of Label::Method and Label::Path",
+                "a request in progress has no status for the label {name:?}; \
+                 use only Label::Method and Label::Path",
             )));
         }
     }
     let is_path = |(_, label): &(_, Label)| *label == Label::Path;
     if content.is_of_objective() && (labels.is_empty() || !labels.iter().all(is_path)) {
         return Err(Error::new(
-            "an objective is that of a route, and has nothing else; choose Label::Path alone",
+            "the label of an objective is its route; use only Label::Path",
         ));
     }
     Ok(labels)
@@ -99,7 +99,7 @@ pub(super) fn checked_labels<'a>(
 pub(super) fn checked_help(text: &str) -> Result<Cow<'static, str>, Error> {
     if text.is_empty() || text.chars().any(char::is_control) {
         return Err(Error::new(format!(
-            "{text:?} is not a help text; write one line, with no control characters"
+            "{text:?} is not a valid help text; write one line without control characters"
         )));
     }
     Ok(text.to_owned().into())

@@ -185,7 +185,7 @@ impl Config {
             && let Some(without) = name.strip_suffix("_total")
         {
             return Err(Error::new(format!(
-                "the scrape adds `_total` to {name:?}; call it {without:?}",
+                "the encoder appends `_total` to {name:?}; call it {without:?}",
             )));
         }
         let mut config = self.clone();
@@ -196,8 +196,8 @@ impl Config {
                 let sample = format!("{}{suffix}", chosen.name);
                 if samples.contains(&sample) {
                     return Err(Error::new(format!(
-                        "two families of the monitor would be called {sample:?} in the scrape; \
-                         choose another name, or rename the other one first",
+                        "two families of this monitor would have samples called {sample:?}; \
+                         choose another name, or rename the other family first",
                     )));
                 }
                 samples.insert(sample);

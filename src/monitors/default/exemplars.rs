@@ -114,14 +114,16 @@ impl Exemplars {
             return None;
         };
         let labels = catch(|| labels(response)).unwrap_or_else(|panicked| {
-            self.report(format_args!("its function panicked ({panicked})"));
+            self.report(format_args!(
+                "the function of `exemplars_from` panicked: {panicked}; fix it"
+            ));
             None
         })?;
         let pairs = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         if !are_labels(pairs) {
             self.report(format_args!(
-                "its labels have more than 128 characters, the limit of OpenMetrics 1.0, \
-                 a name that is not valid or comes twice, or a NUL in a value"
+                "its labels have more than 128 characters in all (OpenMetrics 1.0), \
+                 a name that is invalid or occurs twice, or a NUL in a value"
             ));
             return None;
         }
@@ -131,7 +133,7 @@ impl Exemplars {
     fn report(&self, what: fmt::Arguments<'_>) {
         self.logged.log(
             Level::Warn,
-            format_args!("an exemplar is omitted: {what}; further ones are not logged"),
+            format_args!("an exemplar is omitted: {what} (logged once)"),
         );
     }
 }

@@ -246,14 +246,14 @@ impl LabelSets {
     /// Runs a user's code for labels; `None` if it panics.
     pub(super) fn contain<T>(&self, code: impl FnOnce() -> T) -> Option<T> {
         catch(code)
-            .inspect_err(|panicked| self.report(format_args!("panicked ({panicked})")))
+            .inspect_err(|panicked| self.report(format_args!("panicked: {panicked}")))
             .ok()
     }
 
     fn report(&self, what: fmt::Arguments<'_>) {
         self.logged.log(
             Level::Error,
-            format_args!("custom labels {what}: affected requests are recorded without them; further faults of these labels are not logged"),
+            format_args!("custom labels {what}; fix their `RequestLabels`; affected requests are recorded without them (logged once)"),
         );
     }
 
@@ -290,7 +290,7 @@ impl LabelSets {
                 is_free_label_name(name) && !self.taken.contains(name) && names.insert(name.clone());
             if !is_valid {
                 self.report(format_args!(
-                    "have a label whose name is not valid or is taken: {name:?}"
+                    "have a label whose name is invalid or taken: {name:?}"
                 ));
             }
             is_valid

@@ -104,7 +104,7 @@ impl Objectives {
         catch(|| (failures.is_failure)(end)).unwrap_or_else(|panicked| {
             self.logged.log(
                 Level::Error,
-                format_args!("the function of objective_failures panicked: {panicked}; affected requests are judged as without it; further panics of this function are not logged"),
+                format_args!("the function of `objective_failures` panicked: {panicked}; fix it; affected requests are judged without it (logged once)"),
             );
             is_failure(end)
         })

@@ -122,18 +122,16 @@ fn checked(config: &Config, route: &str, ratio: f64, within: Duration) -> Result
     Rules::default().check_label(route)?;
     if config.objectives.iter().any(|known| *known.route == *route) {
         return Err(Error::new(format!(
-            "the route {route:?} has an objective already; give each route one",
+            "the route {route:?} already has an objective; give each route only one",
         )));
     }
     if !(ratio > 0.0 && ratio < 1.0) {
         return Err(Error::new(format!(
-            "{ratio} is not a share of requests that leaves some to miss it; choose one between 0 and 1, such as 0.999",
+            "{ratio} is not a ratio between 0 and 1; choose one such as 0.999",
         )));
     }
     if within.is_zero() {
-        return Err(Error::new(
-            "no request takes no time; choose a duration above zero",
-        ));
+        return Err(Error::new("the duration is zero; choose one above zero"));
     }
     Ok(Objective {
         route: route.into(),

@@ -1,4 +1,4 @@
-//! An application whose requests are measured, and `/metrics` for Prometheus to scrape.
+//! An application with request metrics, and `/metrics` for Prometheus to scrape.
 //!
 //! ```console
 //! $ cargo run --example quickstart          # or PORT=8081 cargo run …; PORT=0 takes a free one
@@ -7,8 +7,8 @@
 //! Watch them at http://127.0.0.1:8080/live
 //! ```
 //!
-//! Three visitors of its own call its routes, so that there is something to watch; `VISITORS=0` keeps them away. Then only
-//! what is sent from another terminal is counted, where every fifth call of `/flaky` fails:
+//! Three built-in visitors call its routes, so that there is something to watch; `VISITORS=0` disables them. Then only
+//! the requests that you send from another terminal are counted. Every fifth call of `/flaky` fails:
 //!
 //! ```console
 //! $ curl http://127.0.0.1:8080/hello/alice

@@ -1,4 +1,4 @@
-//! Which routes of an application have been asked for.
+//! Which routes of an application have been requested.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use crate::{
     route::labelling::{Labelling, Verdict},
 };
 
-/// Whether each route has been asked for, by its label, over all applications and workers.
+/// Whether each route has been requested, by its label, over all applications and workers.
 type ByLabel = Arc<Mutex<BTreeMap<Arc<str>, Arc<AtomicBool>>>>;
 
 /// The routes of all applications that record into one registry.
@@ -40,8 +40,8 @@ impl RequestedRoutes {
         })
     }
 
-    /// Shows the routes of an application from now on, but for those that are excluded; gives back a mark for each of its
-    /// routes, to be set when it is asked for.
+    /// Shows the routes of an application from now on, except excluded ones; returns a mark for each of its
+    /// routes, to be set when it is requested.
     pub(crate) fn join(&self, labelling: &Labelling) -> Vec<Arc<AtomicBool>> {
         let mut all = self.0.lock();
         let routes = 0..labelling.table.routes().len();

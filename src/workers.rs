@@ -1,4 +1,4 @@
-//! How busy each worker is: what tokio counts of its runtime, read at the scrape.
+//! How busy each worker is: the counts of its tokio runtime, read at each scrape.
 
 use std::{fmt, sync::Arc, time::Instant};
 
@@ -22,11 +22,11 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Workers(Arc<Mutex<Vec<Seat>>>);
 
-/// What one number shows: the worker that has it, and those that had it before.
+/// One number: the worker that has it, and the counts of those that had it before.
 #[derive(Debug, Default)]
 struct Seat {
     running: Option<Running>,
-    /// What earlier workers with this number counted.
+    /// The counts of earlier workers with this number.
     before: Counts,
 }
 

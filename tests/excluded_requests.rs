@@ -418,7 +418,10 @@ fn a_text_that_is_the_label_of_no_route_is_an_error_that_names_the_fix() {
         .build()
         .unwrap_err()
         .to_string();
-    assert!(error.contains(r#"or use "none" for unmatched requests"#), "{error}");
+    assert!(
+        error.contains(r#"or use "none" for unmatched requests"#),
+        "{error}"
+    );
 }
 
 #[test]

@@ -287,7 +287,10 @@ async fn nothing_more_is_asked_about_a_request_whose_start_panicked() {
     beside_the_default_monitor::<(NoStart, DefaultMonitor)>().await;
     let about = logged_about::<NoStart>();
     assert_eq!(about.len(), 1);
-    assert!(about[0].starts_with("ERROR `update_init_metrics` of"), "{about:?}");
+    assert!(
+        about[0].starts_with("ERROR `update_init_metrics` of"),
+        "{about:?}"
+    );
 }
 
 #[actix_web::test]

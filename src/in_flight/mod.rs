@@ -1,4 +1,4 @@
-//! Requests in progress, written down by one worker each and labelled when somebody looks.
+//! Requests in progress, each written by one worker, and labelled at a scrape.
 
 pub(crate) mod place;
 
@@ -26,7 +26,7 @@ const READ_AT_ONCE: usize = 256;
 #[derive(Debug)]
 pub(crate) struct InFlightTable {
     labelling: Arc<Labelling>,
-    /// Locked by the worker only where it has more requests in progress than ever, or gives places back.
+    /// Locked by the worker only if it has more requests in progress than ever, or returns places.
     places: Mutex<Places>,
     keeps_arrivals: AtomicBool,
 }
@@ -70,12 +70,12 @@ impl InFlightTable {
         self.places.lock().all.remove(&place.number);
     }
 
-    /// From now on the arrivals of requests are written down too.
+    /// From now on the arrivals of requests are recorded too.
     pub(crate) fn keep_arrivals(&self) {
         self.keeps_arrivals.store(true, Relaxed);
     }
 
-    /// Writes down when a request arrived, where somebody asks for it.
+    /// Records the arrival of a request, if that is needed.
     #[inline]
     pub(crate) fn note_arrival(&self, place: &Place, arrived: Instant) {
         if self.keeps_arrivals.load(Relaxed) {
@@ -137,7 +137,7 @@ impl InFlight {
                     match seen.route {
                         RouteOf::Known(Verdict::Label(label)) => each(seen.method, label, arrived),
                         RouteOf::Known(Verdict::OverLimit) => each(seen.method, OTHER.into(), arrived),
-                        // None is unknown any more.
+                        // Now all are known.
                         RouteOf::Known(Verdict::Excluded) | RouteOf::Unknown(_) => {}
                     }
                 }

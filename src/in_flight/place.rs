@@ -1,4 +1,4 @@
-//! One request in progress: its worker writes it without a lock, and whoever looks reads it again if it changed
+//! One request in progress: its worker writes it without a lock, and a scrape reads it again if it changed
 //! meanwhile.
 
 use std::{
@@ -27,7 +27,7 @@ const WORDS: usize = 12;
 /// request, so what was read between two equal even turns is of one request.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// By which the table finds it.
+    /// Identifies it in the table.
     pub(super) number: u64,
     turn: AtomicU64,
     /// 0 while there is no request; else the length of its path and, in the lower half, one more than the number of its
@@ -38,20 +38,20 @@ pub(crate) struct Place {
     details: Mutex<Details>,
 }
 
-/// What only some requests have.
+/// The details that only some requests have.
 #[derive(Debug, Default)]
 struct Details {
     /// The turn of the request that these are of.
     turn: u64,
     /// With its query, because a clone of both allocates nothing.
     long_path: Option<PathAndQuery>,
-    /// Where somebody asks for it.
+    /// If it is needed.
     arrived: Option<Instant>,
     /// From the response, or from a scrape that looked before.
     verdict: Option<Verdict>,
 }
 
-/// What is known of the route of a request in progress.
+/// The route of a request in progress, as far as it is known.
 #[derive(Clone, Debug)]
 pub(crate) enum RouteOf {
     /// Nothing yet: the path as it arrived.
@@ -80,7 +80,7 @@ impl Place {
         }
     }
 
-    /// Writes down a request that arrived; `path` is that of `uri`.
+    /// Writes a request that has arrived; `path` is that of `uri`.
     #[inline]
     pub(crate) fn arrive(&self, method: &'static MethodLabel, path: &str, uri: &Uri) {
         let turn = self.turn.load(Relaxed);
@@ -105,7 +105,7 @@ impl Place {
         }
     }
 
-    /// Writes what is between the first eight bytes and the last, which overlap it.
+    /// Writes the words between the first eight bytes and the last eight, which overlap them.
     #[inline(never)]
     fn write_middle(&self, path: &str, uri: &Uri, turn: u64) {
         if path.len() > 8 * WORDS {
@@ -131,7 +131,7 @@ impl Place {
         };
     }
 
-    /// Writes down when the request arrived.
+    /// Writes the arrival of the request.
     #[cold]
     pub(super) fn set_arrival(&self, arrived: Instant) {
         self.details_of(self.turn.load(Relaxed)).arrived = Some(arrived);
@@ -156,7 +156,7 @@ impl Place {
         details
     }
 
-    /// Strikes the request out.
+    /// Removes the request.
     #[inline]
     pub(crate) fn leave(&self) {
         let request = self.request.load(Relaxed);
@@ -171,7 +171,7 @@ impl Place {
         self.details.lock().long_path = None;
     }
 
-    /// What is known of the route of the request.
+    /// The route of the request, as far as it is known.
     #[cold]
     pub(crate) fn route(self: &Arc<Self>) -> Option<RouteOf> {
         self.read().map(|seen| seen.route)
@@ -219,7 +219,7 @@ impl Place {
 }
 
 impl Seen {
-    /// Labels the request for those who look after us, unless it has ended or has a label.
+    /// Labels the request for later scrapes, unless it has ended or has a label.
     pub(super) fn note(&self, verdict: Verdict) {
         let mut details = self.place.details.lock();
         // The next request of this place changes the turn before it takes the lock.

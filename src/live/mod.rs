@@ -1,4 +1,4 @@
-//! `/live`: a page that draws what `/metrics` says.
+//! `/live`: a page that draws the metrics.
 
 mod settings;
 
@@ -17,8 +17,8 @@ use crate::{
     registry::MetricsRegistry,
 };
 
-/// What `Content-Security-Policy` allows: this script and this style, which a test computes.
-const SCRIPT_HASH: &str = "sha256-RFQHKbgXPT0mqdKn7FYaAJiwn4XD3yGn4qNW/OsrCz4=";
+/// The hashes of the script and the style that `Content-Security-Policy` allows; a test computes them.
+const SCRIPT_HASH: &str = "sha256-jeZvsULdbs8gxeG0McVouS3nwAntROk1zp8DWhcYDR4=";
 const STYLE_HASH: &str = "sha256-toXkxEEpY5T8vGjhJ1OU/T8soMZXPxuGu5saO9jcdso=";
 
 /// The page, before the settings and behind them.
@@ -29,50 +29,45 @@ static PAGE: Lazy<(String, String)> = Lazy::new(|| {
     (before, behind.replacen("{script}", include_str!("page.js"), 1))
 });
 
-/// A [`Scope`] that serves a page at `/live` which draws the metrics of this service.
+/// A [`Scope`] that serves a page at `/live` which draws the metrics of this service; needs the feature `live`.
 ///
-/// The page shows requests per second, the share of errors, latencies and requests in progress, altogether and by route;
-/// the workers with [`worker_metrics`], connections with [`connection_metrics`], the oldest requests with
-/// [`oldest_in_progress`], and [objectives](crate::DefaultMonitorBuilder::objective). It reads [`/metrics`](crate::metrics_scope) every two seconds and keeps what it has read for five
-/// minutes, in the browser: the service stores nothing, and a page that nobody has open costs nothing.
+/// The page shows requests per second, the share of errors, latencies and requests in progress, in total and by route. It shows
+/// workers with [`worker_metrics`], connections with [`connection_metrics`], and the oldest requests with [`oldest_in_progress`]. The
+/// browser reads [`/metrics`](crate::metrics_scope) every two seconds and keeps five minutes; the service stores nothing, and a page
+/// that nobody has open costs nothing.
 ///
 /// ```
 /// use actix_web::{App, test};
 /// use hr_prometheus::{HrPrometheus, MetricsRegistry, live_scope, metrics_scope};
 ///
-/// # #[actix_web::main]
-/// # async fn main() {
-/// let app = test::init_service(
-///     App::new()
-///         .app_data(MetricsRegistry::new())
-///         .service(metrics_scope()) // GET /metrics
-///         .service(live_scope()) // GET /live
-///         .wrap(HrPrometheus::default()),
-/// )
-/// .await;
+/// # actix_web::rt::System::new().block_on(async {
+/// let app = App::new()
+///     .app_data(MetricsRegistry::new())
+///     .service(metrics_scope()) // GET /metrics
+///     .service(live_scope()) // GET /live
+///     .wrap(HrPrometheus::default());
+/// let app = test::init_service(app).await;
 ///
-/// let page = test::TestRequest::get().uri("/live").to_request();
+/// let page = test::TestRequest::with_uri("/live").to_request();
 /// let page = test::call_and_read_body(&app, page).await;
 /// assert!(page.starts_with(b"<!doctype html>"));
-/// # }
+/// # });
 /// ```
-///
-/// Needs the feature `live`.
 ///
 /// # Where it reads
 ///
-/// In the [`metrics_scope`](crate::metrics_scope) of the same application, whichever scopes the two are in. The address is
-/// relative, so that it also holds behind a proxy that adds a prefix. [`live_scope_for`] takes another address. What the
-/// families and labels are called is written into the page: [names](crate::DefaultMonitorBuilder) and prefixes can be
-/// chosen freely. Of two monitors the page shows one at a time.
+/// From the [`metrics_scope`](crate::metrics_scope) of the same application, whichever scopes the two are in. The address is
+/// relative, so it is also right behind a proxy that adds a prefix. [`live_scope_for`] takes another address. The names of families
+/// and labels are written into the page, so [names](crate::DefaultMonitorBuilder) and prefixes can be chosen freely. If there are
+/// two monitors, the page shows one at a time.
 ///
 /// # Who can read it
 ///
-/// The page itself shows nothing that is secret: names of families and labels. What it draws it gets from the metrics, so
-/// whoever cannot read those sees none. Authentication that the browser does itself (cookies, `Basic`) works as for
-/// any page; for a bearer token the page asks. Where metrics have a port of their own, serve the page there too.
+/// The page itself contains only the names of families and labels. The numbers come from the metrics, so whoever cannot read those
+/// sees none. Authentication by the browser (cookies, `Basic`) works as for any page; the page asks for a bearer token. If the
+/// metrics have a separate port, serve the page there too.
 ///
-/// It loads nothing from elsewhere, and sets a `Content-Security-Policy` that would not let it.
+/// It loads nothing from elsewhere, and its `Content-Security-Policy` does not allow it.
 ///
 /// [`worker_metrics`]: crate::HrPrometheus::worker_metrics
 /// [`connection_metrics`]: crate::connection_metrics
@@ -82,30 +77,27 @@ pub fn live_scope() -> Scope {
     scope(None)
 }
 
-/// The same page as [`live_scope`], which reads the metrics at this address.
+/// Serves the same page as [`live_scope`], which then reads the metrics at this address.
 ///
-/// For a [`metrics_view`](crate::metrics_view) on a path of its own, and for metrics on another host or port. The address
-/// is used as a link in the page would be: `prometheus` is beside the page, `/internal/prometheus` on the same host, and
-/// `https://admin.example:9000/metrics` elsewhere, which has to allow this page by CORS.
+/// Use it for a [`metrics_view`](crate::metrics_view) at another path, and for metrics on another host or port. The address is
+/// resolved like a link in the page: `prometheus` is beside the page, `/internal/prometheus` is on the same host, and
+/// `https://admin.example:9000/metrics` is on another one, which has to allow this page by CORS.
 ///
 /// ```
 /// use actix_web::{App, test, web};
 /// use hr_prometheus::{MetricsRegistry, live_scope_for, metrics_view};
 ///
-/// # #[actix_web::main]
-/// # async fn main() {
-/// let app = test::init_service(
-///     App::new()
-///         .app_data(MetricsRegistry::new())
-///         .route("/internal/prometheus", web::get().to(metrics_view))
-///         .service(live_scope_for("/internal/prometheus")),
-/// )
-/// .await;
+/// # actix_web::rt::System::new().block_on(async {
+/// let app = App::new()
+///     .app_data(MetricsRegistry::new())
+///     .route("/internal/prometheus", web::get().to(metrics_view))
+///     .service(live_scope_for("/internal/prometheus"));
+/// let app = test::init_service(app).await;
 ///
-/// let page = test::TestRequest::get().uri("/live").to_request();
+/// let page = test::TestRequest::with_uri("/live").to_request();
 /// let page = test::call_and_read_body(&app, page).await;
 /// assert!(String::from_utf8_lossy(&page).contains(r#"{"metrics":"/internal/prometheus","#));
-/// # }
+/// # });
 /// ```
 #[must_use = "pass it to `App::service`"]
 pub fn live_scope_for(metrics: impl Into<Cow<'static, str>>) -> Scope {
@@ -134,7 +126,7 @@ fn page(request: &HttpRequest, metrics: Option<&str>) -> HttpResponse {
         .body([before, &*settings(&address, &names), behind].concat())
 }
 
-/// Where [`metrics_scope`](crate::metrics_scope) is, seen from the page: beside it, else anywhere in the application.
+/// The address of [`metrics_scope`](crate::metrics_scope), relative to the page: beside it, else anywhere in the application.
 fn address_of_metrics(request: &HttpRequest) -> String {
     let path = request.path();
     let (scope, _) = path.trim_end_matches('/').rsplit_once('/').unwrap_or_default();

@@ -134,7 +134,7 @@ function numberOf(text) {
 
 // ---------------------------------------------------------------- keeping
 
-/** What is kept of a route, or of all of them: of each scrape what has been added since the one before. */
+/** The numbers of a route, or of all routes: for each scrape, the increase since the one before. */
 class Row {
   constructor(method, path) {
     Object.assign(this, { method, path, total: 0, running: undefined, oldest: undefined, isSeen: false, kept: null });
@@ -390,7 +390,7 @@ const store = {
     const bounds = [...new Set(buckets.map(({ labels }) => numberOf(labels.get("le"))))].sort((a, b) => a - b);
     if (String(bounds) === String(this.bounds)) return;
     this.bounds = bounds;
-    // What was kept has other buckets.
+    // The kept numbers have other buckets.
     for (const row of [this.all, ...this.rows.values()]) if (row.kept) row.kept.buckets = null;
   },
 };
@@ -471,7 +471,7 @@ function plot(place, lines, label, format) {
     for (const slot of points) {
       const value = values(slot);
       const x = Number((300 - ((now - store.times[slot]) * 300) / span).toFixed(1));
-      // What is missing is a gap, and so is the time without an answer.
+      // Missing values are gaps, and so is the time without an answer.
       if (Number.isNaN(value) || store.gaps[slot]) close();
       if (Number.isNaN(value)) continue;
       const y = most ? Number((100 - (value / most) * 98).toFixed(1)) : 100;
@@ -741,7 +741,7 @@ let lastLook = -Infinity;
 function setState(text, name) {
   setText(byId("state"), text);
   byId("state").className = name;
-  // What is not of this moment is pale.
+  // Numbers that are not current are pale.
   document.querySelector("main").className = name;
 }
 

@@ -1,10 +1,10 @@
-//! What the server writes into the page: where the metrics are, and what they are called.
+//! The settings that the server writes into the page: the address of the metrics, and their names.
 
 use std::fmt::Write as _;
 
 use crate::registry::names::{FamilyNames, MonitorNames};
 
-/// The settings of the page, as JSON that can stand in a `<script>`.
+/// The settings of the page, as JSON that is safe in a `<script>`.
 pub(super) fn settings(metrics: &str, monitors: &[MonitorNames]) -> String {
     let mut json = String::from("{\"metrics\":");
     push_string(&mut json, metrics);

@@ -138,7 +138,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
         Self::of(self.state.take())
     }
 
-    /// Learns from the response what is gone a moment later; `false` if the route that served it is not clear, which
+    /// Reads from the response what is gone a moment later; `false` if the route that served it is not clear, which
     /// [`respond_for_certain`](Self::respond_for_certain) finds out.
     #[inline]
     pub(super) fn respond<B>(&mut self, response: &ServiceResponse<B>, body_size: BodySize) -> bool {
@@ -178,7 +178,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
         true
     }
 
-    /// Learns the same where that takes the request for itself.
+    /// Reads the same, when that needs the request itself.
     #[cold]
     pub(super) fn respond_for_certain<B, E>(
         &mut self,
@@ -219,7 +219,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
         self.end(Ending::Dropped);
     }
 
-    /// Learns that bytes of the body were handed to the server; ends the request if they were the last.
+    /// Counts bytes of the body that were passed to the server; ends the request if they were the last.
     #[inline]
     pub(super) fn sent(&mut self, bytes: usize) {
         let Some(state) = &mut *self.state else { return };
@@ -233,8 +233,8 @@ impl<S: MonitorSet> ActiveRequest<S> {
         }
     }
 
-    /// Waits for what is to come of the body. That it takes its time is clear only now: so the route, which those see who
-    /// look at the requests in progress, costs nothing for a body that is sent at once.
+    /// Waits for the rest of the body. Only now is it clear that it takes time: so the route, which a scrape sees
+    /// in the table of requests in progress, costs nothing for a body that is sent at once.
     #[inline]
     pub(super) fn wait(&mut self) {
         let Some(state) = &mut *self.state else { return };

@@ -7,9 +7,9 @@ use crate::monitor::hooks::PollTimes;
 /// The polls of one request: those of the response in the making, and those of the body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Polls {
-    /// Whether a poll is under way; not where they are not timed.
+    /// Whether a poll is running; `false` if polls are not timed.
     is_under_way: bool,
-    /// Whether one is to come; not where they are not timed.
+    /// Whether one is to come; `false` if polls are not timed.
     is_paused: bool,
     began: Instant,
     times: PollTimes,

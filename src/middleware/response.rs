@@ -21,7 +21,7 @@ use crate::{
 };
 
 pin_project! {
-    /// A response in the making, and the request that it will answer.
+    /// The future of a response, and the request that it will answer.
     pub struct MeasuredResponse<F, S: MonitorSet> {
         #[pin]
         response: F,
@@ -76,11 +76,11 @@ where
 }
 
 impl<S: MonitorSet> ActiveRequest<S> {
-    /// Goes along with an error until it becomes a response, which is when actix-web calls the mapper.
+    /// Follows an error until it becomes a response, when actix-web calls the mapper.
     #[cold]
     fn follow(mut self, error: &mut Error) {
         let Some(state) = &mut *self.state else { return };
-        // For those who look at the error and send a response of their own. Others may never ask for this status.
+        // For code that handles the error and sends another response. Others may never ask for this status.
         let status = catch(|| error.as_response_error().status_code());
         state.facts.status_of_error = status.ok();
         let request = Cell::new(Some(self));

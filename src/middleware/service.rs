@@ -47,7 +47,7 @@ where
 
     fn new_transform(&self, next: N) -> Self::Future {
         if let Err(error) = self.options.mistakes.check() {
-            // All that actix-web says is that a service cannot start.
+            // actix-web says only that a service cannot start.
             report(
                 Level::Error,
                 format_args!("{error}; the application does not start"),
@@ -66,7 +66,7 @@ where
 pub struct HrPrometheusService<N, M: Monitors> {
     next: N,
     metrics: HrPrometheus<M>,
-    /// Made at the first request: before it nothing shows the application's data or its routes.
+    /// Created at the first request: earlier, neither the app data nor the routes can be seen.
     worker: OnceCell<Rc<Worker<M::Set>>>,
 }
 

@@ -1,4 +1,4 @@
-//! What the requests of one worker share.
+//! The state that the requests of one worker share.
 
 use std::{
     cell::{Cell, OnceCell},
@@ -24,7 +24,7 @@ use crate::{
     workers::ShownWorker,
 };
 
-/// What the requests of one worker share.
+/// The state that the requests of one worker share.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "what is asked once, to be looked at on the way of every request"

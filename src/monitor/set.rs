@@ -1,4 +1,4 @@
-//! One monitor or several side by side: registered once, and each contained on its own.
+//! One monitor or several side by side: each is registered once, and contained separately.
 
 use std::{
     any::{TypeId, type_name},
@@ -24,11 +24,11 @@ use crate::{
     registry::{BeforeScrape, MetricsRegistry, Source},
 };
 
-/// One monitor or a pair of monitors: what [`HrPrometheus`](crate::HrPrometheus) can be made with.
+/// One monitor or a pair of monitors, as [`HrPrometheus`](crate::HrPrometheus) uses them.
 ///
 /// Implemented for every [`RequestMonitor`] and for `(A, B)`, where `A` and `B` may be pairs again. The members of
-/// a pair are registered and contained one by one: a panic in one of them costs the other nothing. It cannot be
-/// implemented otherwise.
+/// a pair are registered and contained separately: a panic in one of them does not affect the other. It cannot be
+/// implemented for other types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a request monitor",
     label = "not a monitor",
@@ -38,8 +38,8 @@ pub trait Monitors: sealed::Sealed + Clone + Send + 'static {
     #[doc(hidden)]
     type Set: MonitorSet;
 
-    /// What `registry` holds for this type and name; registers what it does not hold yet. A member that cannot be
-    /// registered is off, and why is added to `errors`.
+    /// Returns what `registry` has for this type and name, after registering it if necessary. A member that cannot be
+    /// registered is off, and the reason is added to `errors`.
     #[doc(hidden)]
     fn obtain(registry: &MetricsRegistry, name: &str, errors: &mut Vec<Error>) -> Self::Set;
 
@@ -49,7 +49,7 @@ pub trait Monitors: sealed::Sealed + Clone + Send + 'static {
 }
 
 mod sealed {
-    #[allow(unnameable_types, reason = "nobody else is to implement it")]
+    #[allow(unnameable_types, reason = "a sealed trait")]
     pub trait Sealed {}
 
     impl<M: crate::monitor::RequestMonitor> Sealed for M {}
@@ -101,7 +101,7 @@ impl<A: Monitors, B: Monitors, C: Monitors> Monitors for (A, B, C) {
 }
 
 /// The monitors that `registry` holds for `source`; `register` makes them if it holds none. Those that cannot be made
-/// are off, and why is added to `errors`.
+/// are off, and the reason is added to `errors`.
 pub(crate) fn obtain<M: Monitors, S: Source>(
     registry: &MetricsRegistry,
     source: S,
@@ -157,7 +157,7 @@ impl<S: MonitorSet> BeforeScrape for SharedSet<S> {
     }
 }
 
-/// What runs for [`Monitors`]: each of them in a [`Contained`] of its own.
+/// The running form of [`Monitors`]: each of them in a separate [`Contained`].
 pub trait MonitorSet: Clone + Send + 'static {
     /// What one request carries from start to end, for each monitor that has begun.
     type InFlight: 'static;

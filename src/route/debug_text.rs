@@ -1,10 +1,10 @@
-//! Reads what `Debug` shows of actix-web's `ResourceMap`.
+//! Parses the `Debug` output of actix-web's `ResourceMap`.
 //!
 //! ```text
 //! ResourceMap { pattern: ResourceDef { …, patterns: Single("/a"), is_prefix: false, … }, …, nodes: None }
 //! ```
 
-/// The patterns of a route table, out of its `Debug` text.
+/// The patterns of a route table, from its `Debug` text.
 pub(crate) struct DebugText<'a> {
     rest: &'a str,
 }
@@ -130,7 +130,7 @@ impl<'a> DebugText<'a> {
         }
     }
 
-    /// A string, with what is escaped in it.
+    /// A string, unescaped.
     fn string(&mut self) -> Option<String> {
         self.expect("\"")?;
         let mut text = String::new();

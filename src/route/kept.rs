@@ -64,7 +64,7 @@ impl KeptParams {
                 }
             }
         }
-        // What does not begin with `/` could be mistaken for a word of ours.
+        // Text without a leading `/` could be mistaken for `unmatched` or `_OTHER`.
         keeps && values.next().is_none() && label.len() <= LONGEST_LABEL && label.starts_with('/')
     }
 }
@@ -73,8 +73,8 @@ fn is_short(value: &str) -> bool {
     value.len() <= LONGEST_VALUE || value.chars().nth(LONGEST_VALUE).is_none()
 }
 
-/// Writes a value as it is decoded, but for what would look like a parameter, and control characters: these as a
-/// client has to write them, percent-encoded.
+/// Writes a value as it is decoded, except for braces and control characters, which are written as a
+/// client has to write them: percent-encoded.
 fn push_value(label: &mut String, value: &str) {
     if value
         .bytes()

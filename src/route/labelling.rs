@@ -1,5 +1,5 @@
-//! The one decision about the label `path`: which one a request has, or that it is excluded. The counter, the
-//! histograms, the gauge, predicates and monitors all ask here.
+//! Decides which label `path` a request has, or that it is excluded. The counter, the
+//! histograms, the gauge, predicates and monitors all ask here, so they cannot disagree.
 
 use std::{fmt, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// What becomes of a request, by its route.
+/// The treatment of a request, by its route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It is recorded under this label.
@@ -32,18 +32,18 @@ pub(crate) enum Verdict {
     OverLimit,
 }
 
-/// What becomes of the values of a path that are to be kept.
+/// The treatment of values that are to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Values {
     /// They are in the label, unless the limit is reached.
     Admit,
-    /// The same, for somebody who does not record it, whatever the limit.
+    /// The same whatever the limit, for callers that do not record it.
     Show,
     /// They are not kept: those of a request that was not found or not let through may be made up.
     Drop,
 }
 
-/// How the requests of one middleware in one application are labelled, wherever somebody looks.
+/// How the requests of one middleware in one application are labelled.
 pub(crate) struct Labelling {
     pub(crate) rules: Arc<Rules>,
     pub(crate) limits: Arc<Limits>,

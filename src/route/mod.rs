@@ -69,7 +69,7 @@ impl RouteLabel {
     }
 }
 
-/// What is known of a request that was answered.
+/// The result of looking at a request that was answered.
 pub(crate) enum Served {
     /// Its label; `None` if it is excluded.
     As(Option<Rc<RouteLabel>>),
@@ -77,7 +77,7 @@ pub(crate) enum Served {
     Unclear,
 }
 
-/// What a worker knows of a route.
+/// A route, as a worker knows it.
 struct OfRoute {
     /// Whether its label depends on the values of its parameters.
     keeps_values: bool,
@@ -85,7 +85,7 @@ struct OfRoute {
     label: OnceCell<Option<Rc<RouteLabel>>>,
 }
 
-/// What a decoded path alone says of a request.
+/// The label of a request by its decoded path alone.
 #[derive(Clone)]
 struct OfPath {
     is_matched: bool,
@@ -96,9 +96,9 @@ struct OfPath {
 /// The routes of one application as one worker sees them, and the labels made from them so far.
 pub(crate) struct Routes {
     pub(crate) labelling: Arc<Labelling>,
-    /// Whether nothing is mounted at the root, where it would serve requests of which nothing was consumed.
+    /// Whether nothing is mounted at the root. Such a mount would serve requests without consuming anything.
     root_is_free: bool,
-    /// The marks of routes that have been asked for, by their indices; none at all where nobody looks at them.
+    /// The marks of requested routes, by their indices; empty if they are not shown.
     requested: Vec<Arc<AtomicBool>>,
     by_index: Vec<OfRoute>,
     without_route: Option<Rc<RouteLabel>>,
@@ -140,8 +140,8 @@ impl Routes {
 
     /// The label of a request that has been answered, by the route that served it; `path` is its decoded path.
     ///
-    /// What was consumed of the path, and the names of its parameters, say which route that was, unless routes or scopes
-    /// with different labels share them. Not to be asked where a middleware replaced the path. No earlier request can
+    /// The consumed part of the path, and the names of its parameters, identify the route, unless routes or scopes
+    /// with different labels share them. Not valid if a middleware replaced the path. No earlier request can
     /// change the answer.
     #[inline]
     pub(crate) fn served(&self, request: &HttpRequest, path: &str, status: StatusCode) -> Served {
@@ -256,7 +256,7 @@ impl Routes {
     #[inline(never)]
     fn label_with_values(&self, route: usize, info: &Path<Url>) -> Option<Rc<RouteLabel>> {
         let path = info.as_str();
-        // Most often the values need not be looked at once more.
+        // Usually the values need not be looked at again.
         if let Some(known) = self.labels.borrow().get(path)
             && known.route_of_path.get() == Some(route)
         {
@@ -318,7 +318,7 @@ impl Routes {
         }
     }
 
-    /// The label of a request by its decoded path, for somebody who asks of each that arrives; `None` if it is excluded.
+    /// The label of a request by its decoded path, for callers that ask for every arriving request; `None` if it is excluded.
     /// Values are kept if requests that were answered have had the same: clients can make up others.
     pub(crate) fn label_on_arrival(&self, path: &str) -> Option<Arc<str>> {
         let labelling = &self.labelling;
@@ -373,7 +373,7 @@ impl Routes {
     /// Marks a route as one that was asked for; called when its label is looked up, which is not for every request.
     #[cold]
     fn note_requested(&self, route: usize) {
-        // Most often it is marked, and other workers need not be disturbed.
+        // Usually it is marked already, and other workers need not be disturbed.
         if let Some(mark) = self.requested.get(route).filter(|mark| !mark.load(Relaxed)) {
             mark.store(true, Relaxed);
         }

@@ -20,7 +20,7 @@ pub(crate) enum Piece {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Param {
     pub(crate) name: String,
-    /// Whether it has a regular expression of its own.
+    /// Whether it has a custom regular expression.
     pub(crate) has_regex: bool,
     /// Whether it is a tail, `{name}*`, which takes the rest of the path.
     pub(crate) is_tail: bool,

@@ -111,7 +111,7 @@ impl QuickPattern {
 
 fn steps(text: &str, is_prefix: bool) -> Option<Vec<Step>> {
     let pattern = Pattern::parse(text);
-    // A prefix takes a slash at its end in a way of its own.
+    // A prefix treats a slash at its end in a special way.
     if !pattern.is_closed() || (is_prefix && (text.is_empty() || text.ends_with(['/', '*']))) {
         return None;
     }
@@ -121,7 +121,7 @@ fn steps(text: &str, is_prefix: bool) -> Option<Vec<Step>> {
         steps.push(match piece {
             Piece::Text(text) if !text.ends_with('*') => Step::Text(text.as_str().into()),
             Piece::Param(param) if param.is_tail && !param.has_regex => Step::Tail,
-            // What is after it must begin where it ends, which is at a slash.
+            // The next part must begin where it ends, which is at a slash.
             Piece::Param(param) if !param.has_regex => match pieces.peek() {
                 Some(Piece::Text(text)) if text.starts_with('/') => Step::Segment,
                 None => Step::Segment,

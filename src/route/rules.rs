@@ -1,4 +1,4 @@
-//! What the options of one middleware say about the label `path`.
+//! The options of one middleware for the label `path`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use crate::{
 /// The label of a request that no route of the application served, by default.
 const UNMATCHED: &str = "unmatched";
 
-/// Which routes are excluded, which values are kept, and what the rest is called.
+/// Which routes are excluded, which values are kept, and the label of unmatched requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     /// Labels of routes, or paths with kept values; without the text of `unmatched`, which can be changed later.
@@ -92,7 +92,7 @@ impl Rules {
         )))
     }
 
-    /// Refuses what no route can have as its label.
+    /// Refuses a label that no route can have.
     pub(crate) fn check_label(&self, label: &str) -> Result<(), Error> {
         let pattern = Pattern::parse(label);
         let fix = if label.is_empty() {
@@ -152,7 +152,7 @@ impl Rules {
         self.max_kept_paths
     }
 
-    /// The label of requests without a route.
+    /// The label of unmatched requests.
     pub(crate) fn unmatched(&self) -> &Arc<str> {
         &self.unmatched
     }

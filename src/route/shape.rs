@@ -1,4 +1,4 @@
-//! What was consumed of a path, and what such a path belongs to.
+//! Shapes: the texts and parameters that a route consumes of a path, and the owners of such paths.
 
 use std::{
     hash::{BuildHasher as _, Hasher},
@@ -13,7 +13,7 @@ use crate::{
     route::pattern::{Pattern, Piece},
 };
 
-/// What of a path was matched.
+/// The matched part of a path.
 #[derive(Clone, Copy)]
 pub(crate) struct Consumed<'a, T> {
     info: &'a Path<T>,
@@ -149,7 +149,7 @@ fn write_after(hasher: &mut impl Hasher, after: &[u8]) {
     }
 }
 
-/// What a path belongs to.
+/// The owner of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     /// Routes with one label: the first of them.
@@ -226,7 +226,7 @@ impl Owners {
         (place + 1) & self.places.len().wrapping_sub(1)
     }
 
-    /// What is at a place, if it is not free.
+    /// The owner at a place, if it is not free.
     #[inline]
     fn at(&self, place: usize) -> Option<&Owned> {
         self.all.get(*self.places.get(place)? as usize)
@@ -299,7 +299,7 @@ impl Owners {
         }
     }
 
-    /// The owner of what has this shape.
+    /// The owner of this shape.
     pub(crate) fn owner_of(&self, shape: &Shape, has_rest: bool) -> Option<Owner> {
         let known = self.find(shape.hash(), has_rest, |known| known == shape)?;
         Some(known.owner)

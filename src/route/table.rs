@@ -233,7 +233,7 @@ impl Node {
         matcher.is_some_and(|matcher| matcher.capture_match_info(path))
     }
 
-    /// How much of a path it takes; `None` if it does not match.
+    /// How much of a path it consumes; `None` if it does not match.
     fn taken(&self, path: &str) -> Option<usize> {
         match self.quick.guess(path) {
             Guess::No => None,

@@ -1,4 +1,4 @@
-//! Which records a family sums up into one of its series.
+//! Groups records into the series of a family.
 
 use std::{cmp::Ordering, fmt, sync::Arc, time::SystemTime};
 

@@ -1,4 +1,4 @@
-//! What is measured of each request, and where its numbers lie in a series.
+//! The measures of a request, and the layout of their numbers in a series.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::series::native::NativeOptions;
 
-/// What is measured of each request: the latency, and further values where they are asked for.
+/// The measures of a request: the latency, and optional further values.
 #[derive(Clone, Debug)]
 pub(crate) struct Measures {
     pub(crate) latency: Distribution,
@@ -21,7 +21,7 @@ pub(crate) struct Measures {
     pub(crate) width: usize,
 }
 
-/// What a distribution is measured in, and how a value is recorded.
+/// The unit of a distribution, and how its values are recorded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Scale {
     /// Recorded in nanoseconds.
@@ -30,7 +30,7 @@ pub(crate) enum Scale {
 }
 
 impl Scale {
-    /// What is recorded for one of the unit.
+    /// The recorded number for one unit.
     fn per_unit(self) -> f64 {
         match self {
             Self::Seconds => 1e9,

@@ -1,4 +1,4 @@
-//! Counts and distributions: each number is written by one worker, and merged with the others when somebody looks.
+//! Counts and distributions: each number is written by one worker, and merged with the others at a scrape.
 
 pub(crate) mod grouping;
 pub(crate) mod measures;
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// What a monitor tells series apart by, besides method, route and status.
+/// The labels of a monitor's series, besides method, route and status.
 pub(crate) trait Attributes: Clone + Ord + fmt::Debug + Send + Sync + 'static {
     /// Whether series of one row have the same, where a worker looks for one.
     fn same_in_row(&self, other: &Self) -> bool;
@@ -94,7 +94,7 @@ pub(crate) struct Block<X> {
     details: Option<Box<Details>>,
 }
 
-/// What only some monitors keep of a series.
+/// The optional parts of a series.
 #[derive(Debug)]
 struct Details {
     /// The latest of each bucket of the latency.
@@ -142,7 +142,7 @@ impl<X> Block<X> {
         }
     }
 
-    /// Adds what another block of the series has recorded; both are nobody else's.
+    /// Adds the numbers of another block of the series; nothing else uses the two.
     fn merge(&mut self, other: &mut Self) {
         for (sum, number) in self.numbers.iter_mut().zip(&mut other.numbers) {
             *sum.get_mut() = sum.get_mut().wrapping_add(*number.get_mut());
@@ -198,7 +198,7 @@ impl<X: Attributes> Series<X> {
         block
     }
 
-    /// What all workers have recorded until now, sorted by label.
+    /// The numbers of all workers until now, sorted by label.
     pub(crate) fn snapshot(&self) -> Snapshot<X> {
         let all = self.all.lock();
         let width = self.measures.width;
@@ -247,7 +247,7 @@ impl<X: Attributes> Series<X> {
     fn merge_blocks_of_stopped(&self) {
         for parts in &mut self.all.lock().parts {
             parts.blocks.dedup_by(|block, before| {
-                // Only where nobody else has a hand on the block.
+                // Only if nothing else refers to the block.
                 let (Some(block), Some(before)) = (Arc::get_mut(block), Arc::get_mut(before)) else {
                     return false;
                 };
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_series_has_one_block_for_each_worker_and_after_they_stopped_one_in_all() {
         let series = Series::<()>::new(Measures::latency(&[1.0]));
-        // Each worker has the text of a route of its own.
+        // Each worker has a separate text of a route.
         let workers = [(); 3].map(|()| (WorkerSeries::new(&series), Arc::<str>::from("/")));
         for (worker, route) in workers.iter().chain(&workers) {
             worker.record(0, ("GET", route, StatusCode::OK, &()), Duration::ZERO);
@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(blocks(), [1]);
         let snapshot = series.snapshot();
         let numbers: Vec<_> = snapshot.all().map(|totals| totals.numbers.to_vec()).collect();
-        // The sum, and what is in each bucket.
+        // The sum, and the count of each bucket.
         assert_eq!(numbers, [[0, 6, 0]]);
     }
 

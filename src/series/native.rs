@@ -1,4 +1,4 @@
-//! The buckets of native histograms: exponential, and only those that something is in.
+//! The buckets of native histograms: exponential, and only those with observations.
 
 use std::{borrow::Cow, collections::BTreeMap, mem, ops::RangeInclusive};
 
@@ -105,7 +105,7 @@ impl NativeBuckets {
         }
     }
 
-    /// Makes one bucket of each two.
+    /// Merges pairs of buckets.
     fn coarsen(&mut self) {
         self.schema -= 1;
         for (index, count) in mem::take(&mut self.positive) {

@@ -1,4 +1,4 @@
-//! One worker's hand on the series.
+//! One worker's access to the series.
 
 use std::{
     cell::RefCell,
@@ -14,7 +14,7 @@ use crate::{
     series::{Attributes, Block, Series, SeriesKey, measures::nanos},
 };
 
-/// One worker's hand on the series.
+/// One worker's access to the series.
 #[derive(Debug)]
 pub(crate) struct WorkerSeries<X: Attributes> {
     series: Arc<Series<X>>,
@@ -22,7 +22,7 @@ pub(crate) struct WorkerSeries<X: Attributes> {
     rows: RefCell<Vec<Vec<Arc<Block<X>>>>>,
 }
 
-/// Where a worker has the block that a request was recorded in. Two halves of a word, because requests carry it.
+/// The place of the block in which a worker recorded a request. Two halves of a word, because requests carry it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockIndex {
     row: u32,

@@ -1,4 +1,4 @@
-//! What can be wrong with the values of options.
+//! Checks of the values of options.
 
 use std::{
     borrow::{Borrow, Cow},
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// A text that the names of metrics can begin with, before a `_`.
+/// Checks that names of metrics can begin with this text and a `_`.
 pub(super) fn checked_prefix(prefix: &str) -> Result<Cow<'static, str>, Error> {
     let checked = checked_name(prefix)?;
     if prefix.ends_with('_') {
@@ -27,7 +27,7 @@ pub(super) fn checked_prefix(prefix: &str) -> Result<Cow<'static, str>, Error> {
     Ok(checked)
 }
 
-/// A name that a metric can have, or begin with.
+/// Checks that a metric can have this name.
 pub(super) fn checked_name(name: &str) -> Result<Cow<'static, str>, Error> {
     if is_metric_name(name) {
         return Ok(name.to_owned().into());
@@ -38,7 +38,7 @@ pub(super) fn checked_name(name: &str) -> Result<Cow<'static, str>, Error> {
     )))
 }
 
-/// The upper bounds of a histogram.
+/// Checks the upper bounds of a histogram.
 pub(crate) fn checked_bounds(
     bounds: impl IntoIterator<Item: Borrow<f64>>,
 ) -> Result<Cow<'static, [f64]>, Error> {
@@ -57,7 +57,7 @@ pub(crate) fn checked_bounds(
     Err(Error::new(wrong))
 }
 
-/// The labels of a family.
+/// Checks the labels of a family.
 pub(super) fn checked_labels<'a>(
     content: Content,
     labels: impl IntoIterator<Item = (&'a str, Label)>,
@@ -95,7 +95,7 @@ pub(super) fn checked_labels<'a>(
     Ok(labels)
 }
 
-/// The help text of a family.
+/// Checks the help text of a family.
 pub(super) fn checked_help(text: &str) -> Result<Cow<'static, str>, Error> {
     if text.is_empty() || text.chars().any(char::is_control) {
         return Err(Error::new(format!(

@@ -1,4 +1,4 @@
-//! What a builder chose for the families of the default monitor.
+//! The options of the default monitor, as its builder sets them.
 
 use std::{borrow::Cow, collections::HashSet};
 
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// The families that objectives have.
+/// The families of objectives.
 const OF_OBJECTIVES: [DefaultFamily; 4] = [
     DefaultFamily::ObjectiveMet,
     DefaultFamily::ObjectiveMissed,
@@ -29,13 +29,13 @@ const OF_OBJECTIVES: [DefaultFamily; 4] = [
     DefaultFamily::ObjectiveSeconds,
 ];
 
-/// What a builder chose.
+/// The options of a builder.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Config {
     /// For each of [`FAMILIES`].
     chosen: [Chosen; FAMILIES.len()],
     pub(super) prefix: Option<Cow<'static, str>>,
-    /// The series that are shown before they have a request.
+    /// The series that start at 0.
     pub(super) zeros: Vec<SeriesKey<CustomLabels>>,
     pub(super) exemplars: Option<ExemplarSource>,
     pub(super) native: Option<NativeOptions>,
@@ -44,7 +44,7 @@ pub(super) struct Config {
     pub(super) failures: Option<Failures>,
 }
 
-/// What was chosen for one family.
+/// The options of one family.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Chosen {
     pub(super) name: Cow<'static, str>,
@@ -118,7 +118,7 @@ impl Config {
         }
     }
 
-    /// What encodes a family; `custom` says whether there are custom labels.
+    /// The encoder of a family; `custom` says whether there are custom labels.
     pub(super) fn encoder(&self, row: &Row, custom: bool) -> FamilyEncoder {
         let chosen = self.chosen(row.family);
         let custom = custom && row.content.has_custom_labels();
@@ -142,7 +142,7 @@ impl Config {
         }
     }
 
-    /// What the families are called in a registry that puts `prefix` before their names.
+    /// The names of the families in a registry that puts `prefix` before them.
     pub(super) fn names(&self, prefix: &str) -> MonitorNames {
         let families = self.recorded().filter_map(|(row, chosen)| {
             let labels = self.labels(row.family).into_iter();
@@ -178,7 +178,7 @@ impl Config {
         names
     }
 
-    /// The same with another name for a family, if the families still differ, and so do their samples, whether they
+    /// The same with another name for a family, unless the names of families or samples then clash, whether they
     /// are recorded or not.
     pub(super) fn renamed(&self, family: DefaultFamily, name: Cow<'static, str>) -> Result<Self, Error> {
         if family.content().kind() == Kind::Counter

@@ -1,4 +1,4 @@
-//! Where the exemplars of the default monitor come from.
+//! The exemplars of the default monitor.
 
 use std::{any::TypeId, fmt, iter, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
     panics::{DiscardOnDrop, LogOnce, catch},
 };
 
-/// A text would be made into a name for each request.
+/// As text it would be parsed for each request.
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 type Pairs = Vec<(String, String)>;
@@ -25,7 +25,7 @@ pub(super) enum ExemplarSource {
     /// A function of the user.
     Response {
         labels: Arc<FromResponse>,
-        /// The type of that function, by which two sources are the same.
+        /// The type of that function, by which two sources are equal.
         closure: TypeId,
     },
 }
@@ -90,7 +90,7 @@ impl Exemplars {
         }
     }
 
-    /// Whether their labels are known when a request arrives, else with its response.
+    /// Whether their labels are known on arrival, not only with the response.
     pub(super) fn are_of_requests(&self) -> bool {
         matches!(self.source, ExemplarSource::Traceparent)
     }
@@ -101,14 +101,14 @@ impl Exemplars {
             return None;
         };
         let mut headers = request.request().headers().get_all(&TRACEPARENT);
-        // One that is sent twice is not to be used.
+        // A header that is sent twice is ambiguous.
         let (Some(header), None) = (headers.next(), headers.next()) else {
             return None;
         };
         sampled_trace_id(header.as_bytes()).map(ExemplarLabels::TraceId)
     }
 
-    /// The labels that the response head gives.
+    /// The labels that are known at the response head.
     pub(super) fn at_response(&self, response: &ResponseStart<'_>) -> Option<ExemplarLabels> {
         let ExemplarSource::Response { labels, .. } = &self.source else {
             return None;
@@ -141,7 +141,7 @@ impl Exemplars {
 /// The trace id of a `traceparent` header, W3C Trace Context, if the trace is sampled: only then is there something to
 /// find.
 fn sampled_trace_id(header: &[u8]) -> Option<[u8; 32]> {
-    // Without early returns, so that the compiler looks at many digits at once.
+    // Without early returns, so that the compiler vectorizes the loop.
     fn are_hex<const N: usize>(text: &[u8; N]) -> bool {
         let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         text.iter().fold(true, |so_far, byte| so_far & is_hex(byte))

@@ -1,4 +1,4 @@
-//! From what was recorded to the families of a scrape.
+//! Encodes the recorded numbers as the families of a scrape.
 
 use std::{
     borrow::Cow,
@@ -28,9 +28,9 @@ use crate::{
     },
 };
 
-/// What a label of the default monitor says about a request.
+/// A label of the default monitor, by its content.
 ///
-/// Chosen by [`count_labels`](crate::DefaultMonitorBuilder::count_labels) and its siblings.
+/// The argument of [`count_labels`](crate::DefaultMonitorBuilder::count_labels) and its siblings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Label {
@@ -45,7 +45,7 @@ pub enum Label {
 }
 
 impl Label {
-    /// What the live page calls it.
+    /// Its name on the live page.
     pub(super) fn role(self) -> &'static str {
         match self {
             Self::Method => "method",
@@ -56,7 +56,7 @@ impl Label {
     }
 }
 
-/// The names of labels, and what each says.
+/// The names of labels, with their content.
 pub(crate) type LabelNames = Vec<(Cow<'static, str>, Label)>;
 
 /// Encodes one family of a scrape.
@@ -73,7 +73,7 @@ pub(crate) struct FamilyEncoder {
 }
 
 impl FamilyEncoder {
-    /// For a family with these labels, and those that the attributes of the series make.
+    /// For a family with these labels, and those of the attributes of the series.
     pub(crate) fn new(
         name: Cow<'static, str>,
         help: Cow<'static, str>,
@@ -102,13 +102,13 @@ impl FamilyEncoder {
         }
     }
 
-    /// What it is called in a registry that puts `prefix` before its name.
+    /// Its name in a registry that puts `prefix` before it.
     pub(crate) fn name_behind(&self, prefix: &str) -> String {
         let unit = self.unit.as_ref().map(|unit| format!("_{}", unit.as_str()));
         format!("{prefix}{}{}", self.name, unit.unwrap_or_default())
     }
 
-    /// Encodes the family, whose samples are these.
+    /// Encodes the family with these samples.
     pub(crate) fn encode(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
@@ -125,7 +125,7 @@ impl FamilyEncoder {
         encode_family(encoder, &family, samples)
     }
 
-    /// Writes how many requests each series has.
+    /// Writes the number of requests of each series.
     pub(crate) fn write_count<'a, X: Attributes>(
         &self,
         output: &mut dyn Output,
@@ -137,7 +137,7 @@ impl FamilyEncoder {
                 .into_iter()
                 .max_by_key(|(_, exemplar)| exemplar.time);
             let counter = Counter {
-                // Each request is in one bucket of the latency, even where that is not shown.
+                // Each request is in one bucket of the latency, even if that family is disabled.
                 count: count(group, latency),
                 exemplar: latest.map(|(_, exemplar)| Exemplar {
                     value: 1.0,
@@ -149,7 +149,7 @@ impl FamilyEncoder {
         })
     }
 
-    /// Writes how many values of each series are in one bucket.
+    /// Writes the number of values in one bucket of each series.
     pub(crate) fn write_bucket<'a, X: Attributes>(
         &self,
         output: &mut dyn Output,
@@ -169,7 +169,7 @@ impl FamilyEncoder {
         })
     }
 
-    /// Writes the values that were observed of each series; those of the latency with exemplars and native buckets.
+    /// Writes the observed values of each series; those of the latency with exemplars and native buckets.
     pub(crate) fn write_distribution<'a, X: Attributes>(
         &self,
         output: &mut dyn Output,
@@ -221,7 +221,7 @@ impl FamilyEncoder {
         })
     }
 
-    /// Writes a value that a route has, whatever is asked of it.
+    /// Writes a constant value of a route.
     pub(crate) fn write_of_route(&self, output: &mut dyn Output, route: &str, value: f64) -> fmt::Result {
         let labels = OfRoute(self.labels.iter().map(|(name, _)| &**name).collect(), route);
         output.gauge(&labels, Number::Float(value))
@@ -289,9 +289,9 @@ pub(crate) struct InProgress {
     /// A request in progress has no status: none of its families groups by it or shows it.
     key: SeriesKey<()>,
     requests: i64,
-    /// How long the oldest of them has run.
+    /// The age of the oldest of them.
     age: Duration,
-    /// How many they were of late, at the most.
+    /// Their recent peak.
     peak: i64,
 }
 
@@ -318,7 +318,7 @@ impl InProgress {
         }
     }
 
-    /// None at this moment, and so many of late.
+    /// A group without requests now, with its recent peak.
     pub(crate) fn peak(method: &'static str, route: Arc<str>, peak: u32) -> Self {
         Self {
             peak: peak.into(),
@@ -326,7 +326,7 @@ impl InProgress {
         }
     }
 
-    /// The requests in progress at this moment, sorted by key; and none for each series in `known`, so that its gauge
+    /// The requests in progress at this moment, sorted by key, with an empty group for each series in `known`, so that its gauge
     /// is 0.
     pub(crate) fn look<'a, X: 'a>(
         in_flight: &InFlight,
@@ -356,19 +356,19 @@ impl InProgress {
         all.sort_by(|a, b| a.key.cmp(&b.key));
     }
 
-    /// How many they are.
+    /// Their number.
     pub(crate) fn number(group: &[&Self]) -> Number {
         Number::Whole(group.iter().map(|in_progress| in_progress.requests).sum())
     }
 
-    /// How many they were of late, at the most, or are now.
+    /// Their recent peak, or their number now if that is higher.
     pub(crate) fn most(group: &[&Self]) -> Number {
         let now = group.iter().map(|in_progress| in_progress.requests).sum();
         let peak = group.iter().map(|in_progress| in_progress.peak).max();
         Number::Whole(peak.unwrap_or(0).max(now))
     }
 
-    /// For how many seconds the oldest of them has run.
+    /// The age of the oldest of them in seconds.
     pub(crate) fn oldest_seconds(group: &[&Self]) -> Number {
         let oldest = group.iter().map(|in_progress| in_progress.age).max();
         Number::Float(oldest.unwrap_or_default().as_secs_f64())

@@ -1,4 +1,4 @@
-//! What the default monitor carries for a request.
+//! What the default monitor remembers of a request.
 
 use std::fmt;
 
@@ -9,22 +9,22 @@ use crate::{
     series::worker::BlockIndex,
 };
 
-/// What a [`DefaultMonitor`](crate::DefaultMonitor) carries for a request from its start to its end: nothing by default.
+/// What a [`DefaultMonitor`](crate::DefaultMonitor) remembers of a request until it ends; nothing by default.
 ///
-/// A custom monitor that wraps the default one has it in its own
+/// A custom monitor that wraps the default one keeps this in its own
 /// [`InFlight`](crate::RequestMonitor::InFlight).
 pub struct DefaultInFlight<L = NoLabels>(pub(super) Option<Box<Noted<L>>>);
 
-/// What is noted of a request under way.
+/// The notes about a request in progress.
 pub(super) struct Noted<L> {
-    /// None where there are none, or where they could not be read.
+    /// None if there are no labels, or if they could not be read.
     pub(super) labels: DiscardOnDrop<L>,
     /// To be observed when it ends.
     pub(super) times: NotedTimes,
     pub(super) exemplar: Option<ExemplarLabels>,
-    /// Where peaks are asked for.
+    /// If peaks are recorded.
     pub(super) running: Option<Running>,
-    /// Where it was recorded at its head, because it is long-lived.
+    /// The block into which it was recorded at its head, if it is long-lived.
     pub(super) recorded: Option<BlockIndex>,
 }
 

@@ -143,7 +143,7 @@ impl RequestLabels for NoLabels {
     }
 }
 
-/// Whether the type has no labels; known to the compiler.
+/// Whether the type has no labels. The compiler evaluates it.
 #[inline]
 pub(super) fn is_none<L: RequestLabels>() -> bool {
     TypeId::of::<L>() == TypeId::of::<NoLabels>()
@@ -155,7 +155,7 @@ pub(super) struct CustomLabels(Option<Arc<LabelSet>>);
 
 #[derive(Debug)]
 struct LabelSet {
-    /// What tells label sets apart, and what is sorted by.
+    /// The identity of the label set, and its order.
     text: Arc<str>,
     pairs: Vec<(String, String)>,
 }
@@ -310,7 +310,7 @@ impl LabelSets {
     }
 }
 
-/// Where one worker has the series of each label set.
+/// One worker's view of the series of each label set.
 pub(super) struct WorkerLabels<L> {
     sets: Arc<LabelSets>,
     /// The numbers of the rows of series, by label set and the number of the route.
@@ -384,7 +384,7 @@ impl<L: RequestLabels> WorkerLabels<L> {
     }
 }
 
-/// A name that a label of a family can have: `le` is that of the buckets.
+/// Whether a label of a family can have this name: `le` is reserved for buckets.
 pub(super) fn is_free_label_name(name: &str) -> bool {
     is_label_name(name) && name != "le"
 }

@@ -1,4 +1,4 @@
-//! The default monitor: the three metrics of the original, and what else its builder can be told to record.
+//! The default monitor: the three metrics of the Python package, and the options of its builder.
 
 pub(crate) mod builder;
 pub(crate) mod checks;
@@ -105,13 +105,13 @@ use crate::{
 )]
 pub struct DefaultMonitor<L = NoLabels> {
     storage: Arc<DefaultStorage>,
-    /// Made for the first request. A clone gets its own, so that each has one writer.
+    /// Created at the first request. A clone creates another, so that each has one writer.
     worker: OnceCell<WorkerStorage<L>>,
     /// The table of the worker whose requests the gauge shows. A clone is for another worker.
     table: RefCell<Weak<InFlightTable>>,
-    /// Where that table is; it is kept, so no other comes to lie there.
+    /// The address of that table. The weak reference keeps the memory, so no other table can be there.
     table_address: Cell<usize>,
-    /// Whether there is something to read when a request arrives, and when there is a response.
+    /// Whether there is something to read on arrival, and at the response head.
     reads_requests: bool,
     reads_responses: bool,
     times_head: bool,
@@ -119,7 +119,7 @@ pub struct DefaultMonitor<L = NoLabels> {
     has_further: bool,
 }
 
-/// What one worker records into.
+/// The storage of one worker.
 struct WorkerStorage<L> {
     series: WorkerSeries<CustomLabels>,
     labels: WorkerLabels<L>,
@@ -192,7 +192,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         worker.series.record(row, key, latency)
     }
 
-    /// Shows the requests of the worker that this one is of.
+    /// Shows the requests of this monitor's worker.
     #[cold]
     fn begin_in_worker(&self, request: &RequestStart<'_>) {
         self.storage.in_flight.add_table(request.table);
@@ -212,7 +212,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         self.table.replace(Arc::downgrade(request.table));
     }
 
-    /// Reads what is only known when a request arrives.
+    /// Reads what is known only on arrival.
     fn read_request(&self, request: &RequestStart<'_>) -> DefaultInFlight<L> {
         let mut noted = self.note_request(request);
         if let Some(peaks) = &self.storage.peaks {
@@ -228,7 +228,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         }
     }
 
-    /// Notes what it has; `None` if that is nothing.
+    /// Notes the labels, exemplar and time in the queue of a request; `None` if there are none.
     #[inline]
     fn note_request(&self, request: &RequestStart<'_>) -> Option<Box<Noted<L>>> {
         let exemplars = self.storage.exemplars.as_ref();
@@ -258,11 +258,11 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         spare.unwrap_or_default()
     }
 
-    /// Reads what is only known at the response head, and records a long-lived response.
+    /// Reads what is known only at the response head, and records a long-lived response.
     fn read_response(&self, noted: &mut Option<Box<Noted<L>>>, response: &ResponseStart<'_>) {
         let exemplars = self.storage.exemplars.as_ref();
         let exemplar = exemplars.and_then(|exemplars| exemplars.at_response(response));
-        // What has no body to come ends at once.
+        // A response without a body ends at once.
         if let Some(peaks) = self
             .storage
             .peaks
@@ -282,7 +282,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         if let Some(labels) = noted.labels.as_mut() {
             let read = self.storage.label_sets.contain(|| labels.at_response(response));
             if read.is_none() {
-                // Labels that were changed half way are not to be trusted.
+                // The labels may have been changed halfway.
                 noted.labels = DiscardOnDrop::none();
             }
         }
@@ -326,7 +326,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
         }
     }
 
-    /// Observes what there is besides the latency. A request that was recorded at its head has been judged there.
+    /// Observes the values besides the latency. A request that was recorded at its head has been judged there.
     fn observe_further(&self, block: BlockIndex, times: NotedTimes, end: &RequestEnd<'_>, is_judged: bool) {
         let ended = Ended { end, times };
         let values = self.storage.further.iter().map(|value| value(&ended));
@@ -378,7 +378,7 @@ impl<L: RequestLabels> RequestMonitor for DefaultMonitor<L> {
 
     #[inline]
     fn update_init_metrics(&self, request: &RequestStart<'_>) -> DefaultInFlight<L> {
-        // In the long run a comparison: a worker has one table.
+        // Nearly always just a comparison: a worker has one table.
         if self.table_address.get() != Arc::as_ptr(request.table).addr() {
             self.begin_in_worker(request);
         }

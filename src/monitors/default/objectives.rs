@@ -1,4 +1,4 @@
-//! Objectives: whether requests were answered well and in time.
+//! Objectives: whether requests succeed in time.
 
 use std::{any::TypeId, cell::RefCell, fmt, sync::Arc, time::Duration};
 
@@ -11,22 +11,22 @@ use crate::{
     route::RouteLabel,
 };
 
-/// What a route is to keep to.
+/// The objective of a route.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Objective {
     /// The label of the route.
     pub(super) route: Arc<str>,
-    /// The share of requests that is to meet it.
+    /// The share of requests that should meet it.
     pub(super) ratio: f64,
     /// How long a request may take.
     pub(super) within: Duration,
 }
 
-/// A user's test for requests that failed.
+/// A user's function that decides which requests failed.
 #[derive(Clone)]
 pub(super) struct Failures {
     is_failure: Arc<dyn Fn(&RequestEnd<'_>) -> bool + Send + Sync>,
-    /// The type of that function, by which two tests are the same.
+    /// The type of that function, by which two of them are equal.
     closure: TypeId,
 }
 
@@ -35,7 +35,7 @@ impl Failures {
     where
         F: Fn(&RequestEnd<'_>) -> bool + Send + Sync + 'static,
     {
-        // What it captures may panic when it is dropped.
+        // Its captured values may panic when they are dropped.
         let is_failure = DiscardOnDrop::new(is_failure);
         Self {
             is_failure: Arc::new(move |end| is_failure.as_ref().is_some_and(|is_failure| is_failure(end))),
@@ -114,13 +114,13 @@ impl Objectives {
 /// Whether a request failed, by default.
 fn is_failure(end: &RequestEnd<'_>) -> bool {
     let status = end.status();
-    // Without a response the status is 499 or 500; a body that is dropped may be that of a client which left.
+    // Without a response the status is 499 or 500. A dropped body may mean only that the client left.
     status >= StatusCode::INTERNAL_SERVER_ERROR
         || status.as_u16() == 499
         || matches!(end.ending(), Ending::Failed | Ending::Panicked)
 }
 
-/// Which objective each route of one worker has, by the number of the route.
+/// The objectives of one worker's routes, by the number of the route.
 #[derive(Debug, Default)]
 pub(super) struct ObjectivesOfWorker(RefCell<Vec<Option<OfRoute>>>);
 

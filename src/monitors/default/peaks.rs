@@ -25,22 +25,22 @@ use crate::{
     series::grouping::GroupBy,
 };
 
-/// How finely the last minute is divided.
+/// The length of the slots into which the last minute is divided.
 const SLOT_SECONDS: u64 = 5;
 
-/// Those of a minute, and the one that is under way.
+/// The slots of a minute, and the current one.
 const SLOTS: u32 = 13;
 
 /// The peaks of one monitor.
 #[derive(Debug)]
 pub(super) struct Peaks {
     began: Instant,
-    /// What the family tells series apart by: the peak of a route is not the sum of those of its methods.
+    /// The labels of the series: the peak of a route is not the sum of the peaks of its methods.
     group_by: GroupBy,
     all: Mutex<BTreeMap<Key, Arc<Peak>>>,
 }
 
-/// The method and the label of the route, each empty where series are not told apart by it.
+/// The method and the label of the route, each empty if the series do not have it.
 type Key = (&'static str, Arc<str>);
 
 impl Peaks {
@@ -77,13 +77,13 @@ impl Peaks {
 
 /// The requests of one series.
 ///
-/// Each change of their number notes the higher of both in its slot. Where nothing changes, the number is that of the
-/// next change, or of now: so no moment is missed, however long requests take.
+/// Each change of their number notes the higher of both in its slot. If nothing changes, the number is that of the
+/// next change, or of now. So no moment is missed, however long requests take.
 #[derive(Debug)]
 struct Peak {
     began: Instant,
     running: AtomicU32,
-    /// The number of a slot, and in the lower half what was noted in it. A slot with a higher number takes the place of
+    /// The number of a slot, and in the lower half the number noted in it. A slot with a higher number replaces
     /// the one before, because it is more.
     slots: [AtomicU64; SLOTS as usize],
 }
@@ -106,7 +106,7 @@ impl Peak {
         let slot = self.slot(at);
         let noted = u64::from(slot) << 32 | u64::from(running);
         let place = &self.slots[(slot % SLOTS) as usize];
-        // Most often it is no peak, and nobody else need be disturbed.
+        // Usually it is no peak, and other workers need not be disturbed.
         if place.load(Relaxed) < noted {
             place.fetch_max(noted, Relaxed);
         }
@@ -149,7 +149,7 @@ impl Running {
         }
     }
 
-    /// The request ends at this moment, which somebody has read from the clock already.
+    /// The request ends at this moment, which has been read from the clock already.
     #[inline(never)]
     pub(super) fn end(mut self, at: Instant) {
         if let Some(peak) = self.peak.take() {
@@ -166,14 +166,14 @@ impl Drop for Running {
     }
 }
 
-/// Where one worker has the peaks, by the labels of routes: as many as there are labels.
+/// One worker's view of the peaks, by the labels of routes: as many as there are labels.
 #[derive(Default)]
 pub(super) struct PeaksOfWorker(RefCell<HashMap<Arc<str>, OfLabel>>);
 
 /// What a worker knows of one label.
 #[derive(Default)]
 struct OfLabel {
-    /// Whether a request to the path that is the same text is counted, under this label; not known at first. So the
+    /// Whether a request whose path equals the label is counted under it; unknown at first. So the
     /// routes without parameters are looked up once.
     counts_path: Option<bool>,
     peaks: Vec<(&'static MethodLabel, Arc<Peak>)>,
@@ -218,7 +218,7 @@ impl PeaksOfWorker {
     /// Counts a request under the label of its response, if that is another.
     pub(super) fn respond(&self, peaks: &Peaks, running: &mut Running, response: &ResponseStart<'_>) {
         let route = &response.route_label().text;
-        // Where routes are not told apart, it would be counted twice for a moment.
+        // Without the label of the route, it would be counted twice for a moment.
         if !peaks.group_by.route || Arc::ptr_eq(&running.route, route) || running.route == *route {
             return;
         }
@@ -238,7 +238,7 @@ impl PeaksOfWorker {
         running
     }
 
-    /// Forgets what is known of the routes of another application.
+    /// Forgets the routes of another application.
     pub(super) fn clear(&self) {
         self.0.borrow_mut().clear();
     }

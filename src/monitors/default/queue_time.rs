@@ -1,22 +1,22 @@
-//! How long a request waited in front of the server, as a proxy says.
+//! The time that a request waited in front of the server, according to a proxy.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 
-/// The headers in which proxies say when they received a request; the first that is there counts.
+/// The headers in which proxies say when they received a request; the first one present counts.
 static HEADERS: [HeaderName; 2] = [
     HeaderName::from_static("x-request-start"),
     HeaderName::from_static("x-queue-start"),
 ];
 
-/// What is believed at the most: a clock that is wrong, or a client that makes the header up, claims more.
+/// The longest time that is believed: a wrong clock, or a client that makes up the header, claims more.
 pub(super) const MOST: Duration = Duration::from_secs(600);
 
-/// How far the clock of the proxy may be ahead; then the request did not wait.
+/// How far the clock of the proxy may be ahead; the request then counts as not having waited.
 const MOST_AHEAD: Duration = Duration::from_secs(1);
 
-/// How long a request waited that arrived at `now`; `None` where no proxy says, or what cannot be.
+/// How long a request waited that arrived at `now`; `None` if no proxy says so, or if it cannot be true.
 pub(super) fn queue_time(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let received = HEADERS.iter().find_map(|name| headers.get(name))?;
     let received = received_at(received.to_str().ok()?)?;
@@ -27,7 +27,7 @@ pub(super) fn queue_time(headers: &HeaderMap, now: SystemTime) -> Option<Duratio
 }
 
 /// Unix time in seconds (`t=1512379167.574`, nginx), milliseconds (`1512379167574`, Heroku and `HAProxy`), microseconds
-/// (`t=1512379167574000`, Apache) or nanoseconds; by its size, since nobody names the unit.
+/// (`t=1512379167574000`, Apache) or nanoseconds; recognized by its size, since the unit is not named.
 fn received_at(text: &str) -> Option<SystemTime> {
     let text = text.trim();
     let text = text.strip_prefix("t=").unwrap_or(text);

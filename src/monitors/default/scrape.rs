@@ -1,4 +1,4 @@
-//! What one scrape has of a default monitor.
+//! One scrape of a default monitor.
 
 use std::{fmt, rc::Rc, sync::Arc};
 
@@ -34,12 +34,12 @@ impl Collector for DefaultCollector {
     }
 }
 
-/// What one scrape shows.
+/// The numbers of one scrape.
 struct Scrape {
     storage: Arc<DefaultStorage>,
     snapshot: Snapshot<CustomLabels>,
     in_progress: Vec<InProgress>,
-    /// The same, and what the peaks have been.
+    /// The same, with their peaks.
     peaks: Vec<InProgress>,
     /// The keys of series without requests, of which there is one for each objective.
     objectives: Vec<SeriesKey<CustomLabels>>,
@@ -115,12 +115,12 @@ impl Scrape {
         };
         family.write_distribution(output, self.snapshot.all(), distribution)
     }
-    /// Writes how many requests to routes with an objective are in a bucket of those that met it and those that missed it.
+    /// Writes the number of requests that met or missed the objectives.
     fn write_judged(&self, family: &FamilyEncoder, output: &mut dyn Output, bucket: usize) -> fmt::Result {
         let Some(judged) = self.storage.series.measures().further.last() else {
             return Ok(());
         };
-        // Which methods and statuses there will be is not known.
+        // Future methods and statuses are unknown.
         let has_zeros = !family.group_by.method && family.group_by.status == ByStatus::No;
         let zeros = self.objectives.iter().filter(|_| has_zeros).map(|key| Totals {
             key,

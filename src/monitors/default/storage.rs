@@ -1,4 +1,4 @@
-//! What the workers of one default monitor share.
+//! The state that the workers of one default monitor share.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -16,13 +16,13 @@ use crate::{
     series::Series,
 };
 
-/// What the workers share, and what a scrape encodes.
+/// The state that the workers share and a scrape encodes.
 #[derive(Debug)]
 pub(super) struct DefaultStorage {
     pub(super) series: Arc<Series<CustomLabels>>,
     pub(super) in_flight: Arc<InFlight>,
     pub(super) families: Vec<(Content, FamilyEncoder)>,
-    /// What the further measures are of, in their order, which is that of the families; but for the last one, where there
+    /// The values of the further measures, in the order of the families; without the last measure, if there
     /// are objectives.
     pub(super) further: Vec<fn(&Ended<'_>) -> Option<u64>>,
     pub(super) label_sets: Arc<LabelSets>,
@@ -36,7 +36,7 @@ pub(super) struct DefaultStorage {
 }
 
 impl DefaultStorage {
-    /// For what was chosen; `has_labels` says whether there are custom labels.
+    /// For these options; `has_labels` says whether there are custom labels.
     pub(super) fn new(config: &Config, has_labels: bool) -> Self {
         let families = config.recorded();
         let families = families.map(|(row, _)| (row.content, config.encoder(row, has_labels)));

@@ -9,7 +9,7 @@ use crate::{
     series::measures::{Scale, nanos},
 };
 
-/// A family that the [`DefaultMonitor`](crate::DefaultMonitor) can record, for options that are the same for all of
+/// A family that the [`DefaultMonitor`](crate::DefaultMonitor) can record, for options that apply to any of
 /// them, such as [`rename`](crate::DefaultMonitorBuilder::rename).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -46,7 +46,7 @@ pub enum DefaultFamily {
     ObjectiveSeconds,
 }
 
-/// What there is to know about one family.
+/// One family.
 pub(super) struct Row {
     pub(super) family: DefaultFamily,
     pub(super) name: &'static str,
@@ -58,14 +58,14 @@ pub(super) struct Row {
     pub(super) is_on: bool,
 }
 
-/// The labels of a family for which none are chosen.
+/// The default labels of a family.
 pub(super) enum DefaultLabels {
     These(&'static [(&'static str, Label)]),
     /// Those of another family.
     AsOf(DefaultFamily),
 }
 
-/// What the samples of a family say.
+/// The content of a family.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Content {
     /// How many requests have ended.
@@ -77,21 +77,21 @@ pub(super) enum Content {
     Further(Scale, fn(&Ended<'_>) -> Option<u64>),
     /// How many requests are in progress.
     InProgress,
-    /// How long the oldest request in progress has run.
+    /// The age of the oldest request in progress.
     OldestInProgress,
-    /// The most requests that were in progress at a time, of late.
+    /// The most requests in progress at a time in the last minute.
     PeakInProgress,
     /// How many requests have met the objective of their route.
     ObjectiveMet,
     /// How many have missed it.
     ObjectiveMissed,
-    /// The share of requests that is to meet it.
+    /// The share of requests that should meet it.
     ObjectiveRatio,
     /// How long a request may take to meet it.
     ObjectiveSeconds,
 }
 
-/// What is known about a request when it has ended.
+/// The facts about a request that has ended.
 pub(super) struct Ended<'a> {
     pub(super) end: &'a RequestEnd<'a>,
     pub(super) times: NotedTimes,
@@ -268,7 +268,7 @@ impl Content {
         }
     }
 
-    /// What the live page calls it, if it shows it.
+    /// Its role on the live page, if it is shown there.
     pub(super) fn role(self) -> Option<&'static str> {
         match self {
             Self::Requests => Some("requests"),
@@ -297,7 +297,7 @@ impl Content {
         )
     }
 
-    /// Whether it is about objectives themselves, which have a route alone.
+    /// Whether it exposes the objectives themselves, which have only a route.
     pub(super) fn is_of_objective(self) -> bool {
         matches!(self, Self::ObjectiveRatio | Self::ObjectiveSeconds)
     }

@@ -8,7 +8,7 @@ use prometheus_client::{metrics::info::Info, registry::Registry};
 /// | --- | --- | --- |
 /// | `version` | the version of the package that calls the macro | its `Cargo.toml` |
 /// | `revision` | the commit | the variable `VERGEN_GIT_SHA`, if it is set when the package is compiled |
-/// | `rustc` | the version of the compiler | the variable `VERGEN_RUSTC_SEMVER`, likewise |
+/// | `rustc` | the version of the compiler | the variable `VERGEN_RUSTC_SEMVER`, if it is set too |
 ///
 /// Pass it to [`MetricsRegistry::register_with`], once per registry:
 ///

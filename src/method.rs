@@ -13,8 +13,8 @@ pub(crate) struct MethodLabel {
     pub(crate) number: u32,
 }
 
-/// The methods of RFC 9110, PATCH (RFC 5789) and QUERY. The last label is for all others, named as in the OpenTelemetry HTTP
-/// semantic conventions.
+/// The methods of RFC 9110, PATCH (RFC 5789) and QUERY. The last label is for all others, named as in the OpenTelemetry
+/// HTTP semantic conventions.
 static KNOWN: [MethodLabel; 11] = [
     MethodLabel::new("GET", 0),
     MethodLabel::new("HEAD", 1),

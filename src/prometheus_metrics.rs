@@ -9,8 +9,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// Registers everything that a registry of the crate `prometheus` has, now and later; needs the feature `prometheus-0_14` or
-/// `prometheus-0_13`, for the version of that crate.
+/// Registers everything that a registry of the crate `prometheus` has, now and later; needs the feature
+/// `prometheus-0_14` or `prometheus-0_13`, for the version of that crate.
 ///
 /// For services that switch from a middleware on that crate: existing metrics can stay as they are, or move to
 /// [`prometheus_client`] one by one. Pass it to [`MetricsRegistry::register_with`], once per registry:
@@ -29,21 +29,22 @@ use prometheus_client::{
 /// # }
 /// ```
 ///
-/// Names, help texts, labels and values are the same, including the prefix and the labels of a `Registry::new_custom`. The scrape
-/// differs from the one of that crate as follows:
+/// Names, help texts, labels and values are the same, including the prefix and the labels of a `Registry::new_custom`.
+/// The scrape differs from the one of that crate as follows:
 ///
-/// - A counter whose name does not end in `_total` has the type `unknown`, since OpenMetrics has no such counter. Its name stays,
-///   and `rate()` works. The OpenMetrics encoder of Prometheus' library for Go does the same.
-/// - A summary, which only a custom collector can have, becomes three families: a gauge with its quantiles, and its `_sum` and
-///   `_count` with the type `unknown`. Its samples stay the same.
+/// - A counter whose name does not end in `_total` has the type `unknown`, since OpenMetrics has no such counter. Its
+///   name stays, and `rate()` works. The OpenMetrics encoder of Prometheus' library for Go does the same.
+/// - A summary, which only a custom collector can have, becomes three families: a gauge with its quantiles, and its
+///   `_sum` and `_count` with the type `unknown`. Its samples stay the same.
 /// - Untyped metrics, which that crate cannot encode either, and timestamps of samples are omitted.
-/// - Bucket bounds are written `le="1.0"`, as OpenMetrics demands, instead of `le="1"`. Quantiles are unaffected. Before version
-///   3, Prometheus treats these as two series, so a query that names a bound has to change.
+/// - Bucket bounds are written `le="1.0"`, as OpenMetrics demands, instead of `le="1"`. Quantiles are unaffected.
+///   Before version 3, Prometheus treats these as two series, so a query that names a bound has to change.
 ///
 /// Families that OpenMetrics forbids, such as a histogram with buckets below zero, are
-/// [omitted](crate::metrics_view#invalid-families). A registry of that crate gathers its collectors together: if one panics, the
-/// whole registry is missing from the scrape, and nothing else. With the feature `process` of that crate, its default registry
-/// already has process metrics, so do not register [`process_metrics`](crate::process_metrics) as well.
+/// [omitted](crate::metrics_view#invalid-families). A registry of that crate gathers its collectors together: if one
+/// panics, the whole registry is missing from the scrape, and nothing else. With the feature `process` of that crate,
+/// its default registry already has process metrics, so do not register [`process_metrics`](crate::process_metrics) as
+/// well.
 ///
 /// # With a prefix or with labels
 ///
@@ -69,8 +70,8 @@ pub fn prometheus_metrics(registry: impl Into<PrometheusRegistry>) -> impl FnOnc
     |registry| registry.register_collector(collector)
 }
 
-/// Holds a registry of the crate `prometheus`, in any version that has a feature. [`prometheus_metrics`] converts registries into
-/// it.
+/// Holds a registry of the crate `prometheus`, in any version that has a feature. [`prometheus_metrics`] converts
+/// registries into it.
 pub struct PrometheusRegistry(Box<dyn Gather>);
 
 impl fmt::Debug for PrometheusRegistry {

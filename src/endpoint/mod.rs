@@ -99,8 +99,8 @@ pub fn metrics_scope() -> Scope {
 /// | `*/*`, no `Accept`, or none of these | OpenMetrics 1.0.0, or [Prometheus text](MetricsRegistry::with_text_by_default): scrapers do not handle 406 |
 /// | `text/html`, as from a browser | Prometheus text 0.0.4, which it displays |
 ///
-/// Protobuf is sent only if it is asked for by name. Exemplars are in OpenMetrics and protobuf; start timestamps of counters
-/// and histograms are in protobuf only. The response has `Vary: Accept`.
+/// Protobuf is sent only if it is asked for by name. Exemplars are in OpenMetrics and protobuf; start timestamps of
+/// counters and histograms are in protobuf only. The response has `Vary: Accept`.
 ///
 /// If the scraper asks for an `escaping` that leaves classic names unchanged, the `Content-Type` confirms it; for formats
 /// of version 1.0.0 it always names one. Only classic names are served.
@@ -135,9 +135,9 @@ pub fn metrics_scope() -> Scope {
 /// A scrape is rendered on a separate thread and sent in pieces, so the worker goes on with other requests. Scrapes that
 /// arrive while one is being rendered share its result.
 ///
-/// The answer is 503 with the reason if the scrape takes longer than 10 seconds, or than nine tenths of the time that the
-/// scraper announces in `X-Prometheus-Scrape-Timeout-Seconds`; and also while earlier scrapes of more than 64 MiB in all are
-/// still being sent.
+/// The answer is 503 with the reason if the scrape takes longer than 10 seconds, or than nine tenths of the time that
+/// the scraper announces in `X-Prometheus-Scrape-Timeout-Seconds`; and also while earlier scrapes of more than 64 MiB
+/// in all are still being sent.
 ///
 /// # Compression
 ///

@@ -61,8 +61,8 @@ macro_rules! one_worker {
 /// ```
 ///
 /// It handles no signals. At SIGTERM it keeps serving while the application answers its last requests, and ends with
-/// `main`. If you join both servers, for example with `futures_util`'s `try_join`, both end. The example [`admin_port`] adds
-/// a token, and waits for one more scrape after the last request.
+/// `main`. If you join both servers, for example with `futures_util`'s `try_join`, both end. The example [`admin_port`]
+/// adds a token, and waits for one more scrape after the last request.
 ///
 /// [`admin_port`]: https://github.com/hundredrooms/hr-prometheus/blob/main/examples/admin_port.rs
 ///

@@ -106,7 +106,7 @@ pub(crate) fn read_line<'a>(
     })
 }
 
-/// Reads labels up to the closing brace, and gives back what follows it.
+/// Reads labels up to the closing brace, and returns what follows it.
 pub(crate) fn read_labels<'a>(
     mut text: &'a str,
     mut on_label: impl FnMut(&'a str, &'a str) -> Result<(), Reason>,

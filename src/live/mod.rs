@@ -31,10 +31,10 @@ static PAGE: Lazy<(String, String)> = Lazy::new(|| {
 
 /// A [`Scope`] that serves a page at `/live` which draws the metrics of this service; needs the feature `live`.
 ///
-/// The page shows requests per second, the share of errors, latencies and requests in progress, in total and by route. It shows
-/// workers with [`worker_metrics`], connections with [`connection_metrics`], and the oldest requests with [`oldest_in_progress`]. The
-/// browser reads [`/metrics`](crate::metrics_scope) every two seconds and keeps five minutes; the service stores nothing, and a page
-/// that nobody has open costs nothing.
+/// The page shows requests per second, the share of errors, latencies and requests in progress, in total and by route.
+/// It shows workers with [`worker_metrics`], connections with [`connection_metrics`], and the oldest requests with
+/// [`oldest_in_progress`]. The browser reads [`/metrics`](crate::metrics_scope) every two seconds and keeps five
+/// minutes; the service stores nothing, and a page that nobody has open costs nothing.
 ///
 /// ```
 /// use actix_web::{App, test};
@@ -56,16 +56,16 @@ static PAGE: Lazy<(String, String)> = Lazy::new(|| {
 ///
 /// # Where it reads
 ///
-/// From the [`metrics_scope`](crate::metrics_scope) of the same application, whichever scopes the two are in. The address is
-/// relative, so it is also right behind a proxy that adds a prefix. [`live_scope_for`] takes another address. The names of families
-/// and labels are written into the page, so [names](crate::DefaultMonitorBuilder) and prefixes can be chosen freely. If there are
-/// two monitors, the page shows one at a time.
+/// From the [`metrics_scope`](crate::metrics_scope) of the same application, whichever scopes the two are in. The
+/// address is relative, so it is also right behind a proxy that adds a prefix. [`live_scope_for`] takes another
+/// address. The names of families and labels are written into the page, so [names](crate::DefaultMonitorBuilder) and
+/// prefixes can be chosen freely. If there are two monitors, the page shows one at a time.
 ///
 /// # Who can read it
 ///
-/// The page itself contains only the names of families and labels. The numbers come from the metrics, so whoever cannot read those
-/// sees none. Authentication by the browser (cookies, `Basic`) works as for any page; the page asks for a bearer token. If the
-/// metrics have a separate port, serve the page there too.
+/// The page itself contains only the names of families and labels. The numbers come from the metrics, so whoever cannot
+/// read those sees none. Authentication by the browser (cookies, `Basic`) works as for any page; the page asks for a
+/// bearer token. If the metrics have a separate port, serve the page there too.
 ///
 /// It loads nothing from elsewhere, and its `Content-Security-Policy` does not allow it.
 ///
@@ -79,9 +79,9 @@ pub fn live_scope() -> Scope {
 
 /// Serves the same page as [`live_scope`], which then reads the metrics at this address.
 ///
-/// Use it for a [`metrics_view`](crate::metrics_view) at another path, and for metrics on another host or port. The address is
-/// resolved like a link in the page: `prometheus` is beside the page, `/internal/prometheus` is on the same host, and
-/// `https://admin.example:9000/metrics` is on another one, which has to allow this page by CORS.
+/// Use it for a [`metrics_view`](crate::metrics_view) at another path, and for metrics on another host or port. The
+/// address is resolved like a link in the page: `prometheus` is beside the page, `/internal/prometheus` is on the same
+/// host, and `https://admin.example:9000/metrics` is on another one, which has to allow this page by CORS.
 ///
 /// ```
 /// use actix_web::{App, test, web};
@@ -126,7 +126,8 @@ fn page(request: &HttpRequest, metrics: Option<&str>) -> HttpResponse {
         .body([before, &*settings(&address, &names), behind].concat())
 }
 
-/// The address of [`metrics_scope`](crate::metrics_scope), relative to the page: beside it, else anywhere in the application.
+/// The address of [`metrics_scope`](crate::metrics_scope), relative to the page: beside it, else anywhere in the
+/// application.
 fn address_of_metrics(request: &HttpRequest) -> String {
     let path = request.path();
     let (scope, _) = path.trim_end_matches('/').rsplit_once('/').unwrap_or_default();

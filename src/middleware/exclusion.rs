@@ -50,9 +50,9 @@ impl Predicates {
 
 /// Excludes a request that has already begun from the metrics.
 ///
-/// A handler or an inner middleware puts this marker into the extensions of the request or of the response. The request is then
-/// neither counted nor timed, and [`RequestMonitor::forget`] is called instead of `update_end_metrics`. While it ran, it was in
-/// the gauge. The marker has no effect on a request that ends without a response.
+/// A handler or an inner middleware puts this marker into the extensions of the request or of the response. The request
+/// is then neither counted nor timed, and [`RequestMonitor::forget`] is called instead of `update_end_metrics`. While
+/// it ran, it was in the gauge. The marker has no effect on a request that ends without a response.
 ///
 /// To exclude whole routes, use [`HrPrometheus::exclude_routes`]; to exclude requests by anything known on arrival, use
 /// [`HrPrometheus::exclude`].

@@ -74,10 +74,10 @@ use crate::{
 ///
 /// # Which registry
 ///
-/// The one given to [`register_in`](Self::register_in); else the one in the app data of the application, or of the scope that
-/// the middleware is wrapped around; else [`MetricsRegistry::global`]. Each worker looks it up once, at its first request.
-/// `/metrics` looks in the same places, so both use the same registry if it is in the app data of the application, or if
-/// there is none.
+/// The one given to [`register_in`](Self::register_in); else the one in the app data of the application, or of the
+/// scope that the middleware is wrapped around; else [`MetricsRegistry::global`]. Each worker looks it up once, at its
+/// first request. `/metrics` looks in the same places, so both use the same registry if it is in the app data of the
+/// application, or if there is none.
 ///
 /// # Where to create it
 ///
@@ -90,9 +90,9 @@ use crate::{
 /// # Mistakes
 ///
 /// So that options can be chained, an option that is given a wrong value keeps an error and returns the middleware.
-/// [`build`](Self::build) and [`register_in`](Self::register_in) return the first error, which names the option and the fix;
-/// it may also be an error of the monitor's builder. If neither is called, the application does not start: actix-web says only
-/// that it cannot start the service, and the log has the message at level error.
+/// [`build`](Self::build) and [`register_in`](Self::register_in) return the first error, which names the option and the
+/// fix; it may also be an error of the monitor's builder. If neither is called, the application does not start:
+/// actix-web says only that it cannot start the service, and the log has the message at level error.
 pub struct HrPrometheus<M: Monitors = DefaultMonitor> {
     registry: Option<MetricsRegistry>,
     source: Source<M>,
@@ -119,9 +119,9 @@ type Source<M> = Arc<dyn Fn(&MetricsRegistry, &str, &mut Vec<Error>) -> <M as Mo
 impl HrPrometheus {
     /// Records with the monitor `M`, or with several: `with_monitor::<(DefaultMonitor, MyMonitor)>()`.
     ///
-    /// A monitor is registered once per registry and type, by the first worker that gets a request. Workers, clones and other
-    /// middleware with the same monitor share it. Each member of a pair is registered separately; a pair of the same monitor
-    /// twice records everything twice.
+    /// A monitor is registered once per registry and type, by the first worker that gets a request. Workers, clones and
+    /// other middleware with the same monitor share it. Each member of a pair is registered separately; a pair of the
+    /// same monitor twice records everything twice.
     ///
     /// See [`RequestMonitor`](crate::RequestMonitor) for an example.
     #[must_use = "give it to `App::wrap`"]
@@ -136,10 +136,10 @@ impl HrPrometheus {
 
     /// Records with the monitor that `register` creates: for a monitor that needs more than a registry.
     ///
-    /// `register` is called once per registry and type of closure, however often this function is called, for example by
-    /// every worker in the closure of `HttpServer::new`. Closures written in different places have different types; to use one
-    /// closure twice, give each use [a name](Self::named). All `fn` pointers of one signature share a type, so pass the function
-    /// itself.
+    /// `register` is called once per registry and type of closure, however often this function is called, for example
+    /// by every worker in the closure of `HttpServer::new`. Closures written in different places have different types;
+    /// to use one closure twice, give each use [a name](Self::named). All `fn` pointers of one signature share a type,
+    /// so pass the function itself.
     ///
     /// ```
     /// use std::time::Duration;
@@ -208,8 +208,8 @@ impl HrPrometheus {
     /// Records with the monitor that `builder` makes: [`DefaultMonitor::builder`], [`OtelMonitor::builder`], or a pair,
     /// `with_builder((DefaultMonitor::builder(), OtelMonitor::builder()))`.
     ///
-    /// Equal builders make one monitor per registry, which workers, clones and other middleware share. Builders that differ make
-    /// separate monitors, whose families need different names, for example by a
+    /// Equal builders make one monitor per registry, which workers, clones and other middleware share. Builders that
+    /// differ make separate monitors, whose families need different names, for example by a
     /// [prefix](crate::DefaultMonitorBuilder::prefix):
     ///
     /// ```
@@ -285,8 +285,8 @@ impl<M: Monitors> HrPrometheus<M> {
 
     /// Registers the monitor now, and records into `registry`, whatever the app data has.
     ///
-    /// Use this to get registration errors before the server starts, and to expose the families before the first request. Also
-    /// add the registry to the app data, so that `/metrics` finds it:
+    /// Use this to get registration errors before the server starts, and to expose the families before the first
+    /// request. Also add the registry to the app data, so that `/metrics` finds it:
     ///
     /// ```
     /// use actix_web::{App, HttpServer};
@@ -305,8 +305,8 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// # Errors
     ///
-    /// If an option was given a wrong value, as in [`build`](Self::build). If a monitor's `register` panics, now or before. If
-    /// called during a registration or a scrape of the same registry.
+    /// If an option was given a wrong value, as in [`build`](Self::build). If a monitor's `register` panics, now or
+    /// before. If called during a registration or a scrape of the same registry.
     pub fn register_in(mut self, registry: &MetricsRegistry) -> Result<Self, Error> {
         self.options.mistakes.check()?;
         let mut errors = Vec::new();
@@ -356,22 +356,22 @@ impl<M: Monitors> HrPrometheus<M> {
     /// let metrics = HrPrometheus::default().exclude_routes(["/health", "/metrics"]);
     /// ```
     ///
-    /// Give each route by its label, the `path` that its requests would otherwise have: `/users/{id}`, without the regular
-    /// expressions of parameters; `/` for a service mounted at the root; the text of [`unmatched`](Self::unmatched); or a path with
-    /// [kept values](Self::keep_params), which then does not count towards the limit. The label of a route also covers all paths
-    /// with kept values that are made from it.
+    /// Give each route by its label, the `path` that its requests would otherwise have: `/users/{id}`, without the
+    /// regular expressions of parameters; `/` for a service mounted at the root; the text of
+    /// [`unmatched`](Self::unmatched); or a path with [kept values](Self::keep_params), which then does not count
+    /// towards the limit. The label of a route also covers all paths with kept values that are made from it.
     ///
-    /// The route is known once the request has been answered or has ended; [`RequestMonitor::forget`] is then called instead of
-    /// `update_end_metrics`. Until then the gauge uses the route that matches the path.
+    /// The route is known once the request has been answered or has ended; [`RequestMonitor::forget`] is then called
+    /// instead of `update_end_metrics`. Until then the gauge uses the route that matches the path.
     ///
-    /// May be called several times. At its first request, each worker logs a warning for a label that no route of the application
-    /// has.
+    /// May be called several times. At its first request, each worker logs a warning for a label that no route of the
+    /// application has.
     ///
     /// # Errors
     ///
-    /// If a text cannot be the label of a route: it does not begin with `/` and is not the text of `unmatched` (as set so far), it
-    /// contains the regular expression of a parameter, a parameter is not closed, or it writes a parameter or a tail as other
-    /// frameworks do (`/:id`, `/*`).
+    /// If a text cannot be the label of a route: it does not begin with `/` and is not the text of `unmatched` (as set
+    /// so far), it contains the regular expression of a parameter, a parameter is not closed, or it writes a parameter
+    /// or a tail as other frameworks do (`/:id`, `/*`).
     ///
     /// [`RequestMonitor::forget`]: crate::RequestMonitor::forget
     #[must_use = "give it to `App::wrap`"]
@@ -383,8 +383,8 @@ impl<M: Monitors> HrPrometheus<M> {
         self
     }
 
-    /// Excludes the requests for which `predicate` returns `true`: no hook of a monitor is called, no family has them, and the
-    /// response passes unchanged.
+    /// Excludes the requests for which `predicate` returns `true`: no hook of a monitor is called, no family has them,
+    /// and the response passes unchanged.
     ///
     /// ```
     /// use hr_prometheus::HrPrometheus;
@@ -394,12 +394,12 @@ impl<M: Monitors> HrPrometheus<M> {
     ///     .exclude(|start| start.request().headers().contains_key("x-synthetic"));
     /// ```
     ///
-    /// Called once per request, on arrival and before routing, so it can use anything known by then, such as the path or a header.
-    /// Its own time is not part of any latency. [`RequestStart::route`] costs a walk over the route table, and has the values that
-    /// [`keep_params`](Self::keep_params) keeps even if they are over the limit.
+    /// Called once per request, on arrival and before routing, so it can use anything known by then, such as the path
+    /// or a header. Its own time is not part of any latency. [`RequestStart::route`] costs a walk over the route table,
+    /// and has the values that [`keep_params`](Self::keep_params) keeps even if they are over the limit.
     ///
-    /// May be called several times: a request is excluded if any predicate returns `true`. If a predicate panics, the request is
-    /// recorded, and the first panic is logged.
+    /// May be called several times: a request is excluded if any predicate returns `true`. If a predicate panics, the
+    /// request is recorded, and the first panic is logged.
     #[must_use = "give it to `App::wrap`"]
     pub fn exclude(mut self, predicate: impl Fn(&RequestStart<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.options().predicates.add(Arc::new(predicate));
@@ -416,12 +416,12 @@ impl<M: Monitors> HrPrometheus<M> {
     /// | `actix_worker_queue_depth` | gauge | tasks that other threads have woken and the worker has not run yet; only under `#[tokio::main]` |
     ///
     /// tokio counts them for the runtime of the worker, and each scrape reads them, so requests pay nothing. Under
-    /// `#[actix_web::main]` each worker runs its tasks in a [`LocalSet`], which tokio does not count, so the last two families are
-    /// absent.
+    /// `#[actix_web::main]` each worker runs its tasks in a [`LocalSet`], which tokio does not count, so the last two
+    /// families are absent.
     ///
-    /// The label `worker` is a number from 0 on: the lowest one that is free when the worker gets its first request. A worker that
-    /// starts after another has ended continues its number and its counts, so restarts add no series. All servers whose
-    /// middleware records into one registry share the numbers.
+    /// The label `worker` is a number from 0 on: the lowest one that is free when the worker gets its first request. A
+    /// worker that starts after another has ended continues its number and its counts, so restarts add no series. All
+    /// servers whose middleware records into one registry share the numbers.
     ///
     /// The time of a worker that is still blocked is included as soon as a scrape finds it blocked.
     ///
@@ -458,21 +458,22 @@ impl<M: Monitors> HrPrometheus<M> {
         self
     }
 
-    /// Lists the routes of the application, and whether each has been requested: to find routes that are no longer used, or that a
-    /// guard or an earlier route hides.
+    /// Lists the routes of the application, and whether each has been requested: to find routes that are no longer
+    /// used, or that a guard or an earlier route hides.
     ///
-    /// The gauge `actix_route_requested{path="/users/{id}"}` is 1 once the route has had a request in this process, and 0 before. So
-    /// `actix_route_requested == 0` lists the routes without any, and `count(actix_route_requested)` is the number of routes.
-    /// A request that ended without a response, or that a middleware refused before routing, counts for the route that matches
-    /// its path. Excluded routes are absent. It costs nothing after the first request to a route.
+    /// The gauge `actix_route_requested{path="/users/{id}"}` is 1 once the route has had a request in this process, and
+    /// 0 before. So `actix_route_requested == 0` lists the routes without any, and `count(actix_route_requested)` is
+    /// the number of routes. A request that ended without a response, or that a middleware refused before routing,
+    /// counts for the route that matches its path. Excluded routes are absent. It costs nothing after the first request
+    /// to a route.
     ///
     /// It does not know
     ///
     /// - the routes before the first request to the application, which may be the scrape itself;
     /// - the methods of a route: routes with the same label are one, since actix-web reveals methods only with the feature
     ///   `experimental-introspection`, which is "intended for local/non-production use";
-    /// - requests that this middleware does not see: wrapped around a scope, it lists the routes of the whole application, those
-    ///   outside the scope with 0.
+    /// - requests that this middleware does not see: wrapped around a scope, it lists the routes of the whole
+    ///   application, those outside the scope with 0.
     ///
     /// ```
     /// use actix_web::{App, test, web};
@@ -559,9 +560,9 @@ impl<M: Monitors> HrPrometheus<M> {
     /// let metrics = HrPrometheus::default().long_lived_content_types("application/x-ndjson");
     /// ```
     ///
-    /// Use it for streams that last as long as the client wants: see [long-lived responses](crate::guide::long_lived). They stay in
-    /// the gauge until they close. The parameters of the header and the case of letters do not matter. May be called several
-    /// times. To mark a single response, use [`LongLived`](crate::LongLived).
+    /// Use it for streams that last as long as the client wants: see [long-lived responses](crate::guide::long_lived).
+    /// They stay in the gauge until they close. The parameters of the header and the case of letters do not matter. May
+    /// be called several times. To mark a single response, use [`LongLived`](crate::LongLived).
     ///
     /// # Errors
     ///
@@ -584,19 +585,20 @@ impl<M: Monitors> HrPrometheus<M> {
     /// let metrics = HrPrometheus::default().keep_params("/cell/{id}/direction/{direction}", "direction");
     /// ```
     ///
-    /// `route` is the label that the route has without this option. Each distinct path is a series for every status, so keep only
-    /// parameters with few values. Best is a pattern that matches only those, such as `/{direction:north|south}`: with any other,
-    /// a client can make up values until [`max_kept_paths`](Self::max_kept_paths) is reached.
+    /// `route` is the label that the route has without this option. Each distinct path is a series for every status, so
+    /// keep only parameters with few values. Best is a pattern that matches only those, such as
+    /// `/{direction:north|south}`: with any other, a client can make up values until
+    /// [`max_kept_paths`](Self::max_kept_paths) is reached.
     ///
-    /// May be called several times, even for the same route. At its first request, each worker logs a warning for a label that no
-    /// route of the application has.
+    /// May be called several times, even for the same route. At its first request, each worker logs a warning for a
+    /// label that no route of the application has.
     ///
     /// # How the label is made
     ///
     /// From the values that actix-web captured for the route. Before a request is routed, in the gauge and in
-    /// [`RequestStart::route`], they are the values that the route captures from the path as it arrived. A value is written as
-    /// actix-web decodes it (`%2F`, `%25` and `%2B` stay), except that braces and control characters are percent-encoded, so that no
-    /// value looks like a parameter. The value of a tail `{tail}*` has no `*`.
+    /// [`RequestStart::route`], they are the values that the route captures from the path as it arrived. A value is
+    /// written as actix-web decodes it (`%2F`, `%25` and `%2B` stay), except that braces and control characters are
+    /// percent-encoded, so that no value looks like a parameter. The value of a tail `{tail}*` has no `*`.
     ///
     /// A parameter whose value has more than 128 characters keeps its name instead. All parameters keep their names
     ///
@@ -605,13 +607,13 @@ impl<M: Monitors> HrPrometheus<M> {
     /// - if the whole label would have more than 1,024 bytes,
     /// - if another pattern of a resource with several patterns matched.
     ///
-    /// A path that equals the label of one of the application's routes has that route's label, and does not count towards the
-    /// limit.
+    /// A path that equals the label of one of the application's routes has that route's label, and does not count
+    /// towards the limit.
     ///
     /// # Errors
     ///
-    /// If `route` cannot be the label of a route, as with [`exclude_routes`](Self::exclude_routes), or has no parameter with one of
-    /// these names.
+    /// If `route` cannot be the label of a route, as with [`exclude_routes`](Self::exclude_routes), or has no parameter
+    /// with one of these names.
     #[must_use = "give it to `App::wrap`"]
     pub fn keep_params<K>(mut self, route: impl AsRef<str>, names: impl Texts<K>) -> Self {
         names.for_each_text(|name| {
@@ -648,12 +650,12 @@ impl<M: Monitors> HrPrometheus<M> {
     /// let metrics = HrPrometheus::default().keep_all_params().max_kept_paths(200);
     /// ```
     ///
-    /// Any further path has the label `_OTHER`. The labels of the application's own routes are not limited. The limit is shared by
-    /// everything that records into the registry: workers, clones and other middleware, each applying its own maximum. A path
-    /// counts as soon as it appears in any family, including the gauge, and is never evicted.
+    /// Any further path has the label `_OTHER`. The labels of the application's own routes are not limited. The limit
+    /// is shared by everything that records into the registry: workers, clones and other middleware, each applying its
+    /// own maximum. A path counts as soon as it appears in any family, including the gauge, and is never evicted.
     ///
-    /// `hr_prometheus_cardinality_limit_exceeded_total{limit="path"}` counts the requests over the limit; the first one is logged.
-    /// The family is exposed as soon as a middleware keeps parameters.
+    /// `hr_prometheus_cardinality_limit_exceeded_total{limit="path"}` counts the requests over the limit; the first one
+    /// is logged. The family is exposed as soon as a middleware keeps parameters.
     #[must_use = "give it to `App::wrap`"]
     pub fn max_kept_paths(mut self, max: usize) -> Self {
         self.rules().set_max_kept_paths(max);

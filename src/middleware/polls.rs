@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::monitor::hooks::PollTimes;
 
-/// The polls of one request: those of the response in the making, and those of the body.
+/// The polls of one request: those of the response future, and those of the body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Polls {
     /// Whether a poll is running; `false` if polls are not timed.

@@ -161,8 +161,8 @@ impl<S: MonitorSet> RequestState<S> {
     /// Whether there are bytes of a body to come.
     #[inline]
     pub(super) fn has_body_to_come(&self) -> bool {
-        // The server sends no byte of a body in answer to HEAD. On HTTP/1 it polls it all the same, and a stream that
-        // stays pending would keep the request for ever.
+        // The server sends no byte of a body in answer to HEAD. On HTTP/1 it still polls it, and a stream that
+        // stays pending would keep the request forever.
         !self.facts.response_body_size.is_eof() && !self.facts.is_head
     }
 

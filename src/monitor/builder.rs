@@ -5,8 +5,8 @@ use crate::{error::Error, monitor::set::Monitors, registry::MetricsRegistry};
 /// Builds a monitor from options: the argument of [`HrPrometheus::with_builder`](crate::HrPrometheus::with_builder).
 ///
 /// Implemented for [`DefaultMonitorBuilder`](crate::DefaultMonitorBuilder), for
-/// [`OtelMonitorBuilder`](crate::OtelMonitorBuilder), and for pairs of builders, whose monitors run side by side. It cannot be
-/// implemented for other types.
+/// [`OtelMonitorBuilder`](crate::OtelMonitorBuilder), and for pairs of builders, whose monitors run side by side. It
+/// cannot be implemented for other types.
 pub trait MonitorBuilder: sealed::Sealed + Clone + Send + Sync + 'static {
     /// The monitor that it builds.
     type Monitor: Monitors;

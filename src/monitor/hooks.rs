@@ -40,7 +40,8 @@ pub struct RequestStart<'a> {
 }
 
 impl RequestStart<'_> {
-    /// Returns the request. Do not keep a clone of its [`HttpRequest`]: routing must be its only owner, and panics otherwise.
+    /// Returns the request. Do not keep a clone of its [`HttpRequest`]: routing must be its only owner, and panics
+    /// otherwise.
     #[must_use]
     pub fn request(&self) -> &ServiceRequest {
         self.request
@@ -198,12 +199,12 @@ impl ResponseStart<'_> {
         self.facts.response_body_size
     }
 
-    /// Whether the response is long-lived: a stream whose duration is up to the client, so that the default monitor records it when the
-    /// head is sent.
+    /// Whether the response is long-lived: a stream whose duration is up to the client, so that the default monitor
+    /// records it when the head is sent.
     ///
     /// That is a stream which switches the protocol (status 101), has the content type `text/event-stream`,
-    /// `multipart/x-mixed-replace` or one of [`long_lived_content_types`](crate::HrPrometheus::long_lived_content_types), or is marked
-    /// as [`LongLived`].
+    /// `multipart/x-mixed-replace` or one of
+    /// [`long_lived_content_types`](crate::HrPrometheus::long_lived_content_types), or is marked as [`LongLived`].
     ///
     /// [`LongLived`]: crate::LongLived
     #[must_use]
@@ -283,8 +284,8 @@ impl RequestEnd<'_> {
     /// Whether there was a response.
     ///
     /// This includes a response that actix-web made from the `Err` of an inner middleware, for which
-    /// [`update_response_metrics`](crate::RequestMonitor::update_response_metrics) is not called. `false` for a request that panicked or
-    /// was dropped before.
+    /// [`update_response_metrics`](crate::RequestMonitor::update_response_metrics) is not called. `false` for a request
+    /// that panicked or was dropped before.
     #[must_use]
     #[inline]
     pub fn answered(&self) -> bool {
@@ -322,15 +323,15 @@ impl RequestEnd<'_> {
         self.request_body_bytes
     }
 
-    /// Returns the time for which the request occupied its worker: the sum of all polls of the response future and of the body.
-    /// `None` unless a monitor [asks for it](crate::RequestMonitor::times_polls).
+    /// Returns the time for which the request occupied its worker: the sum of all polls of the response future and of
+    /// the body. `None` unless a monitor [asks for it](crate::RequestMonitor::times_polls).
     #[must_use]
     pub fn time_on_worker(&self) -> Option<Duration> {
         self.polls.map(|polls| polls.total)
     }
 
-    /// Returns the longest of the polls in [`time_on_worker`](Self::time_on_worker), during which all other requests of the worker
-    /// waited.
+    /// Returns the longest of the polls in [`time_on_worker`](Self::time_on_worker), during which all other requests of
+    /// the worker waited.
     #[must_use]
     pub fn longest_poll(&self) -> Option<Duration> {
         self.polls.map(|polls| polls.longest)
@@ -363,8 +364,8 @@ pub enum Ending {
     Completed,
     /// The body of the response ended with an error.
     Failed,
-    /// The response, or the future that would have returned it, was dropped before it was complete. The reason is not known: a
-    /// disconnect, a timeout in outer code, a shutdown.
+    /// The response, or the future that would have returned it, was dropped before it was complete. The reason is not
+    /// known: a disconnect, a timeout in outer code, a shutdown.
     Dropped,
     /// A handler, an inner middleware or the body of the response panicked.
     Panicked,
@@ -377,10 +378,11 @@ pub struct ScrapeStart {
 }
 
 impl ScrapeStart {
-    /// Returns the label of the route that matches `path` in the application that is being scraped, or `None` if there is none.
+    /// Returns the label of the route that matches `path` in the application that is being scraped, or `None` if there
+    /// is none.
     ///
-    /// `path` is percent-encoded, with or without a query, as in a request line. Walks the route table. The options of a middleware do not
-    /// apply: a registry can have several middlewares with different options.
+    /// `path` is percent-encoded, with or without a query, as in a request line. Walks the route table. The options of
+    /// a middleware do not apply: a registry can have several middlewares with different options.
     #[must_use]
     pub fn route(&self, path: &PathAndQuery) -> Option<String> {
         let pattern = self.request.resource_map().match_pattern(decoded(path).path())?;

@@ -13,9 +13,10 @@ const CONTENT_TYPES: [&str; 2] = ["text/event-stream", "multipart/x-mixed-replac
 
 /// Marks a response as long-lived, whatever its content type: it is counted and timed when its head is sent.
 ///
-/// A handler or an inner middleware puts this marker into the extensions of the response. It affects only streamed bodies; a body
-/// of known size has an end. For all responses with a content type, use [`HrPrometheus::long_lived_content_types`]. The guide
-/// says more about [long-lived responses](crate::guide::long_lived).
+/// A handler or an inner middleware puts this marker into the extensions of the response. It affects only streamed
+/// bodies; a body of known size has an end. For all responses with a content type, use
+/// [`HrPrometheus::long_lived_content_types`]. The guide says more about [long-lived
+/// responses](crate::guide::long_lived).
 ///
 /// ```
 /// use actix_web::{App, HttpResponse, test, web};

@@ -13,9 +13,9 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
 
 /// Records metrics of requests: which families there are, and how each request changes them.
 ///
-/// [`register`](Self::register) makes one value per registry, and [`for_worker`](Self::for_worker) makes one from it for each
-/// worker. So state that belongs to a worker needs no lock: use `Cell`, `RefCell` and `Arc`, but not `Rc`, since a monitor is `Send`.
-/// Select a monitor with [`HrPrometheus::with_monitor`], and several as a pair.
+/// [`register`](Self::register) makes one value per registry, and [`for_worker`](Self::for_worker) makes one from it
+/// for each worker. So state that belongs to a worker needs no lock: use `Cell`, `RefCell` and `Arc`, but not `Rc`,
+/// since a monitor is `Send`. Select a monitor with [`HrPrometheus::with_monitor`], and several as a pair.
 ///
 /// For each request the hooks are called in this order:
 ///
@@ -28,9 +28,9 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
 ///
 /// No hook is called for a request that [`exclude`] excludes.
 ///
-/// If a hook panics, the panic is caught and logged once per monitor; the request, the worker, the scrape and other monitors
-/// are unaffected. After a panic of `update_init_metrics`, no further hook is called for that request. After a panic of
-/// `register`, the monitor is off.
+/// If a hook panics, the panic is caught and logged once per monitor; the request, the worker, the scrape and other
+/// monitors are unaffected. After a panic of `update_init_metrics`, no further hook is called for that request. After a
+/// panic of `register`, the monitor is off.
 ///
 /// # Examples
 ///
@@ -155,19 +155,20 @@ pub trait RequestMonitor: Clone + Send + 'static {
 
     /// Creates the families and registers them.
     ///
-    /// Called once per registry, at the first request or by [`HrPrometheus::register_in`]. During the call the registry can neither
-    /// be scraped nor accept another registration.
+    /// Called once per registry, at the first request or by [`HrPrometheus::register_in`]. During the call the registry
+    /// can neither be scraped nor accept another registration.
     ///
     /// [`HrPrometheus::register_in`]: crate::HrPrometheus::register_in
     fn register(registry: &mut Registry) -> Self;
 
     /// Makes the value that one worker uses (default: a clone).
     ///
-    /// Called once per worker, at its first request, on the worker's thread. Use it to create worker-local state, which needs no
-    /// locking. A server has as many workers for each address that it is bound to, and each `wrap` counts separately.
+    /// Called once per worker, at its first request, on the worker's thread. Use it to create worker-local state, which
+    /// needs no locking. A server has as many workers for each address that it is bound to, and each `wrap` counts
+    /// separately.
     ///
-    /// In this example each worker keeps its counters by [`RequestEnd::route_id`], so that the text of a label is hashed once per
-    /// route instead of once per request:
+    /// In this example each worker keeps its counters by [`RequestEnd::route_id`], so that the text of a label is
+    /// hashed once per route instead of once per request:
     ///
     /// ```
     /// use std::cell::RefCell;
@@ -237,17 +238,18 @@ pub trait RequestMonitor: Clone + Send + 'static {
 
     /// Called at most once, when the response head is ready, before the body.
     ///
-    /// Not called for requests that end without a response: after a panic, after a disconnect, and after an `Err` from inner
-    /// middleware, which actix-web turns into a response only outside the middleware stack. Not called for excluded requests
-    /// either.
+    /// Not called for requests that end without a response: after a panic, after a disconnect, and after an `Err` from
+    /// inner middleware, which actix-web turns into a response only outside the middleware stack. Not called for
+    /// excluded requests either.
     #[expect(
         unused_variables,
         reason = "the names are documentation; the body is for implementors"
     )]
     fn update_response_metrics(&self, in_flight: &mut Self::InFlight, response: &ResponseStart<'_>) {}
 
-    /// Returns what `update_init_metrics` would return if it neither looked at the request nor did anything else; the middleware
-    /// then need not prepare its arguments. `table_address` is the address of the worker's table of requests in progress.
+    /// Returns what `update_init_metrics` would return if it neither looked at the request nor did anything else; the
+    /// middleware then need not prepare its arguments. `table_address` is the address of the worker's table of requests
+    /// in progress.
     #[doc(hidden)]
     #[expect(
         unused_variables,
@@ -257,8 +259,8 @@ pub trait RequestMonitor: Clone + Send + 'static {
         None
     }
 
-    /// Whether `update_response_metrics` does anything for a response with such a body; otherwise the middleware need not prepare
-    /// its arguments.
+    /// Whether `update_response_metrics` does anything for a response with such a body; otherwise the middleware need
+    /// not prepare its arguments.
     #[doc(hidden)]
     #[expect(
         unused_variables,
@@ -268,8 +270,8 @@ pub trait RequestMonitor: Clone + Send + 'static {
         true
     }
 
-    /// Called exactly once for every `update_init_metrics`, when the last byte of the body has been passed to the server or the
-    /// request has ended otherwise; [`RequestEnd::ending`] says how.
+    /// Called exactly once for every `update_init_metrics`, when the last byte of the body has been passed to the
+    /// server or the request has ended otherwise; [`RequestEnd::ending`] says how.
     fn update_end_metrics(&self, in_flight: Self::InFlight, end: &RequestEnd<'_>);
 
     /// Called instead of `update_end_metrics` if the request was excluded after it had begun: undo what the start did.
@@ -288,7 +290,8 @@ pub trait RequestMonitor: Clone + Send + 'static {
         false
     }
 
-    /// Whether to time the polls of requests for [`RequestEnd::time_on_worker`] and [`RequestEnd::longest_poll`] (default: no).
+    /// Whether to time the polls of requests for [`RequestEnd::time_on_worker`] and [`RequestEnd::longest_poll`]
+    /// (default: no).
     ///
     /// Costs two reads of the clock for each poll but the last. Called once per worker.
     fn times_polls(&self) -> bool {
@@ -297,8 +300,8 @@ pub trait RequestMonitor: Clone + Send + 'static {
 
     /// Called before each scrape, on the worker that serves it: update gauges here.
     ///
-    /// Called on a clone of the registered value, not on a worker's. The scrape waits for the future, so it should not wait for
-    /// anything slow. [`MetricsRegistry::encode`](crate::MetricsRegistry::encode) does not call it.
+    /// Called on a clone of the registered value, not on a worker's. The scrape waits for the future, so it should not
+    /// wait for anything slow. [`MetricsRegistry::encode`](crate::MetricsRegistry::encode) does not call it.
     #[expect(
         unused_variables,
         reason = "the name is documentation; the body is for implementors"

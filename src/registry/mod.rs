@@ -461,8 +461,8 @@ impl MetricsRegistry {
     ///
     /// Made for tests. Send requests to every part of the application first, because families without series are not in
     /// the scrape. The rules are those of `promtool check metrics`: a help text, base units (`seconds`, `bytes`),
-    /// `snake_case`, no abbreviations and no types in names, and suffixes that fit the type. One more comes from the [naming
-    /// practices]: no label in a name. [Omitted](crate::metrics_view#invalid-families) families are listed too.
+    /// `snake_case`, no abbreviations and no types in names, and suffixes that fit the type. One more comes from the
+    /// [naming practices]: no label in a name. [Omitted](crate::metrics_view#invalid-families) families are listed too.
     ///
     /// ```
     /// use hr_prometheus::{MetricsRegistry, prometheus_client::metrics::gauge::Gauge};

@@ -28,7 +28,7 @@ pub(crate) enum Verdict {
     Label(Arc<str>),
     /// No trace of it is recorded.
     Excluded,
-    /// It is recorded under `_OTHER`: the label would be one more than the limit on kept paths allows.
+    /// It is recorded under `_OTHER`: the label would exceed the limit on kept paths.
     OverLimit,
 }
 

@@ -318,8 +318,8 @@ impl Routes {
         }
     }
 
-    /// The label of a request by its decoded path, for callers that ask for every arriving request; `None` if it is excluded.
-    /// Values are kept if requests that were answered have had the same: clients can make up others.
+    /// The label of a request by its decoded path, for callers that ask for every arriving request; `None` if it is
+    /// excluded. Values are kept if requests that were answered have had the same: clients can make up others.
     pub(crate) fn label_on_arrival(&self, path: &str) -> Option<Arc<str>> {
         let labelling = &self.labelling;
         let find = |path: &str| labelling.table.route_of_path(path);

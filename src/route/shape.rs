@@ -45,7 +45,7 @@ impl<'a, T: ResourcePath> Consumed<'a, T> {
         self.text.is_empty() && self.info.is_empty()
     }
 
-    /// Calls `each` with the parameters, each with the text before it, until one is refused, and gives back the text
+    /// Calls `each` with the parameters, each with the text before it, until one is refused, and returns the text
     /// after the last. `None` if one was refused, or a value is not part of the path, which a middleware can bring about.
     #[inline]
     fn walk(&self, mut each: impl FnMut(&'a [u8], &'a str) -> bool) -> Option<&'a [u8]> {

@@ -3,7 +3,7 @@
 //! A middleware sees of the table only what one path matches, with guards ignored. Which label a request has depends on
 //! more: whether a text belongs to a route, to a scope, or to several of them. actix-web shows its table to `Debug`
 //! alone, so this is where it is read from. Should a future version show it otherwise, there is no table: then served
-//! requests are labelled all the same, at the cost of an allocation, and those without a response are `unmatched`.
+//! requests are still labelled, at the cost of an allocation, and those without a response are `unmatched`.
 
 use std::{
     fmt::Write as _,

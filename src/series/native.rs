@@ -47,7 +47,7 @@ impl NativeOptions {
     }
 }
 
-/// The native buckets of one series. A latency in nanoseconds leads to one of 513 at the most where there are eight for
+/// The native buckets of one series. A latency in nanoseconds leads to one of at most 513 if there are eight for
 /// each power of two, and to the one of zero.
 #[derive(Clone, Debug)]
 pub(crate) struct NativeBuckets {

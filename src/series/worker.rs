@@ -134,7 +134,7 @@ impl<X: Attributes> WorkerSeries<X> {
         }
     }
 
-    /// Begins a series, and gives back its index in its row.
+    /// Begins a series, and returns its index in its row.
     #[cold]
     fn add_to_row(&self, row: usize, key: SeriesKey<X>) -> usize {
         let mut rows = self.rows.borrow_mut();

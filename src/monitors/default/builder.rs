@@ -66,25 +66,29 @@ use crate::{
 ///
 /// # Families
 ///
-/// | family | type | recorded | labels | meaning |
-/// | --- | --- | --- | --- | --- |
-/// | `request_count` | counter | by default | [`count_labels`](Self::count_labels) | see [`DefaultMonitor`] |
-/// | `request_latency` | histogram, seconds | by default | [`latency_labels`](Self::latency_labels) | see [`DefaultMonitor`] |
-/// | `requests_in_progress` | gauge | by default | [`in_progress_labels`](Self::in_progress_labels) | see [`DefaultMonitor`] |
-/// | `request_body_bytes` | histogram, bytes | [`request_body_bytes`](Self::request_body_bytes) | those of the latency | bytes of the request body that the application has read |
-/// | `response_body_bytes` | histogram, bytes | [`response_body_bytes`](Self::response_body_bytes) | those of the latency | bytes of the response body that were passed to the server |
-/// | `request_time_to_head_seconds` | histogram, seconds | [`time_to_head`](Self::time_to_head) | those of the latency | time from arrival to the response head |
-/// | `request_queue_time_seconds` | histogram, seconds | [`queue_time`](Self::queue_time) | those of the latency | time that a request waited in front of the server |
-/// | `request_time_on_worker_seconds` | histogram, seconds | [`time_on_worker`](Self::time_on_worker) | those of the latency | time for which a request occupied its worker |
-/// | `request_longest_poll_seconds` | histogram, seconds | [`longest_poll`](Self::longest_poll) | those of the latency | longest time for which it did so without a pause |
-/// | `oldest_request_in_progress_seconds` | gauge, seconds | [`oldest_in_progress`](Self::oldest_in_progress) | those in progress | age of the oldest request in progress |
-/// | `requests_in_progress_peak` | gauge | [`peak_in_progress`](Self::peak_in_progress) | those in progress | the most requests in progress at a time in the last minute |
-/// | `request_objective_met`, `request_objective_missed` | counter | [`objective`](Self::objective) | `path` | requests that met and missed the objective of their route |
-/// | `request_objective_ratio`, `request_objective_seconds` | gauge | [`objective`](Self::objective) | `path` | the objectives themselves |
+/// | family | type | recorded | meaning |
+/// | --- | --- | --- | --- |
+/// | `request_count` | counter | by default | see [`DefaultMonitor`] |
+/// | `request_latency` | histogram | by default | see [`DefaultMonitor`] |
+/// | `requests_in_progress` | gauge | by default | see [`DefaultMonitor`] |
+/// | `request_body_bytes` | histogram | [`request_body_bytes`](Self::request_body_bytes) | bytes of the request body that the application has read |
+/// | `response_body_bytes` | histogram | [`response_body_bytes`](Self::response_body_bytes) | bytes of the response body that were passed to the server |
+/// | `request_time_to_head_seconds` | histogram | [`time_to_head`](Self::time_to_head) | time from arrival to the response head |
+/// | `request_queue_time_seconds` | histogram | [`queue_time`](Self::queue_time) | time that a request waited in front of the server |
+/// | `request_time_on_worker_seconds` | histogram | [`time_on_worker`](Self::time_on_worker) | time for which a request occupied its worker |
+/// | `request_longest_poll_seconds` | histogram | [`longest_poll`](Self::longest_poll) | longest time for which it did so without a pause |
+/// | `oldest_request_in_progress_seconds` | gauge | [`oldest_in_progress`](Self::oldest_in_progress) | age of the oldest request in progress |
+/// | `requests_in_progress_peak` | gauge | [`peak_in_progress`](Self::peak_in_progress) | most requests in progress at a time in the last minute |
+/// | `request_objective_met`, `request_objective_missed` | counter | [`objective`](Self::objective) | requests that met and missed the objective of their route |
+/// | `request_objective_ratio`, `request_objective_seconds` | gauge | [`objective`](Self::objective) | the objectives themselves |
 ///
-/// Each family can have another [name](Self::rename), other [labels](Self::family_labels) and another
-/// [help text](Self::help), and all of them can have a [prefix](Self::prefix). Whatever the options, in every scrape the sum over
-/// the counter equals the sum over the `_count` of the latency.
+/// The latency is in seconds. The labels are those of [`count_labels`](Self::count_labels) for the counter,
+/// [`latency_labels`](Self::latency_labels) for all histograms, [`in_progress_labels`](Self::in_progress_labels) for the
+/// gauges of requests in progress, and `path` for objectives.
+///
+/// Each family can have another [name](Self::rename), other [labels](Self::family_labels) and another [help
+/// text](Self::help), and all of them can have a [prefix](Self::prefix). Whatever the options, in every scrape the sum
+/// over the counter equals the sum over the `_count` of the latency.
 ///
 /// # Mistakes
 ///
@@ -94,8 +98,8 @@ use crate::{
 /// # Equality
 ///
 /// Builders are equal if their options are: the middleware makes one monitor per registry for all equal builders. Two
-/// [`exemplars_from`](Self::exemplars_from) or [`objective_failures`](Self::objective_failures) are equal if they were given the
-/// same closure expression or function, whatever the closure captures.
+/// [`exemplars_from`](Self::exemplars_from) or [`objective_failures`](Self::objective_failures) are equal if they were
+/// given the same closure expression or function, whatever the closure captures.
 pub struct DefaultMonitorBuilder<L = NoLabels> {
     config: Config,
     mistakes: Mistakes,
@@ -174,9 +178,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// Later options change this. The differences are:
     ///
     /// - More is counted: requests that end with the `Err` of a middleware, with a panic or with a disconnect.
-    /// - If no route served the request, for example because none has its method, `endpoint` is `unmatched`, never what the client
-    ///   sent; [`unmatched`](crate::HrPrometheus::unmatched) changes the text. A `web::resource` that refuses a method with 405
-    ///   keeps its label.
+    /// - If no route served the request, for example because none has its method, `endpoint` is `unmatched`, never what
+    ///   the client sent; [`unmatched`](crate::HrPrometheus::unmatched) changes the text. A `web::resource` that
+    ///   refuses a method with 405 keeps its label.
     /// - Made-up methods are `_OTHER`.
     /// - A label does not contain the regular expressions of parameters: `/orders/{id}`, not `/orders/{id:\d+}`.
     /// - A bound is written `le="1.0"`, as OpenMetrics demands, instead of `le="1"`.
@@ -258,8 +262,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///
     /// # Errors
     ///
-    /// If `name` is not a valid metric name, or clashes with another family of this monitor, even a disabled one. Also if the
-    /// counter would be called `…_total`, which the encoder appends.
+    /// If `name` is not a valid metric name, or clashes with another family of this monitor, even a disabled one. Also
+    /// if the counter would be called `…_total`, which the encoder appends.
     #[must_use]
     pub fn rename(self, family: DefaultFamily, name: impl AsRef<str>) -> Self {
         self.renamed("rename", family, name.as_ref())
@@ -295,13 +299,13 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// ```
     ///
     /// [`count_labels`](Self::count_labels), [`latency_labels`](Self::latency_labels) and
-    /// [`in_progress_labels`](Self::in_progress_labels) are short forms. Without this option, the other histograms have the labels of
-    /// the latency, and the other gauges of requests in progress have those of `requests_in_progress`.
+    /// [`in_progress_labels`](Self::in_progress_labels) are short forms. Without this option, the other histograms have
+    /// the labels of the latency, and the other gauges of requests in progress have those of `requests_in_progress`.
     ///
     /// # Errors
     ///
-    /// If a name is not a valid label name, starts with `__`, is `le` or occurs twice. Also if a label of the gauges is neither
-    /// [`Label::Method`] nor [`Label::Path`].
+    /// If a name is not a valid label name, starts with `__`, is `le` or occurs twice. Also if a label of the gauges is
+    /// neither [`Label::Method`] nor [`Label::Path`].
     #[must_use]
     pub fn family_labels<'a>(
         self,
@@ -337,7 +341,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///
     /// # Errors
     ///
-    /// If `name` is not a valid metric name, clashes with another family of this monitor, even a disabled one, or ends in `_total`.
+    /// If `name` is not a valid metric name, clashes with another family of this monitor, even a disabled one, or ends
+    /// in `_total`.
     #[must_use]
     pub fn count_name(self, name: impl AsRef<str>) -> Self {
         self.renamed("count_name", DefaultFamily::Count, name.as_ref())
@@ -405,8 +410,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///     .latency_labels([("method", Label::Method), ("status", Label::Status)]);
     /// ```
     ///
-    /// Each series of a histogram has a sample for every bucket and two more. An application with very many routes may be better
-    /// off without [`Label::Path`] here.
+    /// Each series of a histogram has a sample for every bucket and two more. An application with very many routes may
+    /// be better off without [`Label::Path`] here.
     ///
     /// # Errors
     ///
@@ -481,8 +486,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// let monitor = DefaultMonitor::builder().request_body_bytes([100.0, 10_000.0]);
     /// ```
     ///
-    /// Counts the bytes that the application has read: 0 for a request without a body, and for a body that was not read. Costs an
-    /// allocation for each request with a body.
+    /// Counts the bytes that the application has read: 0 for a request without a body, and for a body that was not
+    /// read. Costs an allocation for each request with a body.
     ///
     /// # Errors
     ///
@@ -494,9 +499,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
 
     /// Records the sizes of response bodies in `response_body_bytes`, with these upper bounds in bytes.
     ///
-    /// Counts the bytes that were passed to the server, including those of streams, before any transfer coding: 0 for HEAD, and if
-    /// there was no response. A [long-lived](crate::ResponseStart::is_long_lived) response is recorded when it ends. See
-    /// [`DefaultMonitorBuilder`] for an example.
+    /// Counts the bytes that were passed to the server, including those of streams, before any transfer coding: 0 for
+    /// HEAD, and if there was no response. A [long-lived](crate::ResponseStart::is_long_lived) response is recorded
+    /// when it ends. See [`DefaultMonitorBuilder`] for an example.
     ///
     /// # Errors
     ///
@@ -506,7 +511,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self.with_histogram("response_body_bytes", DefaultFamily::ResponseBodyBytes, bounds)
     }
 
-    /// Records the time from arrival to the response head in `request_time_to_head_seconds`, with these upper bounds in seconds.
+    /// Records the time from arrival to the response head in `request_time_to_head_seconds`, with these upper bounds in
+    /// seconds.
     ///
     /// ```
     /// use hr_prometheus::DefaultMonitor;
@@ -524,11 +530,12 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self.with_histogram("time_to_head", DefaultFamily::TimeToHead, bounds)
     }
 
-    /// Records how long requests waited in front of the server in `request_queue_time_seconds`, with these upper bounds in seconds.
+    /// Records how long requests waited in front of the server in `request_queue_time_seconds`, with these upper bounds
+    /// in seconds.
     ///
-    /// It is the time from a proxy, by its header `X-Request-Start` or `X-Queue-Start`, to the arrival here. Use it only behind a
-    /// proxy that sets the header and overwrites what a client put there. The header is Unix time in seconds, milliseconds,
-    /// microseconds or nanoseconds, recognized by their size, with or without `t=` in front:
+    /// It is the time from a proxy, by its header `X-Request-Start` or `X-Queue-Start`, to the arrival here. Use it
+    /// only behind a proxy that sets the header and overwrites what a client put there. The header is Unix time in
+    /// seconds, milliseconds, microseconds or nanoseconds, recognized by their size, with or without `t=` in front:
     ///
     /// | proxy | configuration |
     /// | --- | --- |
@@ -537,8 +544,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// | Apache | `RequestHeader set X-Request-Start "%t"` |
     /// | Heroku | sets it |
     ///
-    /// The clocks of both machines have to agree. A request is not recorded if it has no such header, or if its time is more than
-    /// ten minutes ago or more than a second ahead.
+    /// The clocks of both machines have to agree. A request is not recorded if it has no such header, or if its time is
+    /// more than ten minutes ago or more than a second ahead.
     ///
     /// ```
     /// use std::time::SystemTime;
@@ -571,15 +578,16 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self.with_histogram("queue_time", DefaultFamily::QueueTime, bounds)
     }
 
-    /// Records how long requests occupied their worker in `request_time_on_worker_seconds`, with these upper bounds in seconds.
+    /// Records how long requests occupied their worker in `request_time_on_worker_seconds`, with these upper bounds in
+    /// seconds.
     ///
-    /// A worker does one thing at a time: while a request occupies it, all its other requests wait. The time is the sum of all polls
-    /// of the response future and of the body, without the time in which the request itself waits. So
-    /// `rate(request_time_on_worker_seconds_sum[5m])` is the share of one worker that a route takes, and its sum over all routes is
-    /// the number of busy workers.
+    /// A worker does one thing at a time: while a request occupies it, all its other requests wait. The time is the sum
+    /// of all polls of the response future and of the body, without the time in which the request itself waits. So
+    /// `rate(request_time_on_worker_seconds_sum[5m])` is the share of one worker that a route takes, and its sum over
+    /// all routes is the number of busy workers.
     ///
-    /// The first poll begins with the arrival, and the last one ends with the request, so a request that never pauses needs no further
-    /// look at the clock. Each pause costs two reads of it:
+    /// The first poll begins with the arrival, and the last one ends with the request, so a request that never pauses
+    /// needs no further look at the clock. Each pause costs two reads of it:
     ///
     /// | added | instructions, without the clock |
     /// | --- | --- |
@@ -619,11 +627,11 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self.with_histogram("time_on_worker", DefaultFamily::TimeOnWorker, bounds)
     }
 
-    /// Records the longest time for which each request occupied its worker without a pause in `request_longest_poll_seconds`, with
-    /// these upper bounds in seconds.
+    /// Records the longest time for which each request occupied its worker without a pause in
+    /// `request_longest_poll_seconds`, with these upper bounds in seconds.
     ///
-    /// It distinguishes a route that blocks from one that is busy now and then. From 0.01 on, other requests notice. It costs the same
-    /// as [`time_on_worker`](Self::time_on_worker); both together cost that once.
+    /// It distinguishes a route that blocks from one that is busy now and then. From 0.01 on, other requests notice. It
+    /// costs the same as [`time_on_worker`](Self::time_on_worker); both together cost that once.
     ///
     /// ```
     /// use std::{thread::sleep, time::Duration};
@@ -665,9 +673,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
 
     /// Exposes the age of the oldest request in progress as `oldest_request_in_progress_seconds`.
     ///
-    /// Alert on it to catch stuck requests, which the latency sees only once they end. The labels are those of the requests in
-    /// progress; a known route without any has 0. A long-lived response counts as long as it is open. The age is computed at each
-    /// scrape, from the table of requests in progress.
+    /// Alert on it to catch stuck requests, which the latency sees only once they end. The labels are those of the
+    /// requests in progress; a known route without any has 0. A long-lived response counts as long as it is open. The
+    /// age is computed at each scrape, from the table of requests in progress.
     ///
     /// ```
     /// use hr_prometheus::DefaultMonitor;
@@ -682,19 +690,19 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
 
     /// Exposes the most requests in progress at a time in the last minute as `requests_in_progress_peak`.
     ///
-    /// A scrape sees the gauge `requests_in_progress` at one moment only; the burst that exhausted a connection pool may be over by
-    /// then. The labels are those of the requests in progress.
+    /// A scrape sees the gauge `requests_in_progress` at one moment only; the burst that exhausted a connection pool
+    /// may be over by then. The labels are those of the requests in progress.
     ///
-    /// The peak is the sum over all workers at one moment. The window moves in steps of five seconds, so every scraper sees a peak for
-    /// 60 to 65 seconds; then it is forgotten, whether requests arrive or not.
+    /// The peak is the sum over all workers at one moment. The window moves in steps of five seconds, so every scraper
+    /// sees a peak for 60 to 65 seconds; then it is forgotten, whether requests arrive or not.
     ///
-    /// A request counts from its arrival on. Until there is a response it has the label of its path as it arrived, as in the gauge. A
-    /// path with [kept values](crate::HrPrometheus::keep_params) has the label without them until a response has had them. Excluded
-    /// requests do not count.
+    /// A request counts from its arrival on. Until there is a response it has the label of its path as it arrived, as
+    /// in the gauge. A path with [kept values](crate::HrPrometheus::keep_params) has the label without them until a
+    /// response has had them. Excluded requests do not count.
     ///
-    /// It adds 770 instructions to a request of a route without parameters, whose label each worker remembers. Other paths are matched
-    /// against the route table when they arrive: that adds 1,500 with 10 routes, and 10,000 in the middle of 500; more if a parameter
-    /// has a regular expression.
+    /// It adds 770 instructions to a request of a route without parameters, whose label each worker remembers. Other
+    /// paths are matched against the route table when they arrive: that adds 1,500 with 10 routes, and 10,000 in the
+    /// middle of 500; more if a parameter has a regular expression.
     ///
     /// ```
     /// use actix_web::{App, dev::Service as _, test, web};
@@ -756,8 +764,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
 
     /// Adds the custom labels `T` to the counter and the histograms.
     ///
-    /// Without other options, [`with_monitor::<DefaultMonitor<T>>()`](crate::HrPrometheus::with_monitor) does the same. The guide
-    /// introduces [custom labels](crate::guide::labels#custom-labels) step by step.
+    /// Without other options, [`with_monitor::<DefaultMonitor<T>>()`](crate::HrPrometheus::with_monitor) does the same.
+    /// The guide introduces [custom labels](crate::guide::labels#custom-labels) step by step.
     ///
     /// ```
     /// use hr_prometheus::{DefaultMonitor, RequestLabels, RequestStart};
@@ -789,7 +797,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// Limits the number of distinct sets of custom labels per registry (default: 1,000).
     ///
     /// Requests over the limit are recorded with `_OTHER` in each of these labels, and counted in
-    /// `hr_prometheus_cardinality_limit_exceeded_total{limit="label_set"}`. [`RequestLabels`](crate::RequestLabels#limits) says more.
+    /// `hr_prometheus_cardinality_limit_exceeded_total{limit="label_set"}`.
+    /// [`RequestLabels`](crate::RequestLabels#limits) says more.
     ///
     /// ```
     /// use hr_prometheus::DefaultMonitor;
@@ -811,17 +820,18 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// let monitor = DefaultMonitor::builder().exemplars_from_traceparent();
     /// ```
     ///
-    /// Each bucket of the latency has the latest exemplar of all workers, and the counter has the latest of all. OpenMetrics and protobuf
-    /// have exemplars; the text format 0.0.4 does not. Only a valid header of a sampled trace is used, since other traces cannot be
-    /// found. A request without one costs a search for the header. Replaces [`exemplars_from`](Self::exemplars_from).
+    /// Each bucket of the latency has the latest exemplar of all workers, and the counter has the latest of all.
+    /// OpenMetrics and protobuf have exemplars; the text format 0.0.4 does not. Only a valid header of a sampled trace
+    /// is used, since other traces cannot be found. A request without one costs a search for the header. Replaces
+    /// [`exemplars_from`](Self::exemplars_from).
     #[must_use]
     pub fn exemplars_from_traceparent(mut self) -> Self {
         self.config.exemplars = Some(ExemplarSource::Traceparent);
         self
     }
 
-    /// Adds exemplars with the labels that `labels` returns for a response: for trace ids from elsewhere, such as the extensions of the
-    /// request.
+    /// Adds exemplars with the labels that `labels` returns for a response: for trace ids from elsewhere, such as the
+    /// extensions of the request.
     ///
     /// ```
     /// use hr_prometheus::DefaultMonitor;
@@ -833,10 +843,10 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// });
     /// ```
     ///
-    /// Called once per request, when the response head is ready; return `None` for no exemplar. An exemplar is omitted if its names and
-    /// values have more than 128 characters in all (OpenMetrics 1.0), if a name is not a valid label name, or if `labels` panics; the
-    /// first one is logged. Otherwise like [`exemplars_from_traceparent`](Self::exemplars_from_traceparent), which this option
-    /// replaces.
+    /// Called once per request, when the response head is ready; return `None` for no exemplar. An exemplar is omitted
+    /// if its names and values have more than 128 characters in all (OpenMetrics 1.0), if a name is not a valid label
+    /// name, or if `labels` panics; the first one is logged. Otherwise like
+    /// [`exemplars_from_traceparent`](Self::exemplars_from_traceparent), which this option replaces.
     #[must_use]
     pub fn exemplars_from<F, E, N, V>(mut self, labels: F) -> Self
     where
@@ -851,21 +861,22 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
 
     /// Adds native buckets to the classic ones of the latency; needs the feature `protobuf`.
     ///
-    /// By default buckets grow by 2^(1/8), which is 9 % (schema 3), see [`native_growth_factor`](Self::native_growth_factor), and the
-    /// zero threshold is 2^-128 seconds. Only buckets with observations take memory, in each worker and in the scrape: for latencies
-    /// between a millisecond and ten seconds about 107 per series, and never more than 513;
-    /// [`native_max_buckets`](Self::native_max_buckets) sets a limit. Recording takes a lock that only a scrape contends for. The other
-    /// histograms stay classic.
+    /// By default buckets grow by 2^(1/8), which is 9 % (schema 3), see
+    /// [`native_growth_factor`](Self::native_growth_factor), and the zero threshold is 2^-128 seconds. Only buckets
+    /// with observations take memory, in each worker and in the scrape: for latencies between a millisecond and ten
+    /// seconds about 107 per series, and never more than 513; [`native_max_buckets`](Self::native_max_buckets) sets a
+    /// limit. Recording takes a lock that only a scrape contends for. The other histograms stay classic.
     ///
-    /// Only a scraper that asks for protobuf gets native buckets; the text formats have the classic ones. Prometheus has to ask:
+    /// Only a scraper that asks for protobuf gets native buckets; the text formats have the classic ones. Prometheus
+    /// has to ask:
     ///
     /// | version | in its configuration |
     /// | --- | --- |
     /// | 3.8 and later | `scrape_native_histograms: true`, and `always_scrape_classic_histograms: true` to store both |
     /// | before | `--enable-feature=native-histograms`; 2.42 then stores only the native buckets |
     ///
-    /// If it stores only the native buckets, `histogram_quantile` over `…_bucket` finds nothing. A scraper that asks for protobuf
-    /// without knowing native buckets, such as 2.42 without the flag, refuses the whole scrape.
+    /// If it stores only the native buckets, `histogram_quantile` over `…_bucket` finds nothing. A scraper that asks
+    /// for protobuf without knowing native buckets, such as 2.42 without the flag, refuses the whole scrape.
     ///
     /// ```
     /// use hr_prometheus::DefaultMonitor;
@@ -881,8 +892,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
 
     /// Sets how much wider each [native bucket](Self::native_histograms) of the latency may be than the one before.
     ///
-    /// Uses the coarsest schema of Prometheus within the factor: 1.1 is schema 3, the default; 2 is schema 0; 1.003 is schema 8, the
-    /// finest.
+    /// Uses the coarsest schema of Prometheus within the factor: 1.1 is schema 3, the default; 2 is schema 0; 1.003 is
+    /// schema 8, the finest.
     ///
     /// ```
     /// use hr_prometheus::DefaultMonitor;
@@ -926,7 +937,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
 
     /// Gives the latency [native buckets](Self::native_histograms) and no classic ones except the infinite one.
     ///
-    /// Use it only if all scrapers ask for protobuf: in the text formats the histogram then has a count and a sum, but no quantiles.
+    /// Use it only if all scrapers ask for protobuf: in the text formats the histogram then has a count and a sum, but
+    /// no quantiles.
     ///
     /// ```
     /// use hr_prometheus::DefaultMonitor;

@@ -326,8 +326,8 @@ impl InProgress {
         }
     }
 
-    /// The requests in progress at this moment, sorted by key, with an empty group for each series in `known`, so that its gauge
-    /// is 0.
+    /// The requests in progress at this moment, sorted by key, with an empty group for each series in `known`, so that
+    /// its gauge is 0.
     pub(crate) fn look<'a, X: 'a>(
         in_flight: &InFlight,
         known: impl Iterator<Item = &'a SeriesKey<X>>,

@@ -37,12 +37,12 @@ const MAX_ALIASES: usize = 1_000;
 
 /// Adds custom labels to the counter and the histograms of [`DefaultMonitor<L>`](crate::DefaultMonitor).
 ///
-/// Derive [`EncodeLabelSet`]: each field becomes a label of `request_count`, `request_latency` and the other histograms, but not of
-/// the gauges and of objectives. The labels are read when the request arrives, and again when the response head is ready. A request
-/// that ends without a response keeps those of [`at_arrival`](Self::at_arrival).
+/// Derive [`EncodeLabelSet`]: each field becomes a label of `request_count`, `request_latency` and the other
+/// histograms, but not of the gauges and of objectives. The labels are read when the request arrives, and again when
+/// the response head is ready. A request that ends without a response keeps those of [`at_arrival`](Self::at_arrival).
 ///
-/// The derive macro writes `::prometheus_client`, so your `Cargo.toml` needs `prometheus-client = "0.26"`, the version that this
-/// crate [exports](crate::prometheus_client).
+/// The derive macro writes `::prometheus_client`, so your `Cargo.toml` needs `prometheus-client = "0.26"`, the version
+/// that this crate [exports](crate::prometheus_client).
 ///
 /// ```
 /// use actix_web::{App, HttpMessage as _, HttpRequest, test, web};
@@ -96,18 +96,20 @@ const MAX_ALIASES: usize = 1_000;
 /// # Limits
 ///
 /// A registry admits 1,000 distinct label sets, or the number in
-/// [`max_label_sets`](crate::DefaultMonitorBuilder::max_label_sets), and as many pairs of a label set and a path with [kept
-/// values](crate::HrPrometheus::keep_params). A request over the limit is still counted, with `_OTHER` in every custom label, and
-/// in `hr_prometheus_cardinality_limit_exceeded_total{limit="label_set"}`; the first one is logged. A value with more than 128
-/// characters is over the limit too. Still avoid values that clients can choose freely: they would use up the limit.
+/// [`max_label_sets`](crate::DefaultMonitorBuilder::max_label_sets), and as many pairs of a label set and a path with
+/// [kept values](crate::HrPrometheus::keep_params). A request over the limit is still counted, with `_OTHER` in every
+/// custom label, and in `hr_prometheus_cardinality_limit_exceeded_total{limit="label_set"}`; the first one is logged. A
+/// value with more than 128 characters is over the limit too. Still avoid values that clients can choose freely: they
+/// would use up the limit.
 ///
 /// # Errors
 ///
-/// If `at_arrival`, `at_response`, the comparison or the encoding panics, or if the encoding fails, the request is counted without
-/// custom labels, and the first such failure is logged.
+/// If `at_arrival`, `at_response`, the comparison or the encoding panics, or if the encoding fails, the request is
+/// counted without custom labels, and the first such failure is logged.
 ///
-/// A label is omitted and logged once if its name is invalid, is `le`, or is that of another label of the family. A label with the
-/// name of a constant label of the registry cannot be detected here: its families are then omitted from the scrape.
+/// A label is omitted and logged once if its name is invalid, is `le`, or is that of another label of the family. A
+/// label with the name of a constant label of the registry cannot be detected here: its families are then omitted from
+/// the scrape.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a set of request labels",
     label = "does not implement `RequestLabels`",

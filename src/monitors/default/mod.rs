@@ -63,40 +63,42 @@ use crate::{
 /// | `request_latency` | histogram, seconds | `method`, `path` | time from arrival until the last byte of the body is passed to the server |
 /// | `requests_in_progress` | gauge | `method`, `path` | requests that have arrived and not ended |
 ///
-/// - `path` is the pattern of the matched route, never what the client sent: `/users/{id}`, without the regular expressions of
-///   parameters, and `/` for a service mounted at the root; see [below](#which-route). The middleware can [keep
-///   values](crate::HrPrometheus::keep_params) of parameters, up to a limit, and change the label for
+/// - `path` is the pattern of the matched route, never what the client sent: `/users/{id}`, without the regular
+///   expressions of parameters, and `/` for a service mounted at the root; see [below](#which-route). The middleware
+///   can [keep values](crate::HrPrometheus::keep_params) of parameters, up to a limit, and change the label for
 ///   [unmatched](crate::HrPrometheus::unmatched) requests.
 /// - `method` is a method of RFC 9110, `PATCH`, `QUERY` or one of [`extra_methods`](crate::HrPrometheus::extra_methods);
 ///   anything else is `_OTHER`.
-/// - `status` is the status that the middleware passed on. After a panic it is 500. For a request that was dropped before a response
-///   it is 499. If the body fails after a 200, it stays 200.
-/// - A [long-lived](ResponseStart::is_long_lived) response is counted and timed when its head is sent, and is in the gauge until it
-///   closes.
-/// - The gauge has all requests that the middleware sees. A custom monitor that calls this one for some requests only counts and
-///   times those, but cannot exclude the others from the gauge.
+/// - `status` is the status that the middleware passed on. After a panic it is 500. For a request that was dropped
+///   before a response it is 499. If the body fails after a 200, it stays 200.
+/// - A [long-lived](ResponseStart::is_long_lived) response is counted and timed when its head is sent, and is in the
+///   gauge until it closes.
+/// - The gauge has all requests that the middleware sees. A custom monitor that calls this one for some requests only
+///   counts and times those, but cannot exclude the others from the gauge.
 /// - In every scrape, the sum over `request_count_total` equals the sum over `request_latency_count`.
 ///
-/// The bucket bounds are 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5 and 10 seconds. Buckets, names,
-/// labels and families are configurable: see [`builder`](Self::builder). `L` adds [custom labels](RequestLabels); the default,
-/// [`NoLabels`], adds none.
+/// The bucket bounds are 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5 and 10 seconds. Buckets,
+/// names, labels and families are configurable: see [`builder`](Self::builder). `L` adds [custom
+/// labels](RequestLabels); the default, [`NoLabels`], adds none.
 ///
 /// # Which route
 ///
-/// The route whose handler ran, or whose resource answered 405 or was wrapped by the middleware that answered. For a resource with
-/// several patterns it is the first pattern. A request that no route served is `unmatched`, whatever the default service
-/// answered. Earlier requests make no difference.
+/// The route whose handler ran, or whose resource answered 405 or was wrapped by the middleware that answered. For a
+/// resource with several patterns it is the first pattern. A request that no route served is `unmatched`, whatever the
+/// default service answered. Earlier requests make no difference.
 ///
 /// Some requests leave no trace of who answered:
 ///
-/// - If a route has the same text as a scope (`scope("/users").route("", ..)`), and the application keeps a clone of the request
-///   beyond its response or is built with `panic = "abort"`, a 404 is attributed to the scope and any other status to the route.
-/// - An inner middleware that answers before routing leaves the same trace as a default service. With a redirect, 401, 403, 407,
-///   429, or success for a CORS preflight, the answer is attributed to such a middleware, and `path` is the first route that
-///   matches, ignoring guards. With any other status the request is `unmatched`.
-/// - Without a response (an `Err` of an inner middleware, a panic, a disconnect), and in the gauge until there is one, `path` is the
-///   first route that matches the path as it arrived, ignoring guards. If there is none, the path is tried again as `NormalizePath`
-///   would change it. Of scopes with the same prefix, which differ only by guards, only the first is searched.
+/// - If a route has the same text as a scope (`scope("/users").route("", ..)`), and the application keeps a clone of
+///   the request beyond its response or is built with `panic = "abort"`, a 404 is attributed to the scope and any other
+///   status to the route.
+/// - An inner middleware that answers before routing leaves the same trace as a default service. With a redirect, 401,
+///   403, 407, 429, or success for a CORS preflight, the answer is attributed to such a middleware, and `path` is the
+///   first route that matches, ignoring guards. With any other status the request is `unmatched`.
+/// - Without a response (an `Err` of an inner middleware, a panic, a disconnect), and in the gauge until there is one,
+///   `path` is the first route that matches the path as it arrived, ignoring guards. If there is none, the path is
+///   tried again as `NormalizePath` would change it. Of scopes with the same prefix, which differ only by guards, only
+///   the first is searched.
 ///
 /// [`HrPrometheus`]: crate::HrPrometheus
 #[expect(

@@ -62,8 +62,8 @@ use crate::{
 /// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
 /// ```
 ///
-/// A wrong value of an option is an error of the middleware: see [mistakes](crate::HrPrometheus#mistakes). Builders are equal if
-/// their options are: the middleware makes one monitor per registry for all equal builders.
+/// A wrong value of an option is an error of the middleware: see [mistakes](crate::HrPrometheus#mistakes). Builders are
+/// equal if their options are: the middleware makes one monitor per registry for all equal builders.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtelMonitorBuilder {
     config: Config,
@@ -99,8 +99,8 @@ impl OtelMonitorBuilder {
 
     /// Sets the upper bounds of the duration buckets in seconds.
     ///
-    /// The default is that of the conventions: 0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10. The infinite bound is
-    /// added. See [`OtelMonitorBuilder`] for an example.
+    /// The default is that of the conventions: 0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10. The
+    /// infinite bound is added. See [`OtelMonitorBuilder`] for an example.
     ///
     /// # Errors
     ///
@@ -115,8 +115,8 @@ impl OtelMonitorBuilder {
 
     /// Sets the upper bounds of the buckets of both body sizes in bytes.
     ///
-    /// The default is that of the OpenTelemetry SDKs, since the conventions have none: 0 5 10 25 50 75 100 250 500 750 1000 2500 5000
-    /// 7500 10000. The infinite bound is added.
+    /// The default is that of the OpenTelemetry SDKs, since the conventions have none: 0 5 10 25 50 75 100 250 500 750
+    /// 1000 2500 5000 7500 10000. The infinite bound is added.
     ///
     /// ```
     /// use hr_prometheus::OtelMonitor;
@@ -138,8 +138,8 @@ impl OtelMonitorBuilder {
     /// Exposes the requests in progress as `http_server_active_requests`, by method and scheme.
     ///
     /// A pair of method and scheme stays at 0 once it has been seen. Requests to [excluded
-    /// routes](crate::HrPrometheus::exclude_routes) are not counted; if there are any, every request costs a walk over the route
-    /// table. See [`OtelMonitorBuilder`] for an example.
+    /// routes](crate::HrPrometheus::exclude_routes) are not counted; if there are any, every request costs a walk over
+    /// the route table. See [`OtelMonitorBuilder`] for an example.
     #[must_use]
     pub fn active_requests(mut self) -> Self {
         self.config.active_requests = true;
@@ -148,8 +148,8 @@ impl OtelMonitorBuilder {
 
     /// Records the sizes of request bodies in `http_server_request_body_size_bytes`.
     ///
-    /// Counts the bytes that the application has read: 0 for a request without a body, and for a body that was not read. Costs an
-    /// allocation for each request with a body.
+    /// Counts the bytes that the application has read: 0 for a request without a body, and for a body that was not
+    /// read. Costs an allocation for each request with a body.
     ///
     /// ```
     /// use hr_prometheus::OtelMonitor;
@@ -193,7 +193,8 @@ impl OtelMonitorBuilder {
         self
     }
 
-    /// Adds the attribute `network_protocol_name`, which is always `http`; the conventions require it only for other protocols.
+    /// Adds the attribute `network_protocol_name`, which is always `http`; the conventions require it only for other
+    /// protocols.
     ///
     /// ```
     /// use hr_prometheus::OtelMonitor;
@@ -223,10 +224,10 @@ impl OtelMonitorBuilder {
 
     /// Takes `url_scheme` from the header `name`, which a trusted proxy sets.
     ///
-    /// The header is `Forwarded` (RFC 7239), whose `proto` is read, or one whose value is the scheme, such as `X-Forwarded-Proto`.
-    /// Behind several proxies the first one counts, which is the one that the client connected to. If the header says neither
-    /// `http` nor `https`, the scheme is that of the connection. Name only a header that your proxy always sets: any other is up to
-    /// the client. See [`OtelMonitorBuilder`] for an example.
+    /// The header is `Forwarded` (RFC 7239), whose `proto` is read, or one whose value is the scheme, such as
+    /// `X-Forwarded-Proto`. Behind several proxies the first one counts, which is the one that the client connected to.
+    /// If the header says neither `http` nor `https`, the scheme is that of the connection. Name only a header that
+    /// your proxy always sets: any other is up to the client. See [`OtelMonitorBuilder`] for an example.
     ///
     /// # Errors
     ///

@@ -15,10 +15,11 @@ use crate::{
 };
 
 impl<L: RequestLabels> DefaultMonitorBuilder<L> {
-    /// Sets an objective for a route: the share `ratio` of its requests, such as 0.999, has to succeed within the time `within`.
+    /// Sets an objective for a route: the share `ratio` of its requests, such as 0.999, has to succeed within the time
+    /// `within`.
     ///
-    /// `route` is the label of the route, as in `path`. May be called for several routes. The families have only the label `path`, and
-    /// are exposed from the beginning, so no rule has to contain a number:
+    /// `route` is the label of the route, as in `path`. May be called for several routes. The families have only the
+    /// label `path`, and are exposed from the beginning, so no rule has to contain a number:
     ///
     /// | family | type | meaning |
     /// | --- | --- | --- |
@@ -27,13 +28,14 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// | `request_objective_ratio` | gauge | `ratio` |
     /// | `request_objective_seconds` | gauge | `within`, in seconds |
     ///
-    /// A request misses its objective if its latency is above `within`, whatever the buckets are, or if it failed: its status is 500 or
-    /// above, it ended before there was a response (499), or its body ended with an error or a panic.
-    /// [`objective_failures`](Self::objective_failures) changes what a failure is. A client that leaves while the body is being sent is
-    /// not one. A [long-lived](crate::ResponseStart::is_long_lived) response is judged when its head is sent, by the time until then.
+    /// A request misses its objective if its latency is above `within`, whatever the buckets are, or if it failed: its
+    /// status is 500 or above, it ended before there was a response (499), or its body ended with an error or a panic.
+    /// [`objective_failures`](Self::objective_failures) changes what a failure is. A client that leaves while the body
+    /// is being sent is not one. A [long-lived](crate::ResponseStart::is_long_lived) response is judged when its head
+    /// is sent, by the time until then.
     ///
-    /// It adds 240 instructions to a request of the route, and 150 to a request of a route without an objective. At its first request,
-    /// each worker logs a warning for a label that no route of the application has.
+    /// It adds 240 instructions to a request of the route, and 150 to a request of a route without an objective. At its
+    /// first request, each worker logs a warning for a label that no route of the application has.
     ///
     /// ```
     /// use std::time::Duration;
@@ -75,13 +77,13 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// # });
     /// ```
     ///
-    /// With [other labels](Self::family_labels), such as the status, a series of a counter begins with its first request. [Custom
-    /// labels](Self::labels) are not included.
+    /// With [other labels](Self::family_labels), such as the status, a series of a counter begins with its first
+    /// request. [Custom labels](Self::labels) are not included.
     ///
     /// # Errors
     ///
-    /// If `route` cannot be the label of a route, as with [`exclude_routes`](crate::HrPrometheus::exclude_routes), or already has an
-    /// objective; if `ratio` is not between 0 and 1; if `within` is zero.
+    /// If `route` cannot be the label of a route, as with [`exclude_routes`](crate::HrPrometheus::exclude_routes), or
+    /// already has an objective; if `ratio` is not between 0 and 1; if `within` is zero.
     #[must_use]
     pub fn objective(mut self, route: impl AsRef<str>, ratio: f64, within: Duration) -> Self {
         let objective = checked(&self.config, route.as_ref(), ratio, within);
@@ -91,8 +93,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Sets which requests [miss their objective](Self::objective) for another reason than their latency: those for which `is_failure`
-    /// returns `true`. A request that is too slow always misses it.
+    /// Sets which requests [miss their objective](Self::objective) for another reason than their latency: those for
+    /// which `is_failure` returns `true`. A request that is too slow always misses it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -105,8 +107,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///     .objective_failures(|end| end.status().is_server_error() || end.status() == 404);
     /// ```
     ///
-    /// Called once for each request that was not too slow and whose route has an objective, when it has ended. If the function panics,
-    /// the request is judged as without this option, and the first panic is logged.
+    /// Called once for each request that was not too slow and whose route has an objective, when it has ended. If the
+    /// function panics, the request is judged as without this option, and the first panic is logged.
     #[must_use]
     pub fn objective_failures(
         mut self,

@@ -80,9 +80,10 @@ impl Place {
         }
     }
 
-    /// Writes down a request that arrived; `path` is that of `uri`.
+    /// Writes down a request that arrived.
     #[inline]
-    pub(crate) fn arrive(&self, method: &'static MethodLabel, path: &str, uri: &Uri) {
+    pub(crate) fn arrive(&self, method: &'static MethodLabel, uri: &Uri) {
+        let path = uri.path();
         let turn = self.turn.load(Relaxed);
         self.turn.store(turn.wrapping_add(1), Relaxed);
         fence(Release);
@@ -129,6 +130,42 @@ impl Place {
             long_path: uri.path_and_query().cloned(),
             ..Details::default()
         };
+    }
+
+    /// Whether the request has this path; asked by its worker.
+    #[inline]
+    pub(crate) fn has_path(&self, path: &str) -> bool {
+        let bytes = path.as_bytes();
+        if self.request.load(Relaxed) >> 32 != bytes.len() as u64 {
+            return false;
+        }
+        let word = |index: usize| self.path[index].load(Relaxed);
+        let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else {
+            return word(0) == short(bytes);
+        };
+        word(0) == u64::from_le_bytes(*first)
+            && word(1) == u64::from_le_bytes(*last)
+            && (bytes.len() <= 16 || self.has_middle(path))
+    }
+
+    #[inline(never)]
+    fn has_middle(&self, path: &str) -> bool {
+        if path.len() > 8 * WORDS {
+            let details = self.details.lock();
+            return details.long_path.as_ref().map(PathAndQuery::path) == Some(path);
+        }
+        let mut bytes = &path.as_bytes()[8..];
+        // Written out as well.
+        for word in &self.path[2..] {
+            let Some((eight, rest)) = bytes.split_first_chunk() else {
+                return true;
+            };
+            if word.load(Relaxed) != u64::from_le_bytes(*eight) {
+                return false;
+            }
+            bytes = rest;
+        }
+        true
     }
 
     /// Writes down when the request arrived.
@@ -298,10 +335,6 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn arrive(place: &Place, method: &'static MethodLabel, uri: &Uri) {
-        place.arrive(method, uri.path(), uri);
-    }
-
     fn path_of(seen: &Seen) -> &str {
         match &seen.route {
             RouteOf::Unknown(path) => path.path(),
@@ -315,9 +348,16 @@ mod tests {
         let methods = Methods::default();
         for length in 1..300 {
             let path = path(length);
-            arrive(&place, methods.label(&Method::PUT), &uri(&path));
+            place.arrive(methods.label(&Method::PUT), &uri(&path));
             let seen = place.read().unwrap();
             assert_eq!((seen.method, path_of(&seen)), ("PUT", &*path));
+            assert!(place.has_path(&path));
+            for at in 0..length {
+                let mut other = path.clone();
+                other.replace_range(at..=at, "_");
+                assert!(!place.has_path(&other), "{other}");
+            }
+            assert!(!place.has_path(&path[1..]));
             place.leave();
             assert!(place.read().is_none());
         }
@@ -326,8 +366,7 @@ mod tests {
     #[test]
     fn a_request_without_a_path_has_one_that_no_route_matches() {
         let place = Arc::new(Place::new(0));
-        arrive(
-            &place,
+        place.arrive(
             Methods::default().label(&Method::CONNECT),
             &uri("example.org:443"),
         );
@@ -340,10 +379,10 @@ mod tests {
         let get = Methods::default().label(&Method::GET);
         let verdict = |label: &str| Verdict::Label(label.into());
         for length in [10, 200] {
-            arrive(&place, get, &uri(&path(length)));
+            place.arrive(get, &uri(&path(length)));
             let before = place.read().unwrap();
             place.leave();
-            arrive(&place, get, &uri(&path(length)));
+            place.arrive(get, &uri(&path(length)));
             before.note(verdict("of the one before"));
             let seen = place.read().unwrap();
             assert_eq!(path_of(&seen), path(length));
@@ -362,11 +401,11 @@ mod tests {
         let place = Arc::new(Place::new(0));
         let get = Methods::default().label(&Method::GET);
         let arrived = Instant::now();
-        arrive(&place, get, &uri("/a"));
+        place.arrive(get, &uri("/a"));
         place.set_arrival(arrived);
         assert_eq!(place.read().unwrap().arrived, Some(arrived));
         place.leave();
-        arrive(&place, get, &uri("/a"));
+        place.arrive(get, &uri("/a"));
         assert_eq!(place.read().unwrap().arrived, None);
     }
 
@@ -379,14 +418,10 @@ mod tests {
                 let mut followers = ["/b", "/c"]
                     .map(|start| start.repeat(150)[..after].to_owned())
                     .into_iter();
-                arrive(
-                    &place,
-                    MethodLabel::numbered(0),
-                    &uri(&"/a".repeat(150)[..before]),
-                );
+                place.arrive(MethodLabel::numbered(0), &uri(&"/a".repeat(150)[..before]));
                 let seen = place.read_while(|| {
                     if let Some(path) = followers.next() {
-                        arrive(&place, MethodLabel::numbered(1), &uri(&path));
+                        place.arrive(MethodLabel::numbered(1), &uri(&path));
                     }
                 });
                 let seen = seen.unwrap();
@@ -401,7 +436,7 @@ mod tests {
     #[test]
     fn a_request_that_is_being_written_has_not_arrived() {
         let place = Arc::new(Place::new(0));
-        arrive(&place, MethodLabel::numbered(0), &uri("/a"));
+        place.arrive(MethodLabel::numbered(0), &uri("/a"));
         place.turn.fetch_add(1, Relaxed);
         assert!(place.read().is_none());
     }
@@ -427,7 +462,7 @@ mod tests {
             let worker = scope.spawn(|| {
                 let mut written = 0;
                 for (turn, (uri, method)) in requests.iter().cycle().enumerate() {
-                    arrive(&place, method, uri);
+                    place.arrive(method, uri);
                     written = turn;
                     if turn % 8 == 0 {
                         place.leave();

@@ -2,6 +2,8 @@
 
 pub(crate) mod grouping;
 pub(crate) mod measures;
+#[cfg(test)]
+mod model;
 pub(crate) mod native;
 pub(crate) mod worker;
 

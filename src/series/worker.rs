@@ -9,14 +9,14 @@ use std::{
 
 use actix_web::http::StatusCode;
 
-use crate::series::{Attributes, Block, Series, SeriesKey, measures::nanos};
+use crate::series::{Attributes, Block, Series, SeriesKey, SharedBlock, measures::nanos};
 
 /// One worker's hand on the series.
 #[derive(Debug)]
 pub(crate) struct WorkerSeries<X: Attributes> {
     series: Arc<Series<X>>,
     /// The blocks of this worker, by rows: those of one route, and of one label set where there are several.
-    rows: RefCell<Vec<Vec<Arc<Block<X>>>>>,
+    rows: RefCell<Vec<Vec<SharedBlock<X>>>>,
 }
 
 /// Where a worker has the block that a request was recorded in. Two halves of a word, because requests carry it.

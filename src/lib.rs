@@ -2,6 +2,7 @@
 #![doc = "[live page]: https://raw.githubusercontent.com/hundredrooms/hr-prometheus/main/.github/live.png"]
 #![doc = ""]
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod build_info;
 mod connections;

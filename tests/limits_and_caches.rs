@@ -203,8 +203,9 @@ proptest! {
             .collect();
         prop_assert_eq!(counts, model.counts);
         let exceeded = ["path", "label_set"].map(|limit| {
-            registry.value("hr_prometheus_cardinality_limit_exceeded_total", &[("limit", limit)])
+            let exceeded = registry.value("hr_prometheus_cardinality_limit_exceeded_total", &[("limit", limit)]);
+            exceeded.unwrap_or_default().to_string()
         });
-        prop_assert_eq!(exceeded.map(|value| value.unwrap_or(0.0) as u64), model.exceeded);
+        prop_assert_eq!(exceeded, model.exceeded.map(|count| count.to_string()));
     }
 }

@@ -381,7 +381,9 @@ fn a_signal_ends_streams_and_each_is_counted_once() {
                 .success()
         );
         main.join().unwrap().unwrap();
-        clients.into_iter().for_each(|client| client.join().unwrap());
+        for client in clients {
+            client.join().unwrap();
+        }
         eventually("the end of the streams", || {
             registry.value("requests_in_progress", &of_streams) == Some(0.0)
         });

@@ -86,7 +86,9 @@ proptest! {
         let limits = Arc::<Limits>::default();
         let tables = [(); 2].map(|()| Arc::new(InFlightTable::new(labelling(&limits))));
         let seen_by = InFlight::default();
-        tables.iter().for_each(|table| seen_by.add_table(table));
+        for table in &tables {
+            seen_by.add_table(table);
+        }
         let paths = paths();
         let mut free = [Vec::new(), Vec::new()];
         let mut requests: Vec<Request> = Vec::new();

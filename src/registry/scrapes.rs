@@ -307,8 +307,11 @@ mod orderings {
     use actix_web::web::Bytes;
     use loom::{future::block_on, thread};
 
-    use super::{Format, Rendered, Scrapes};
-    use crate::orderings::model;
+    use crate::{
+        exposition::{format::Format, rendered::Rendered},
+        orderings::model,
+        registry::scrapes::Scrapes,
+    };
 
     /// One scrape: the body that its render made.
     fn scrape(scrapes: &Arc<Scrapes>, renders: &Arc<AtomicUsize>) -> Bytes {

@@ -117,6 +117,8 @@ fn closing_bracket(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use actix_web::dev::ResourceDef;
     use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -175,7 +177,7 @@ mod tests {
                 label.push_str(text);
                 if !param.is_empty() {
                     pattern.push_str(&param.replacen('{', &format!("{{p{index}"), 1));
-                    label.push_str(&format!("{{p{index}}}"));
+                    write!(label, "{{p{index}}}").unwrap();
                 }
             }
             if is_tail {

@@ -158,7 +158,9 @@ mod tests {
         ) {
             let pattern = Pattern::parse(&pieces.concat());
             // actix-web takes no other.
-            prop_assume!(pattern.is_closed());
+            if !pattern.is_closed() || pattern.params().any(|param| param.name.contains('{')) {
+                return Ok(());
+            }
             let label = pattern.label();
             prop_assert!(!label.is_empty());
             prop_assert_eq!(Pattern::parse(&label).label(), &*label);

@@ -218,6 +218,15 @@ mod tests {
         (rendered.body, rendered.samples, omitted.len())
     }
 
+    /// A help can have such lines.
+    #[test]
+    fn a_unit_of_another_family_is_no_unit() {
+        let text = "# HELP x h\n# TYPE x gauge\n# UNIT {éy_total 1\nx 1\n";
+        let served = "# HELP x h\n# TYPE x gauge\nx 1\n# EOF\n";
+        let (body, ..) = rendered(text, &OPENMETRICS);
+        assert_eq!(body + OPENMETRICS.end, served);
+    }
+
     fn samples(text: &str) -> Vec<&str> {
         text.lines().filter(|line| !line.starts_with("# HELP")).collect()
     }

@@ -38,6 +38,7 @@ pub(crate) struct Limit {
     /// Whether something is limited, so that a scrape shows how often the limit was exceeded.
     is_enforced: AtomicBool,
     admitted: Admitted,
+    /// Relaxed, as the flag: nothing is read because of them.
     exceeded: AtomicU64,
     logged: LogOnce,
 }

@@ -1,5 +1,7 @@
 //! Requests in progress, written down by one worker each and labelled when somebody looks.
 
+#[cfg(test)]
+mod model;
 pub(crate) mod place;
 
 use std::{

@@ -1,25 +1,29 @@
 //! One request in progress: its worker writes it without a lock, and whoever looks reads it again if it changed
 //! meanwhile.
 
+#[cfg(not(hr_loom))]
+use std::sync::atomic::{AtomicU64, fence};
 use std::{
+    array,
     sync::{
         Arc,
-        atomic::{
-            AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
-            fence,
-        },
+        atomic::Ordering::{Acquire, Relaxed, Release},
     },
     time::Instant,
 };
 
 use actix_web::http::uri::{PathAndQuery, Uri};
+#[cfg(hr_loom)]
+use loom::sync::atomic::{AtomicU64, fence};
+#[cfg(not(hr_loom))]
 use parking_lot::{Mutex, MutexGuard};
 
+#[cfg(hr_loom)]
+use crate::orderings::{Mutex, MutexGuard};
 use crate::{method::MethodLabel, route::labelling::Verdict};
 
 /// How many words of eight bytes a place has for a path; a longer path is among its details.
-const WORDS: usize = 12;
+const WORDS: usize = if cfg!(hr_loom) { 3 } else { 12 };
 
 /// A place for one request after the other.
 ///
@@ -75,7 +79,7 @@ impl Place {
             number,
             turn: AtomicU64::new(0),
             request: AtomicU64::new(0),
-            path: [const { AtomicU64::new(0) }; WORDS],
+            path: array::from_fn(|_| AtomicU64::new(0)),
             details: Mutex::default(),
         }
     }
@@ -487,6 +491,102 @@ mod tests {
             stop.store(true, Relaxed);
             assert!(worker.join().unwrap() > 0);
             assert_eq!(torn, None, "after {read} reads");
+        });
+    }
+}
+
+#[cfg(all(test, hr_loom))]
+mod orderings {
+    use std::sync::Arc;
+
+    use actix_web::http::{Method, Uri};
+    use loom::thread;
+
+    use super::{Place, RouteOf};
+    use crate::{
+        method::{MethodLabel, Methods},
+        orderings::model,
+        route::labelling::Verdict,
+    };
+
+    fn request(method: &Method, path: &str) -> (&'static MethodLabel, Uri) {
+        (Methods::default().label(method), path.parse().unwrap())
+    }
+
+    /// What a scrape can tell of a place: method and path.
+    fn seen(place: &Arc<Place>) -> Option<(&'static str, String)> {
+        let seen = place.read()?;
+        match seen.route {
+            RouteOf::Unknown(path) => Some((seen.method, path.to_string())),
+            RouteOf::Known(verdict) => Some((seen.method, format!("{verdict:?}"))),
+        }
+    }
+
+    /// Lets a scrape look while one of these requests follows the other.
+    fn nobody_sees_another(first: (&Method, &'static str), second: (&Method, &'static str)) {
+        let requests = [request(first.0, first.1), request(second.0, second.1)];
+        let known = [first, second].map(|(method, path)| (method.to_string(), path.to_owned()));
+        model(move || {
+            let place = Arc::new(Place::new(0));
+            let [(method, first), (other, second)] = requests.clone();
+            place.arrive(method, &first);
+            let worker = thread::spawn({
+                let place = Arc::clone(&place);
+                move || {
+                    place.leave();
+                    place.arrive(other, &second);
+                }
+            });
+            if let Some((method, path)) = seen(&place) {
+                assert!(known.contains(&(method.to_owned(), path)));
+            }
+            worker.join().unwrap();
+            let (method, path) = seen(&place).unwrap();
+            assert_eq!((method.to_owned(), path), known[1]);
+        });
+    }
+
+    #[test]
+    fn short_requests_are_seen_whole_or_not_at_all() {
+        nobody_sees_another((&Method::GET, "/a"), (&Method::PUT, "/bcd"));
+    }
+
+    #[test]
+    fn requests_of_two_words_are_seen_whole_or_not_at_all() {
+        nobody_sees_another((&Method::GET, "/aaaaaaaaaaa"), (&Method::PUT, "/bbbbbbbb"));
+    }
+
+    #[test]
+    fn long_requests_are_seen_whole_or_not_at_all() {
+        let long = Box::leak(format!("/{}", "a".repeat(100)).into_boxed_str());
+        nobody_sees_another((&Method::GET, long), (&Method::PUT, "/b"));
+    }
+
+    /// Notes the label that a scrape found, while the request ends and another comes.
+    #[test]
+    fn a_label_is_noted_for_the_request_that_it_was_found_for() {
+        let requests = [request(&Method::GET, "/a"), request(&Method::GET, "/b")];
+        model(move || {
+            let place = Arc::new(Place::new(0));
+            let [(method, first), (_, second)] = requests.clone();
+            place.arrive(method, &first);
+            let worker = thread::spawn({
+                let place = Arc::clone(&place);
+                move || {
+                    place.leave();
+                    place.arrive(method, &second);
+                    seen(&place).unwrap().1
+                }
+            });
+            if let Some(found) = place.read()
+                && let RouteOf::Unknown(path) = &found.route
+            {
+                found.note(Verdict::Label(path.path().into()));
+            }
+            let label = worker.join().unwrap();
+            assert!(label == "/b" || label == r#"Label("/b")"#, "{label}");
+            let label = seen(&place).unwrap().1;
+            assert!(label == "/b" || label == r#"Label("/b")"#, "{label}");
         });
     }
 }

@@ -27,7 +27,8 @@ const ALWAYS_HELD: usize = 2;
 /// From this size on, a body is given back to the system off the worker: for a large one that takes milliseconds.
 const LARGE: usize = 4 * 1024 * 1024;
 
-/// What the bodies of one registry hold.
+/// What the bodies of one registry hold. Relaxed: a check that misses a body which begins or ends at that moment admits or
+/// refuses one scrape that it would not have otherwise.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     bodies: AtomicUsize,

@@ -18,9 +18,9 @@ const CEILINGS: [Ceiling; 9] = [
     ("default", 500, Kind::Static, 964),
     ("default", 500, Kind::Param, 1_076),
     ("default", 500, Kind::NotFound, 793),
-    ("default", 10, Kind::LongStatic, 1_058),
-    ("default", 10, Kind::LongParam, 1_184),
-    ("default", 10, Kind::LongNotFound, 817),
+    ("default", 10, Kind::LongStatic, 1_115),
+    ("default", 10, Kind::LongParam, 1_246),
+    ("default", 10, Kind::LongNotFound, 884),
 ];
 
 fn main() -> ExitCode {

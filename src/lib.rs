@@ -34,6 +34,8 @@ mod method;
 mod middleware;
 mod monitor;
 mod monitors;
+#[cfg(hr_loom)]
+mod orderings;
 mod panics;
 #[cfg(feature = "process")]
 mod process;

@@ -38,6 +38,7 @@ pub(crate) struct Limit {
     /// Whether scrapes show how often the limit was exceeded, because something is limited.
     is_enforced: AtomicBool,
     admitted: Admitted,
+    /// Relaxed, as the flag: nothing is read because of them.
     exceeded: AtomicU64,
     logged: LogOnce,
 }

@@ -85,3 +85,55 @@ fn specificity<'a>(
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{http::header::HeaderValue, test::TestRequest};
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::{Negotiated, negotiate};
+    use crate::exposition::format::{MEDIA_TYPES, OPENMETRICS_1_0_0};
+
+    fn negotiated(accept: &[u8]) -> Option<Negotiated> {
+        let accept = HeaderValue::from_bytes(accept).ok()?;
+        let request = TestRequest::default().insert_header(("accept", accept));
+        Some(negotiate(&request.to_http_request(), &OPENMETRICS_1_0_0))
+    }
+
+    fn is_known(negotiated: &Negotiated) -> bool {
+        let mut known = MEDIA_TYPES.iter();
+        known.any(|known| {
+            known.format == negotiated.format && negotiated.content_type.starts_with(known.content_type)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered_in_a_known_format(accept in vec(any::<u8>(), 0..60)) {
+            prop_assert!(negotiated(&accept).is_none_or(|negotiated| is_known(&negotiated)));
+        }
+
+        #[test]
+        fn any_mixture_of_what_scrapers_say_is_answered_in_a_known_format(
+            pieces in vec(select(&["text/plain", "application/openmetrics-text", "application/vnd.google.protobuf", "*/*", "text/*", ";", ",", "version=", "0.0.4", "1.0.0", "q=", "0.5", "0", "1", "9", "\"", " ", "escaping=", "allow-utf-8", "dots", "é", "proto=io.prometheus.client.MetricFamily", "encoding=delimited"][..]), 0..16),
+        ) {
+            prop_assert!(negotiated(pieces.concat().as_bytes()).is_none_or(|negotiated| is_known(&negotiated)));
+        }
+
+        /// Each format by its name, with a quality of its own, in any order.
+        #[test]
+        fn what_has_the_highest_quality_is_answered(
+            order in Just((0..MEDIA_TYPES.len()).collect::<Vec<_>>()).prop_shuffle(),
+            qualities in Just((0..1_000_u32).step_by(7).collect::<Vec<_>>()).prop_shuffle(),
+        ) {
+            let ranges = order.iter().zip(&qualities).map(|(index, quality)| {
+                let parameters = MEDIA_TYPES[*index].parameters.iter().map(|(name, value)| format!(";{name}={value}"));
+                format!("{}{};q=0.{quality:03}", MEDIA_TYPES[*index].essence, parameters.collect::<String>())
+            });
+            let accept = ranges.collect::<Vec<_>>().join(", ");
+            let best = order.iter().zip(&qualities).max_by_key(|(_, quality)| **quality).unwrap();
+            let found = negotiated(accept.as_bytes()).unwrap();
+            prop_assert!(found.content_type.starts_with(MEDIA_TYPES[*best.0].content_type), "{accept}: {found:?}");
+        }
+    }
+}

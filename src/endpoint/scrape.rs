@@ -87,7 +87,10 @@ fn limit(request: &HttpRequest) -> Duration {
 mod tests {
     use std::time::Duration;
 
-    use super::{Failure, timed_out};
+    use actix_web::test::TestRequest;
+    use proptest::prelude::*;
+
+    use super::{DEFAULT_LIMIT, Failure, LIMIT_HEADER, limit, timed_out};
     use crate::registry::scrapes::Render;
 
     #[test]
@@ -110,5 +113,34 @@ mod tests {
             reason(Some(&render)),
             "a collector is slow, or there are too many series; fix that, or raise `scrape_timeout`"
         );
+    }
+
+    fn limit_of(header: &[u8]) -> Option<Duration> {
+        let header = actix_web::http::header::HeaderValue::from_bytes(header).ok()?;
+        Some(limit(
+            &TestRequest::default()
+                .insert_header((LIMIT_HEADER, header))
+                .to_http_request(),
+        ))
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_leaves_some_time(header in r"[-+0-9.e ]{0,5}|inf|NaN|[ -~\x80-\xff]{0,20}") {
+            prop_assert!(limit_of(header.as_bytes()).is_none_or(|limit| !limit.is_zero()));
+        }
+
+        #[test]
+        fn any_number_is_a_limit_or_none(seconds: f64) {
+            let expected = if (1e-6..1e18).contains(&seconds) {
+                seconds * 0.9
+            } else if (0.0..1e-6).contains(&seconds) || (1e18..1e20).contains(&seconds) {
+                return Ok(());
+            } else {
+                DEFAULT_LIMIT.as_secs_f64()
+            };
+            let found = limit_of(format!(" {seconds} ").as_bytes()).unwrap().as_secs_f64();
+            prop_assert!((found - expected).abs() <= 1e-6 * expected + 1e-9, "{found} instead of {expected}");
+        }
     }
 }

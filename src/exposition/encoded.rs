@@ -209,10 +209,10 @@ fn read_header(text: &str, name: Range<usize>) -> Result<Place, Reason> {
         samples: end_of_kind + 1..end_of_kind + 1,
         ..Place::default()
     };
-    if text[place.samples.start..].starts_with("# UNIT ") {
+    let before_unit = format!("# UNIT {} ", &text[name.clone()]);
+    if text[place.samples.start..].starts_with(&before_unit) {
         let end = line_end(place.samples.start)?;
-        let unit = place.samples.start + "# UNIT ".len() + name.len() + 1;
-        place.unit = unit.min(end)..end;
+        place.unit = place.samples.start + before_unit.len()..end;
         place.samples = end + 1..end + 1;
     }
     place.name = name;

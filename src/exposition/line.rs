@@ -144,3 +144,56 @@ fn closing_quote(text: &str) -> Option<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::{escape, read_line, unescape};
+
+    proptest! {
+        #[test]
+        fn what_is_escaped_is_read_as_it_was(
+            labels in vec(("[a-z_]{1,3}", any::<String>()), 0..4),
+            value in "[0-9]{1,3}",
+            exemplar in prop::option::of("[ -~]{0,9}"),
+        ) {
+            let mut line = String::new();
+            for (index, (name, value)) in labels.iter().enumerate() {
+                line.push(if index == 0 { '{' } else { ',' });
+                line.push_str(name);
+                line.push_str("=\"");
+                escape(&mut line, value, true);
+                line.push('"');
+            }
+            if !labels.is_empty() {
+                line.push('}');
+            }
+            line.push(' ');
+            line.push_str(&value);
+            if let Some(exemplar) = &exemplar {
+                line.push_str(" # ");
+                line.push_str(exemplar);
+            }
+            prop_assert!(!line.contains('\n'));
+            let mut found = Vec::new();
+            let sample = read_line(&line, |name, value| {
+                found.push((name.to_owned(), unescape(value).into_owned()));
+                Ok(())
+            });
+            let sample = sample.map_err(|reason| TestCaseError::fail(reason.into_owned()))?;
+            prop_assert_eq!(found, labels);
+            prop_assert_eq!((sample.value, sample.exemplar), (&*value, exemplar.as_deref()));
+        }
+
+        #[test]
+        fn any_line_is_read_or_refused(
+            pieces in vec(select(&["{", "}", "a", "=", "\"", "\\", ",", " ", "#", "1", "é", "a=\"b\""][..]), 0..14),
+        ) {
+            let line = pieces.concat();
+            if let Ok(sample) = read_line(&line, |_, _| Ok(())) {
+                prop_assert!(line.contains(sample.value));
+            }
+        }
+    }
+}

@@ -33,7 +33,9 @@ pub(crate) fn is_canonical_bound(text: &str, value: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::bound;
+    use proptest::prelude::*;
+
+    use super::{bound, is_canonical_bound};
 
     /// What `strconv.FormatFloat(f, 'g', -1, 64)` of Go says, with `.0` where it has neither a point nor an exponent.
     #[test]
@@ -59,6 +61,15 @@ mod tests {
             (f64::INFINITY, "+Inf"),
         ] {
             assert_eq!(bound(value), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_bound_is_read_as_it_was(value in prop::num::f64::POSITIVE | prop::num::f64::ZERO) {
+            let text = bound(value);
+            prop_assert_eq!(text.parse::<f64>().ok(), Some(value));
+            prop_assert!(is_canonical_bound(&text, value));
         }
     }
 }

@@ -164,3 +164,84 @@ fn write_samples(text: &mut String, lines: &str, kind: Kind, attached: &[Attachm
         text.push('\n');
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select, test_runner::Config};
+
+    use super::{Attached, Encoded, OPENMETRICS, PROMETHEUS, Rendered, read, write};
+
+    /// What collectors, names, helps and labels of users can put together.
+    const PIECES: [&str; 34] = [
+        "# HELP x h\n# TYPE x gauge\n",
+        "# HELP y \n# TYPE y counter\n",
+        "# HELP z h\n# TYPE z histogram\n",
+        "# HELP i h\n# TYPE i info\n",
+        "# HELP x_s h\n# TYPE x_s gauge\n# UNIT x_s s\n",
+        "# HELP ",
+        "# TYPE ",
+        "# UNIT ",
+        "x",
+        "x 1\n",
+        "y_total",
+        "y_total 1\n",
+        "y_total{a=\"1\"} 2 # {b=\"c\"} 1\n",
+        "z_sum 1\nz_count 2\nz_bucket{le=\"1\"} 1\nz_bucket{le=\"+Inf\"} 2\n",
+        "z_sum",
+        "z_bucket{le=\"2\"} 2\n",
+        "z_count 2\n",
+        "i_info{v=\"1\"} 1\n",
+        "x_s 3\n",
+        "{",
+        "}",
+        "a=\"1\"",
+        "le=\"",
+        ",",
+        "\"",
+        "\\",
+        "\n",
+        " ",
+        "1",
+        "NaN",
+        "-1",
+        "+Inf",
+        " # {",
+        "é",
+    ];
+
+    fn rendered(text: &str, dialect: &super::Dialect) -> (String, usize, usize) {
+        let encoded = Encoded::from_text(text);
+        let mut omitted = Vec::new();
+        let mut rendered = Rendered::<String>::default();
+        let families = read(&encoded, 0, &mut omitted);
+        write(&mut rendered, &families, &Attached::default(), dialect);
+        (rendered.body, rendered.samples, omitted.len())
+    }
+
+    /// A help can have such lines.
+    #[test]
+    fn a_unit_of_another_family_is_no_unit() {
+        let text = "# HELP x h\n# TYPE x gauge\n# UNIT {éy_total 1\nx 1\n";
+        let served = "# HELP x h\n# TYPE x gauge\nx 1\n# EOF\n";
+        let (body, ..) = rendered(text, &OPENMETRICS);
+        assert_eq!(body + OPENMETRICS.end, served);
+    }
+
+    fn samples(text: &str) -> Vec<&str> {
+        text.lines().filter(|line| !line.starts_with("# HELP")).collect()
+    }
+
+    proptest! {
+        #![proptest_config(Config::with_cases(2_000))]
+
+        #[test]
+        fn what_is_served_of_any_text_is_read_again_whole(pieces in vec(select(&PIECES[..]), 0..16)) {
+            let text = pieces.concat();
+            let (once, count, _) = rendered(&text, &OPENMETRICS);
+            let (twice, again, omitted) = rendered(&once, &OPENMETRICS);
+            prop_assert_eq!((samples(&twice), again, omitted), (samples(&once), count, 0));
+            prop_assert_eq!(once.lines().filter(|line| !line.starts_with("# ")).count(), count);
+            prop_assert_eq!(rendered(&text, &PROMETHEUS).1, count);
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Requests in progress, each written by one worker, and labelled at a scrape.
 
+#[cfg(test)]
+mod model;
 pub(crate) mod place;
 
 use std::{

@@ -1,25 +1,29 @@
 //! One request in progress: its worker writes it without a lock, and a scrape reads it again if it changed
 //! meanwhile.
 
+#[cfg(not(hr_loom))]
+use std::sync::atomic::{AtomicU64, fence};
 use std::{
+    array,
     sync::{
         Arc,
-        atomic::{
-            AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
-            fence,
-        },
+        atomic::Ordering::{Acquire, Relaxed, Release},
     },
     time::Instant,
 };
 
 use actix_web::http::uri::{PathAndQuery, Uri};
+#[cfg(hr_loom)]
+use loom::sync::atomic::{AtomicU64, fence};
+#[cfg(not(hr_loom))]
 use parking_lot::{Mutex, MutexGuard};
 
+#[cfg(hr_loom)]
+use crate::orderings::{Mutex, MutexGuard};
 use crate::{method::MethodLabel, route::labelling::Verdict};
 
 /// How many words of eight bytes a place has for a path; a longer path is among its details.
-const WORDS: usize = 12;
+const WORDS: usize = if cfg!(hr_loom) { 3 } else { 12 };
 
 /// A place for one request after the other.
 ///
@@ -75,14 +79,15 @@ impl Place {
             number,
             turn: AtomicU64::new(0),
             request: AtomicU64::new(0),
-            path: [const { AtomicU64::new(0) }; WORDS],
+            path: array::from_fn(|_| AtomicU64::new(0)),
             details: Mutex::default(),
         }
     }
 
-    /// Writes a request that has arrived; `path` is that of `uri`.
+    /// Writes a request that has arrived.
     #[inline]
-    pub(crate) fn arrive(&self, method: &'static MethodLabel, path: &str, uri: &Uri) {
+    pub(crate) fn arrive(&self, method: &'static MethodLabel, uri: &Uri) {
+        let path = uri.path();
         let turn = self.turn.load(Relaxed);
         self.turn.store(turn.wrapping_add(1), Relaxed);
         fence(Release);
@@ -129,6 +134,42 @@ impl Place {
             long_path: uri.path_and_query().cloned(),
             ..Details::default()
         };
+    }
+
+    /// Whether the request has this path. Called by its worker.
+    #[inline]
+    pub(crate) fn has_path(&self, path: &str) -> bool {
+        let bytes = path.as_bytes();
+        if self.request.load(Relaxed) >> 32 != bytes.len() as u64 {
+            return false;
+        }
+        let word = |index: usize| self.path[index].load(Relaxed);
+        let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else {
+            return word(0) == short(bytes);
+        };
+        word(0) == u64::from_le_bytes(*first)
+            && word(1) == u64::from_le_bytes(*last)
+            && (bytes.len() <= 16 || self.has_middle(path))
+    }
+
+    #[inline(never)]
+    fn has_middle(&self, path: &str) -> bool {
+        if path.len() > 8 * WORDS {
+            let details = self.details.lock();
+            return details.long_path.as_ref().map(PathAndQuery::path) == Some(path);
+        }
+        let mut bytes = &path.as_bytes()[8..];
+        // Written out as well.
+        for word in &self.path[2..] {
+            let Some((eight, rest)) = bytes.split_first_chunk() else {
+                return true;
+            };
+            if word.load(Relaxed) != u64::from_le_bytes(*eight) {
+                return false;
+            }
+            bytes = rest;
+        }
+        true
     }
 
     /// Writes the arrival of the request.
@@ -298,10 +339,6 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn arrive(place: &Place, method: &'static MethodLabel, uri: &Uri) {
-        place.arrive(method, uri.path(), uri);
-    }
-
     fn path_of(seen: &Seen) -> &str {
         match &seen.route {
             RouteOf::Unknown(path) => path.path(),
@@ -315,9 +352,16 @@ mod tests {
         let methods = Methods::default();
         for length in 1..300 {
             let path = path(length);
-            arrive(&place, methods.label(&Method::PUT), &uri(&path));
+            place.arrive(methods.label(&Method::PUT), &uri(&path));
             let seen = place.read().unwrap();
             assert_eq!((seen.method, path_of(&seen)), ("PUT", &*path));
+            assert!(place.has_path(&path));
+            for at in 0..length {
+                let mut other = path.clone();
+                other.replace_range(at..=at, "_");
+                assert!(!place.has_path(&other), "{other}");
+            }
+            assert!(!place.has_path(&path[1..]));
             place.leave();
             assert!(place.read().is_none());
         }
@@ -326,8 +370,7 @@ mod tests {
     #[test]
     fn a_request_without_a_path_has_one_that_no_route_matches() {
         let place = Arc::new(Place::new(0));
-        arrive(
-            &place,
+        place.arrive(
             Methods::default().label(&Method::CONNECT),
             &uri("example.org:443"),
         );
@@ -340,10 +383,10 @@ mod tests {
         let get = Methods::default().label(&Method::GET);
         let verdict = |label: &str| Verdict::Label(label.into());
         for length in [10, 200] {
-            arrive(&place, get, &uri(&path(length)));
+            place.arrive(get, &uri(&path(length)));
             let before = place.read().unwrap();
             place.leave();
-            arrive(&place, get, &uri(&path(length)));
+            place.arrive(get, &uri(&path(length)));
             before.note(verdict("of the one before"));
             let seen = place.read().unwrap();
             assert_eq!(path_of(&seen), path(length));
@@ -362,11 +405,11 @@ mod tests {
         let place = Arc::new(Place::new(0));
         let get = Methods::default().label(&Method::GET);
         let arrived = Instant::now();
-        arrive(&place, get, &uri("/a"));
+        place.arrive(get, &uri("/a"));
         place.set_arrival(arrived);
         assert_eq!(place.read().unwrap().arrived, Some(arrived));
         place.leave();
-        arrive(&place, get, &uri("/a"));
+        place.arrive(get, &uri("/a"));
         assert_eq!(place.read().unwrap().arrived, None);
     }
 
@@ -379,14 +422,10 @@ mod tests {
                 let mut followers = ["/b", "/c"]
                     .map(|start| start.repeat(150)[..after].to_owned())
                     .into_iter();
-                arrive(
-                    &place,
-                    MethodLabel::numbered(0),
-                    &uri(&"/a".repeat(150)[..before]),
-                );
+                place.arrive(MethodLabel::numbered(0), &uri(&"/a".repeat(150)[..before]));
                 let seen = place.read_while(|| {
                     if let Some(path) = followers.next() {
-                        arrive(&place, MethodLabel::numbered(1), &uri(&path));
+                        place.arrive(MethodLabel::numbered(1), &uri(&path));
                     }
                 });
                 let seen = seen.unwrap();
@@ -401,7 +440,7 @@ mod tests {
     #[test]
     fn a_request_that_is_being_written_has_not_arrived() {
         let place = Arc::new(Place::new(0));
-        arrive(&place, MethodLabel::numbered(0), &uri("/a"));
+        place.arrive(MethodLabel::numbered(0), &uri("/a"));
         place.turn.fetch_add(1, Relaxed);
         assert!(place.read().is_none());
     }
@@ -427,7 +466,7 @@ mod tests {
             let worker = scope.spawn(|| {
                 let mut written = 0;
                 for (turn, (uri, method)) in requests.iter().cycle().enumerate() {
-                    arrive(&place, method, uri);
+                    place.arrive(method, uri);
                     written = turn;
                     if turn % 8 == 0 {
                         place.leave();
@@ -452,6 +491,102 @@ mod tests {
             stop.store(true, Relaxed);
             assert!(worker.join().unwrap() > 0);
             assert_eq!(torn, None, "after {read} reads");
+        });
+    }
+}
+
+#[cfg(all(test, hr_loom))]
+mod orderings {
+    use std::sync::Arc;
+
+    use actix_web::http::{Method, Uri};
+    use loom::thread;
+
+    use super::{Place, RouteOf};
+    use crate::{
+        method::{MethodLabel, Methods},
+        orderings::model,
+        route::labelling::Verdict,
+    };
+
+    fn request(method: &Method, path: &str) -> (&'static MethodLabel, Uri) {
+        (Methods::default().label(method), path.parse().unwrap())
+    }
+
+    /// What a scrape can tell of a place: method and path.
+    fn seen(place: &Arc<Place>) -> Option<(&'static str, String)> {
+        let seen = place.read()?;
+        match seen.route {
+            RouteOf::Unknown(path) => Some((seen.method, path.to_string())),
+            RouteOf::Known(verdict) => Some((seen.method, format!("{verdict:?}"))),
+        }
+    }
+
+    /// Lets a scrape look while one of these requests follows the other.
+    fn nobody_sees_another(first: (&Method, &'static str), second: (&Method, &'static str)) {
+        let requests = [request(first.0, first.1), request(second.0, second.1)];
+        let known = [first, second].map(|(method, path)| (method.to_string(), path.to_owned()));
+        model(move || {
+            let place = Arc::new(Place::new(0));
+            let [(method, first), (other, second)] = requests.clone();
+            place.arrive(method, &first);
+            let worker = thread::spawn({
+                let place = Arc::clone(&place);
+                move || {
+                    place.leave();
+                    place.arrive(other, &second);
+                }
+            });
+            if let Some((method, path)) = seen(&place) {
+                assert!(known.contains(&(method.to_owned(), path)));
+            }
+            worker.join().unwrap();
+            let (method, path) = seen(&place).unwrap();
+            assert_eq!((method.to_owned(), path), known[1]);
+        });
+    }
+
+    #[test]
+    fn short_requests_are_seen_whole_or_not_at_all() {
+        nobody_sees_another((&Method::GET, "/a"), (&Method::PUT, "/bcd"));
+    }
+
+    #[test]
+    fn requests_of_two_words_are_seen_whole_or_not_at_all() {
+        nobody_sees_another((&Method::GET, "/aaaaaaaaaaa"), (&Method::PUT, "/bbbbbbbb"));
+    }
+
+    #[test]
+    fn long_requests_are_seen_whole_or_not_at_all() {
+        let long = Box::leak(format!("/{}", "a".repeat(100)).into_boxed_str());
+        nobody_sees_another((&Method::GET, long), (&Method::PUT, "/b"));
+    }
+
+    /// Notes the label that a scrape found, while the request ends and another comes.
+    #[test]
+    fn a_label_is_noted_for_the_request_that_it_was_found_for() {
+        let requests = [request(&Method::GET, "/a"), request(&Method::GET, "/b")];
+        model(move || {
+            let place = Arc::new(Place::new(0));
+            let [(method, first), (_, second)] = requests.clone();
+            place.arrive(method, &first);
+            let worker = thread::spawn({
+                let place = Arc::clone(&place);
+                move || {
+                    place.leave();
+                    place.arrive(method, &second);
+                    seen(&place).unwrap().1
+                }
+            });
+            if let Some(found) = place.read()
+                && let RouteOf::Unknown(path) = &found.route
+            {
+                found.note(Verdict::Label(path.path().into()));
+            }
+            let label = worker.join().unwrap();
+            assert!(label == "/b" || label == r#"Label("/b")"#, "{label}");
+            let label = seen(&place).unwrap().1;
+            assert!(label == "/b" || label == r#"Label("/b")"#, "{label}");
         });
     }
 }

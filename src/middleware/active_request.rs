@@ -64,9 +64,7 @@ impl<S: MonitorSet> ActiveRequest<S> {
             }
             None => RequestState::new(facts, worker.in_flight.add_place()),
         };
-        let path = head.uri.path();
-        state.place.arrive(method, path, &head.uri);
-        state.path = path;
+        state.place.arrive(method, &head.uri);
         // In its place is none, so there is nothing to drop; the same below.
         mem::forget(state.worker.replace(Rc::clone(worker)));
         if worker.times_polls {

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, OnceCell},
-    mem, ptr,
+    mem,
     rc::Rc,
     sync::Arc,
 };
@@ -78,8 +78,6 @@ pub(crate) struct RequestState<S: MonitorSet> {
     pub(super) worker: Option<Rc<Worker<S>>>,
     /// The place of this memory in the worker's table of requests in progress.
     pub(super) place: Arc<Place>,
-    /// Where the path is that arrived; compared with others, and never read.
-    pub(super) path: *const str,
     /// `None` when nothing is left to be called for this request.
     pub(super) in_flight: Option<S::InFlight>,
     pub(super) facts: Facts,
@@ -100,7 +98,6 @@ impl<S: MonitorSet> RequestState<S> {
         Box::new(Self {
             worker: None,
             place,
-            path: "",
             in_flight: None,
             polls: Polls::untimed(facts.arrived),
             facts,
@@ -113,18 +110,15 @@ impl<S: MonitorSet> RequestState<S> {
 
     /// Whether the path of the request, which is `path` when it is decoded, is still the one that arrived, and no other
     /// that a middleware put in its place.
-    ///
-    /// By where the text is, which is cheaper than by the text. It can lie only where one middleware puts in two other
-    /// paths, and the second of them happens to get the memory of the one that arrived.
     #[inline]
     pub(super) fn has_path(&self, request: &HttpRequest, path: &str) -> bool {
         // In most there is nothing to be decoded.
-        ptr::eq(path, self.path) || self.has_encoded_path(request)
+        self.place.has_path(path) || self.has_encoded_path(request)
     }
 
     #[cold]
     fn has_encoded_path(&self, request: &HttpRequest) -> bool {
-        ptr::eq(request.match_info().get_ref().uri().path(), self.path)
+        self.place.has_path(request.match_info().get_ref().uri().path())
     }
 
     /// Learns what is known of the response, and tells the monitors; `false` if there is nothing of a body to come.

@@ -27,7 +27,8 @@ const ALWAYS_HELD: usize = 2;
 /// From this size on, a body is freed on another thread than the worker's: for a large one that takes milliseconds.
 const LARGE: usize = 4 * 1024 * 1024;
 
-/// How much memory the bodies of one registry hold.
+/// How much memory the bodies of one registry hold. Relaxed: a check that misses a body which begins or ends at that
+/// moment wrongly admits or refuses one scrape.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     bodies: AtomicUsize,

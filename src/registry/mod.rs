@@ -599,6 +599,7 @@ impl MetricsRegistry {
     /// Lets everything that is registered update its families. Scrapes that arrive meanwhile wait for that, and do not
     /// begin again.
     pub(crate) async fn prepare_scrape(&self, request: &HttpRequest) {
+        // Relaxed: the lock orders the second look. The first may be late by a moment, and so may what it shares.
         let before = self.shared.preparations.load(Relaxed);
         let _preparing = self.shared.preparing.lock().await;
         if self.shared.preparations.load(Relaxed) != before {

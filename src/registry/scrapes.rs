@@ -1,6 +1,8 @@
 //! The scrapes of one registry: the render that several share, the log of its omissions, and metrics of the scrapes
 //! themselves.
 
+#[cfg(not(hr_loom))]
+use std::thread;
 use std::{
     collections::{HashMap, HashSet},
     mem,
@@ -10,13 +12,15 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
-    thread,
     time::{Duration, Instant},
 };
 
 use actix_web::web::Bytes;
 use log::Level;
+#[cfg(hr_loom)]
+use loom::thread;
 use once_cell::sync::OnceCell;
+#[cfg(not(hr_loom))]
 use parking_lot::Mutex;
 use prometheus_client::{
     metrics::{
@@ -28,6 +32,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+#[cfg(hr_loom)]
+use crate::orderings::Mutex;
 use crate::{
     error::Error,
     exposition::{
@@ -285,4 +291,53 @@ impl ScrapeMetrics {
 
 fn number(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(all(test, hr_loom))]
+mod orderings {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
+    use actix_web::web::Bytes;
+    use loom::{future::block_on, thread};
+
+    use crate::{
+        exposition::{format::Format, rendered::Rendered},
+        orderings::model,
+        registry::scrapes::Scrapes,
+    };
+
+    /// One scrape: the body that its render made.
+    fn scrape(scrapes: &Arc<Scrapes>, renders: &Arc<AtomicUsize>) -> Bytes {
+        let renders = Arc::clone(renders);
+        let render = scrapes.render(Format::OpenMetrics, move || {
+            let number = renders.fetch_add(1, Relaxed);
+            Ok(Rendered::<()>::default().map(|()| Bytes::from(number.to_string())))
+        });
+        let body = block_on(render.unwrap().as_ref()).unwrap();
+        body.all().concat().into()
+    }
+
+    /// Loom says if one of them waits for ever.
+    #[test]
+    fn scrapes_that_meet_are_all_answered_by_a_render_that_ends() {
+        model(|| {
+            let scrapes = Arc::<Scrapes>::default();
+            let renders = Arc::<AtomicUsize>::default();
+            let other = thread::spawn({
+                let (scrapes, renders) = (Arc::clone(&scrapes), Arc::clone(&renders));
+                move || scrape(&scrapes, &renders)
+            });
+            let bodies = [scrape(&scrapes, &renders), other.join().unwrap()];
+            let renders = renders.load(Relaxed);
+            assert!(
+                bodies
+                    .iter()
+                    .all(|body| ["0", "1"][..renders].contains(&str::from_utf8(body).unwrap()))
+            );
+            assert!(scrapes.running.lock().is_empty());
+        });
+    }
 }

@@ -164,6 +164,8 @@ impl<'a> DebugText<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
     use super::DebugText;
 
     #[test]
@@ -194,5 +196,25 @@ mod tests {
             (node.patterns, node.is_prefix, node.children),
             (vec![patterns], false, None)
         );
+    }
+
+    proptest! {
+        #[test]
+        fn any_pattern_is_read_as_it_was(patterns in vec(any::<String>(), 1..4), is_prefix: bool) {
+            let text = format!(
+                "ResourceMap {{ pattern: ResourceDef {{ name: {:?}, patterns: List({patterns:?}), is_prefix: {is_prefix} }}, nodes: None }}",
+                patterns.last(),
+            );
+            let node = DebugText::new(&text).node();
+            prop_assert_eq!(node.map(|node| (node.patterns, node.is_prefix)), Some((patterns, is_prefix)));
+        }
+
+        #[test]
+        fn a_text_in_any_other_form_ends_the_reader(
+            pieces in vec(select(&["ResourceMap { pattern: ResourceDef { ", "patterns: ", "Single(", "List([", "\"", "\\", "\\u{", "}", "é", "]", ")", ", ", "is_prefix: ", "true", " }", "nodes: ", "None", "Some(["][..]), 0..20),
+        ) {
+            let text = format!("ResourceMap {{ pattern: ResourceDef {{ {}", pieces.concat());
+            let _ = DebugText::new(&text).node();
+        }
     }
 }

@@ -117,6 +117,11 @@ fn closing_bracket(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
+    use actix_web::dev::ResourceDef;
+    use proptest::{collection::vec, prelude::*, sample::select};
+
     use super::Pattern;
 
     #[test]
@@ -143,6 +148,59 @@ mod tests {
             (r"/{a:\d{2}", false),
         ] {
             assert_eq!(Pattern::parse(pattern).is_closed(), is_closed, "{pattern}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_has_a_label_that_stays_the_same(
+            pieces in vec(select(&["{", "}", ":", "*", "/", "a", r"\d", "{2}", "é", ".", "{b}", "{c:[^}]}"][..]), 0..12),
+        ) {
+            let pattern = Pattern::parse(&pieces.concat());
+            // actix-web takes no other.
+            if !pattern.is_closed() || pattern.params().any(|param| param.name.contains('{')) {
+                return Ok(());
+            }
+            let label = pattern.label();
+            prop_assert!(!label.is_empty());
+            prop_assert_eq!(Pattern::parse(&label).label(), &*label);
+        }
+
+        /// Each parameter by a name of its own, as actix-web wants it.
+        #[test]
+        fn the_parameters_are_those_that_actix_web_finds(
+            pieces in vec((select(&["/", "/a", "/é-", ".", ":x"][..]), select(&["", "{}", r"{:\d+}", "{:[a-f]{1,2}}", "{:x{2}y{3}}"][..])), 1..8),
+            is_tail: bool,
+        ) {
+            let mut pattern = String::from("/");
+            let mut label = String::from("/");
+            for (index, (text, param)) in pieces.iter().enumerate() {
+                pattern.push_str(text);
+                label.push_str(text);
+                if !param.is_empty() {
+                    pattern.push_str(&param.replacen('{', &format!("{{p{index}"), 1));
+                    write!(label, "{{p{index}}}").unwrap();
+                }
+            }
+            if is_tail {
+                pattern.push_str("/{tail}*");
+                label.push_str("/{tail}*");
+            }
+            let parsed = Pattern::parse(&pattern);
+            prop_assert!(parsed.is_closed());
+            prop_assert_eq!(parsed.label(), &*label);
+            // It accepts a path that is made of the label by putting a value in for each parameter.
+            let params: Vec<_> = parsed.params().map(|param| param.name.clone()).collect();
+            let mut path = label.trim_end_matches('*').to_owned();
+            for (index, (_, param)) in pieces.iter().enumerate() {
+                let value = match *param { "{:[a-f]{1,2}}" => "a", "{:x{2}y{3}}" => "xxyyy", _ => "7" };
+                path = path.replace(&format!("{{p{index}}}"), value);
+            }
+            let path = path.replace("{tail}", "any/thing");
+            let mut info = actix_web::dev::Path::new(&*path);
+            prop_assert!(ResourceDef::new(&*pattern).capture_match_info(&mut info), "{pattern} {path}");
+            let found: Vec<_> = info.iter().map(|(name, _)| name.to_owned()).collect();
+            prop_assert_eq!(params, found);
         }
     }
 }

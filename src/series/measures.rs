@@ -1,9 +1,11 @@
 //! The measures of a request, and the layout of their numbers in a series.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+#[cfg(not(hr_loom))]
+use std::sync::atomic::AtomicU64;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+#[cfg(hr_loom)]
+use loom::sync::atomic::AtomicU64;
 
 use crate::series::native::NativeOptions;
 
@@ -145,6 +147,6 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 }
 
 #[inline]
-fn add(number: &AtomicU64, value: u64) {
+pub(super) fn add(number: &AtomicU64, value: u64) {
     number.store(number.load(Relaxed).wrapping_add(value), Relaxed);
 }

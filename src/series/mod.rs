@@ -2,26 +2,33 @@
 
 pub(crate) mod grouping;
 pub(crate) mod measures;
+#[cfg(test)]
+mod model;
 pub(crate) mod native;
 pub(crate) mod worker;
 
+#[cfg(not(hr_loom))]
+use std::sync::atomic::AtomicU64;
 use std::{
     collections::BTreeMap,
     fmt, mem,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::SystemTime,
 };
 
 use actix_web::http::StatusCode;
+#[cfg(hr_loom)]
+use loom::sync::atomic::AtomicU64;
+#[cfg(not(hr_loom))]
 use parking_lot::Mutex;
+
+#[cfg(hr_loom)]
+use crate::orderings::Mutex;
 
 use crate::{
     exposition::exemplar::{Exemplar, OfSeries},
     series::{
-        measures::{Distribution, Measures},
+        measures::{Distribution, Measures, add},
         native::NativeBuckets,
     },
 };
@@ -80,7 +87,7 @@ struct Parts<X> {
     /// When its first worker recorded it.
     created: SystemTime,
     /// Of each worker one, also of those that have stopped.
-    blocks: Vec<Arc<Block<X>>>,
+    blocks: Vec<SharedBlock<X>>,
 }
 
 /// One series of one worker. Only that worker stores into it, so a load and a store do for an addition.
@@ -88,11 +95,18 @@ struct Parts<X> {
 pub(crate) struct Block<X> {
     /// With the route as this worker has it, by which it finds the block. Shared with other workers that have it so too.
     key: Arc<SeriesKey<X>>,
-    /// As the measures lay them out.
+    /// As the measures lay them out. Relaxed: none of them says anything about another. A scrape that sees the sum of a
+    /// request before its count sees both the next time.
     numbers: Box<[AtomicU64]>,
     /// Where they are asked for: they take more room than the rest.
     details: Option<Box<Details>>,
 }
+
+/// A reference to a block, held by its worker or by the series.
+#[cfg(not(hr_loom))]
+type SharedBlock<X> = Arc<Block<X>>;
+#[cfg(hr_loom)]
+type SharedBlock<X> = loom::sync::Arc<Block<X>>;
 
 /// The optional parts of a series.
 #[derive(Debug)]
@@ -144,8 +158,8 @@ impl<X> Block<X> {
 
     /// Adds the numbers of another block of the series; nothing else uses the two.
     fn merge(&mut self, other: &mut Self) {
-        for (sum, number) in self.numbers.iter_mut().zip(&mut other.numbers) {
-            *sum.get_mut() = sum.get_mut().wrapping_add(*number.get_mut());
+        for (sum, number) in self.numbers.iter().zip(&other.numbers) {
+            add(sum, number.load(Relaxed));
         }
         if let (Some(details), Some(other)) = (&mut self.details, &mut other.details) {
             if let (Some(native), Some(other)) = (&mut details.native, &mut other.native) {
@@ -177,7 +191,7 @@ impl<X: Attributes> Series<X> {
         self.add_block(key);
     }
 
-    fn add_block(&self, key: SeriesKey<X>) -> Arc<Block<X>> {
+    fn add_block(&self, key: SeriesKey<X>) -> SharedBlock<X> {
         let mut all = self.all.lock();
         let All { sorted, parts } = &mut *all;
         let (key, index) = match sorted.get_key_value(&key) {
@@ -193,8 +207,8 @@ impl<X: Attributes> Series<X> {
                 (key, index)
             }
         };
-        let block = Arc::new(Block::new(key, &self.measures));
-        parts[index].blocks.push(Arc::clone(&block));
+        let block = SharedBlock::new(Block::new(key, &self.measures));
+        parts[index].blocks.push(SharedBlock::clone(&block));
         block
     }
 
@@ -247,8 +261,10 @@ impl<X: Attributes> Series<X> {
     fn merge_blocks_of_stopped(&self) {
         for parts in &mut self.all.lock().parts {
             parts.blocks.dedup_by(|block, before| {
-                // Only if nothing else refers to the block.
-                let (Some(block), Some(before)) = (Arc::get_mut(block), Arc::get_mut(before)) else {
+                // Only if nothing else refers to the block: then everything is visible that was stored before the last
+                // reference was dropped.
+                let (Some(block), Some(before)) = (SharedBlock::get_mut(block), SharedBlock::get_mut(before))
+                else {
                     return false;
                 };
                 before.merge(block);
@@ -407,5 +423,101 @@ mod tests {
             merge_latest(&mut exemplars, [(bucket, at(seconds))]);
         }
         assert_eq!(times(&exemplars), [(0, at(9).time), (1, at(8).time)]);
+    }
+}
+
+#[cfg(all(test, hr_loom))]
+mod orderings {
+    use std::{sync::Arc, time::Duration};
+
+    use actix_web::http::StatusCode;
+    use loom::thread;
+
+    use super::{
+        Measures, Series,
+        native::{NativeBuckets, NativeOptions},
+        worker::WorkerSeries,
+    };
+    use crate::{exposition::exemplar::ExemplarLabels, orderings::model};
+
+    const LATENCY: Duration = Duration::from_secs(1);
+
+    fn record(worker: &WorkerSeries<()>, route: &Arc<str>, has_exemplar: bool) {
+        let index = worker.record(0, ("GET", route, StatusCode::OK, &()), LATENCY);
+        if has_exemplar {
+            worker.keep_exemplar(index, LATENCY, ExemplarLabels::Pairs(Vec::new()));
+        }
+    }
+
+    /// Native buckets of so many requests.
+    fn native(requests: u64) -> String {
+        let mut native = NativeBuckets::new(NativeOptions::default());
+        (0..requests).for_each(|_| native.observe(1_000_000_000));
+        format!("{native:?}")
+    }
+
+    #[test]
+    fn a_bucket_with_an_exemplar_has_counted_its_request() {
+        model(|| {
+            let series = Series::<()>::new(Measures::latency(&[]).and_exemplars(true));
+            let worker = thread::spawn({
+                let series = Arc::clone(&series);
+                move || record(&WorkerSeries::new(&series), &"/".into(), true)
+            });
+            for totals in series.snapshot().all() {
+                assert!(totals.exemplars.is_empty() || totals.numbers[1] == 1);
+            }
+            worker.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn native_and_classic_buckets_have_the_same_requests() {
+        model(|| {
+            let measures = Measures::latency(&[]).and_native(Some(NativeOptions::default()));
+            let series = Series::<()>::new(measures);
+            let worker = thread::spawn({
+                let series = Arc::clone(&series);
+                move || {
+                    let (worker, route) = (WorkerSeries::new(&series), "/".into());
+                    record(&worker, &route, false);
+                    record(&worker, &route, false);
+                }
+            });
+            for totals in series.snapshot().all() {
+                assert_eq!(format!("{:?}", totals.native.unwrap()), native(totals.numbers[1]));
+            }
+            worker.join().unwrap();
+        });
+    }
+
+    /// Two workers, one of which stops, while somebody looks twice.
+    #[test]
+    fn no_count_falls_and_none_is_lost_while_blocks_are_merged() {
+        model(|| {
+            let series = Series::<()>::new(Measures::latency(&[]));
+            let first = WorkerSeries::new(&series);
+            record(&first, &"/".into(), false);
+            let worker = thread::spawn({
+                let series = Arc::clone(&series);
+                move || record(&WorkerSeries::new(&series), &"/".into(), false)
+            });
+            let count = || {
+                series
+                    .snapshot()
+                    .all()
+                    .map(|totals| totals.numbers[1])
+                    .sum::<u64>()
+            };
+            let before = count();
+            drop(first);
+            let after = count();
+            assert!(
+                (1..=2).contains(&before) && (before..=2).contains(&after),
+                "{before} {after}"
+            );
+            worker.join().unwrap();
+            assert_eq!(count(), 2);
+        });
     }
 }

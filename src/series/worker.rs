@@ -11,7 +11,7 @@ use actix_web::http::StatusCode;
 
 use crate::{
     exposition::exemplar::{Exemplar, ExemplarLabels},
-    series::{Attributes, Block, Series, SeriesKey, measures::nanos},
+    series::{Attributes, Block, Series, SeriesKey, SharedBlock, measures::nanos},
 };
 
 /// One worker's access to the series.
@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct WorkerSeries<X: Attributes> {
     series: Arc<Series<X>>,
     /// The blocks of this worker, by rows: those of one route, and of one label set where there are several.
-    rows: RefCell<Vec<Vec<Arc<Block<X>>>>>,
+    rows: RefCell<Vec<Vec<SharedBlock<X>>>>,
 }
 
 /// The place of the block in which a worker recorded a request. Two halves of a word, because requests carry it.

@@ -166,6 +166,8 @@ fn sampled_trace_id(header: &[u8]) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::sampled_trace_id;
 
     const TRACE: [u8; 32] = *b"4bf92f3577b34da6a3ce929d0e0e4736";
@@ -202,6 +204,56 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e473é-00f067aa0ba902b7-01",
         ] {
             assert_eq!(sampled_trace_id(header.as_bytes()), None, "{header}");
+        }
+    }
+
+    /// The same as somebody else would write it, without an eye on the time that it takes.
+    fn by_parts(header: &[u8]) -> Option<[u8; 32]> {
+        let header = str::from_utf8(header).ok()?;
+        let mut parts = header.splitn(5, '-');
+        let mut hex = |length: usize| {
+            let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+            parts
+                .next()
+                .filter(|part| part.len() == length && part.chars().all(is_hex))
+        };
+        let (version, trace_id, parent_id, flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
+        let has_more = parts.next().is_some();
+        let is_zero = |id: &str| id.chars().all(|c| c == '0');
+        if version == "ff" || (version == "00" && has_more) || is_zero(trace_id) || is_zero(parent_id) {
+            return None;
+        }
+        let is_sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
+        is_sampled.then(|| trace_id.as_bytes().try_into().unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_is_read_part_by_part(
+            version in "00|ff|[0-9a-f]{2}",
+            ids in "[0-9a-f]{32}-[0-9a-f]{16}|0{32}-[0-9a-f]{16}|[0-9a-f]{32}-0{16}",
+            flags in "[0-9a-f]{2}",
+            more in "|-|-more|x",
+            changes in vec((0..60_usize, prop::sample::select(&b" -gA0f\x00"[..])), 0..3),
+            length in 0..200_usize,
+        ) {
+            let mut header = format!("{version}-{ids}-{flags}{more}").into_bytes();
+            for (at, byte) in changes {
+                if let Some(changed) = header.get_mut(at) {
+                    *changed = byte;
+                }
+            }
+            header.truncate(length.max(40));
+            prop_assert_eq!(sampled_trace_id(&header), by_parts(&header));
+        }
+
+        #[test]
+        fn any_bytes_are_a_trace_or_none(header in vec(any::<u8>(), 0..80)) {
+            if let Ok(text) = str::from_utf8(&header) {
+                prop_assert_eq!(sampled_trace_id(text.as_bytes()), by_parts(text.as_bytes()));
+            } else {
+                prop_assert!(sampled_trace_id(&header).is_none_or(|id| id.is_ascii()));
+            }
         }
     }
 }

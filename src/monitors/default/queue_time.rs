@@ -50,7 +50,9 @@ mod tests {
 
     use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::queue_time;
+    use proptest::prelude::*;
+
+    use super::{MOST, queue_time};
 
     /// 1.5 s after `1512379167.574`.
     fn now() -> SystemTime {
@@ -119,5 +121,40 @@ mod tests {
     #[test]
     fn nearly_ten_minutes_are_believed() {
         assert_eq!(milliseconds("x-request-start", b"1512378570.074"), Some(599_000));
+    }
+
+    fn headers(value: &[u8]) -> Option<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_bytes(value).ok()?;
+        headers.insert(HeaderName::from_static("x-request-start"), value);
+        Some(headers)
+    }
+
+    proptest! {
+        /// Also with a clock that was set to any time.
+        #[test]
+        fn whatever_a_client_sends_is_no_time_or_one_that_can_be(
+            value in r"(t=)?[0-9.]{0,30}|[ -~\x80-\xff]{0,30}",
+            now: u64,
+        ) {
+            let now = UNIX_EPOCH.checked_add(Duration::from_millis(now)).unwrap_or(UNIX_EPOCH);
+            if let Some(headers) = headers(value.as_bytes()) {
+                prop_assert!(queue_time(&headers, now).is_none_or(|waited| waited <= MOST));
+            }
+        }
+
+        #[test]
+        fn the_time_that_a_proxy_says_is_taken_in_any_unit(waited in 0..700_000_u64, unit in 0..4_u32) {
+            let received = 1_512_379_169_074 - waited;
+            let text = match unit {
+                0 => format!("t={}.{:03}", received / 1_000, received % 1_000),
+                unit => format!("{received}{}", "0".repeat(3 * (unit as usize - 1))),
+            };
+            let expected = (waited <= 600_000).then_some(u128::from(waited));
+            let found = queue_time(&headers(text.as_bytes()).unwrap(), now());
+            // A float has no more than a microsecond, which may be the one that is too much.
+            let found = found.map(|waited| (waited + Duration::from_micros(1)).as_millis());
+            prop_assert!(found == expected || waited == 600_000, "{text}: {found:?}");
+        }
     }
 }

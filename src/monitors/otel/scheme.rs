@@ -49,6 +49,8 @@ impl Scheme {
 mod tests {
     use actix_web::http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 
+    use proptest::{collection::vec, prelude::*, sample::select};
+
     use super::Scheme;
 
     fn scheme(name: &HeaderName, value: &'static str) -> Option<&'static str> {
@@ -78,6 +80,41 @@ mod tests {
         );
         for value in ["", "https", "for=a, proto=https", "proto", "proto=", "proto=ws"] {
             assert_eq!(of(value), None, "{value:?}");
+        }
+    }
+
+    fn scheme_of(name: &HeaderName, value: &[u8]) -> Option<Scheme> {
+        let mut headers = HeaderMap::new();
+        headers.insert(name.clone(), HeaderValue::from_bytes(value).ok()?);
+        Scheme::from_header(name, &headers)
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_scheme_or_none(value in vec(any::<u8>(), 0..60)) {
+            for name in [&FORWARDED, &HeaderName::from_static("x-forwarded-proto")] {
+                if scheme_of(name, &value).is_some() {
+                    prop_assert!(value.to_ascii_lowercase().windows(4).any(|part| part == b"http"));
+                }
+            }
+        }
+
+        /// RFC 7239: elements of pairs, of which the first that has a `proto` in the first element counts.
+        #[test]
+        fn of_forwarded_nothing_but_the_proto_of_the_first_element_counts(
+            elements in vec(vec((select(&["for", "by", "host", "proto", "PROTO"][..]), select(&["http", "https", "HTTPS", "ws", "_a", "\"https\""][..])), 1..4), 1..4),
+        ) {
+            let element = |pairs: &Vec<(&str, &str)>| {
+                pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(";")
+            };
+            let header = elements.iter().map(element).collect::<Vec<_>>().join(", ");
+            let proto = elements[0].iter().find(|(name, _)| name.eq_ignore_ascii_case("proto"));
+            let expected = proto.and_then(|(_, value)| match *value {
+                "http" => Some(Scheme::Http),
+                "https" | "HTTPS" | "\"https\"" => Some(Scheme::Https),
+                _ => None,
+            });
+            prop_assert_eq!(scheme_of(&FORWARDED, header.as_bytes()), expected, "{}", header);
         }
     }
 }

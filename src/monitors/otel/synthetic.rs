@@ -53,7 +53,9 @@ impl Synthetic {
 mod tests {
     use actix_web::http::header::{HeaderMap, HeaderValue, USER_AGENT};
 
-    use super::Synthetic;
+    use proptest::{collection::vec, prelude::*};
+
+    use super::{READ, Synthetic};
 
     #[test]
     fn bots_and_tests_are_told_by_their_names() {
@@ -79,5 +81,16 @@ mod tests {
             assert_eq!(found, expected, "{agent}");
         }
         assert_eq!(Synthetic::from_headers(&HeaderMap::new()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_behind_the_limit_is_not_read(before in vec(0x80_u8..=0xff, 0..2 * READ)) {
+            let agent = [&before[..], b" Bot"].concat();
+            let mut headers = HeaderMap::new();
+            headers.insert(USER_AGENT, HeaderValue::from_bytes(&agent).unwrap());
+            let is_read = before.len() + " Bot".len() <= READ;
+            prop_assert_eq!(Synthetic::from_headers(&headers).is_some(), is_read);
+        }
     }
 }

@@ -34,6 +34,12 @@ PHRASES = [
     (r"to do what", "to … | use"),
     (r"as you like", "at your option, freely"),
     (r"the one that .{1,40} likes", "the preferred one"),
+    (r"given something wrong", "given a wrong value"),
+    (r"at the most", "at most"),
+    (r"all the same[.,;:]", "still, nevertheless"),
+    (r"in the making", "that is being made; its future"),
+    (r"(?:further|more) ones are not logged", "(logged once)"),
+    (r"gives? back", "returns"),
 ]
 # A line break within a phrase, with the sign of a comment or a list on the next line.
 BLANK = r"(?:[ \t]|\n\s*(?://[/!]?|\#|>)?)+"

@@ -1,4 +1,4 @@
-//! What the models of loom have instead of locks: it runs them in every order in which their threads can meet, and lets
+//! Locks for the models of loom, which runs them in every order in which their threads can meet, and lets
 //! each load see every value that it may.
 //!
 //! The models stand at the end of the files whose orderings they check; `.ci/orderings.py` runs them.

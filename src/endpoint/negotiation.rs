@@ -120,7 +120,7 @@ mod tests {
             prop_assert!(negotiated(pieces.concat().as_bytes()).is_none_or(|negotiated| is_known(&negotiated)));
         }
 
-        /// Each format by its name, with a quality of its own, in any order.
+        /// Each format by its name, with a separate quality, in any order.
         #[test]
         fn what_has_the_highest_quality_is_answered(
             order in Just((0..MEDIA_TYPES.len()).collect::<Vec<_>>()).prop_shuffle(),

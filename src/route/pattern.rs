@@ -166,7 +166,7 @@ mod tests {
             prop_assert_eq!(Pattern::parse(&label).label(), &*label);
         }
 
-        /// Each parameter by a name of its own, as actix-web wants it.
+        /// Each parameter has a distinct name, as actix-web demands.
         #[test]
         fn the_parameters_are_those_that_actix_web_finds(
             pieces in vec((select(&["/", "/a", "/é-", ".", ":x"][..]), select(&["", "{}", r"{:\d+}", "{:[a-f]{1,2}}", "{:x{2}y{3}}"][..])), 1..8),

@@ -64,7 +64,7 @@ proptest! {
             .and_exemplars(true)
             .and_native(Some(native(max_buckets)));
         let series = Series::<()>::new(measures);
-        // Each worker has texts of its own.
+        // Each worker has separate texts.
         let start = || (WorkerSeries::new(&series), ROUTES.map(Arc::<str>::from));
         let mut workers = [(); 3].map(|()| start());
         let mut expected = BTreeMap::<_, Expected>::new();

@@ -137,7 +137,7 @@ impl OtelMonitorBuilder {
 
     /// Exposes the requests in progress as `http_server_active_requests`, by method and scheme.
     ///
-    /// A pair of method and scheme stays at 0 once it has been seen. Requests to [excluded
+    /// A pair of method and scheme that has been seen shows 0 while it has no requests. Requests to [excluded
     /// routes](crate::HrPrometheus::exclude_routes) are not counted; if there are any, every request costs a walk over
     /// the route table. See [`OtelMonitorBuilder`] for an example.
     #[must_use]

@@ -309,7 +309,7 @@ impl Measured {
 
 /// What is logged about the monitor `M`: once for each registry.
 fn reports_about<M>() -> usize {
-    logged(&format!("the monitor {} panicked", type_name::<M>())).len()
+    logged(&format!("the monitor {} ", type_name::<M>())).len()
 }
 
 /// On either side of the default monitor.

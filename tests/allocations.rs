@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     pin::pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use actix_http::Request;
@@ -205,6 +206,34 @@ async fn further_histograms_allocate_nothing_more() {
     let sizes = builder().request_body_bytes([100.0]);
     let sizes = sizes.response_body_bytes([100.0]);
     assert_adds_nothing_to_users(HrPrometheus::with_builder(sizes)).await;
+}
+
+#[actix_web::test]
+async fn polls_queues_objectives_and_peaks_allocate_nothing_more() {
+    let metrics = || {
+        let monitor = DefaultMonitor::builder()
+            .time_on_worker([0.001, 0.01])
+            .longest_poll([0.01, 0.1])
+            .queue_time([0.01, 0.1])
+            .peak_in_progress()
+            .objective("/static", 0.999, Duration::from_millis(300))
+            .objective("/users/{id}", 0.99, Duration::from_millis(300));
+        HrPrometheus::with_builder(monitor)
+            .worker_metrics()
+            .route_metrics()
+    };
+    // Peaks match a parameter with a regular expression on arrival, for which actix-web allocates.
+    for path in ["/static", "/users/", "/files/a/", "/nowhere/"] {
+        let request = |number: usize| {
+            let path = if path.ends_with('/') {
+                format!("{path}{number}")
+            } else {
+                path.to_owned()
+            };
+            TestRequest::with_uri(&path).insert_header(("x-request-start", "t=1700000000"))
+        };
+        assert_adds_nothing_with(metrics(), request).await;
+    }
 }
 
 #[actix_web::test]

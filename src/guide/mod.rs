@@ -34,7 +34,8 @@
 //! | [`fixed_parameters`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/fixed_parameters.rs) | one path parameter kept, the rest collapsed |
 //! | [`admin_port`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/admin_port.rs) | `/metrics` on a separate port, behind a token, stopped last |
 //! | [`from_actix_web_prom`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/from_actix_web_prom.rs) | the names and labels of actix-web-prom, and metrics of the crate `prometheus`; build it with `--features prometheus-0_14` |
-//! | [`monitoring`](https://github.com/hundredrooms/hr-prometheus/tree/main/examples/monitoring) | what runs beside a service: a Prometheus configuration, alert rules with their tests, dashboards |
+//! | [`otel`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/otel.rs) | OpenTelemetry names, process and scrape metrics; build it with `--features process` |
+//! | [`monitoring`](https://github.com/hundredrooms/hr-prometheus/tree/main/examples/monitoring) | one command for three replicas, load and Prometheus; dashboards, alerts with tests and a runbook, consoles, and what scale costs |
 
 #[doc = include_str!("coming_from.md")]
 pub mod coming_from {}

@@ -2,10 +2,16 @@
 
 mod support;
 
-use std::{collections::BTreeMap, future::pending, io::Write as _, net::TcpStream};
+use std::{
+    collections::BTreeMap,
+    future::{Pending, pending, poll_fn},
+    io::Write as _,
+    net::TcpStream,
+    task::{Context, Poll},
+};
 
 use actix_http::Request;
-use actix_service::Service;
+use actix_service::{Service, Transform as _};
 use actix_web::{
     App, Error, HttpResponse, Responder,
     body::{EitherBody, MessageBody},
@@ -20,6 +26,7 @@ use actix_web::{
     web::{self, Bytes, ServiceConfig},
 };
 use actix_web_httpauth::{extractors::bearer::BearerAuth, middleware::HttpAuthentication};
+use futures_util::FutureExt as _;
 use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_scope};
 
 const NO_HEADERS: [(&str, &str); 0] = [];
@@ -79,6 +86,29 @@ async fn check_token(
         "secret" => Ok(request),
         _ => Err((ErrorUnauthorized("unknown token"), request)),
     }
+}
+
+/// What has no room for a request yet.
+struct Busy;
+
+impl Service<ServiceRequest> for Busy {
+    type Response = ServiceResponse;
+    type Error = Error;
+    type Future = Pending<Result<ServiceResponse, Error>>;
+
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Pending
+    }
+
+    fn call(&self, _: ServiceRequest) -> Self::Future {
+        pending()
+    }
+}
+
+#[actix_web::test]
+async fn it_is_not_ready_before_what_it_is_around() {
+    let measured = HrPrometheus::default().new_transform(Busy).await.unwrap();
+    assert!(poll_fn(|cx| measured.poll_ready(cx)).now_or_never().is_none());
 }
 
 async fn pass_on(

@@ -5,13 +5,15 @@ mod support;
 
 use actix_files::Files;
 use actix_web::{
-    Error, HttpResponse, Route,
+    App, Error, HttpResponse, Route,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::StatusCode,
     middleware::{Next, from_fn},
+    test::{TestRequest, call_service, init_service},
     web::{self, ServiceConfig},
 };
+use hr_prometheus::{HrPrometheus, MetricsRegistry};
 
 use support::labels::application;
 
@@ -45,6 +47,7 @@ async fn what_a_method_refused_and_a_default_service_served_is_unmatched() {
             ("GET", "/log%69n", 200, "unmatched"),
             ("GET", "/login/", 200, "unmatched"),
             ("POST", "/", 200, "unmatched"),
+            ("OPTIONS", "/login", 200, "unmatched"),
             ("BREW", "/", 200, "unmatched"),
             ("GET", "/users/7", 200, "unmatched"),
             ("GET", "/gr%C3%BC%C3%9Fe", 200, "unmatched"),
@@ -231,4 +234,39 @@ async fn what_a_gatekeeper_answers_has_the_label_of_the_route_behind_it() {
             ("GET", "/about", 200, "/about"),
         ])
         .await;
+}
+
+#[actix_web::test]
+async fn a_preflight_that_a_gatekeeper_answers_has_the_label_of_the_route_that_it_asks_about() {
+    let registry = MetricsRegistry::new();
+    let app = App::new()
+        .app_data(registry.clone())
+        .service(
+            web::scope("")
+                .route("/users/{id}", get())
+                .wrap(from_fn(gatekeeper)),
+        )
+        .wrap(HrPrometheus::default());
+    let app = init_service(app).await;
+    for (method, header) in [
+        ("OPTIONS", "access-control-request-method"),
+        ("OPTIONS", "access-control-request-headers"),
+        ("POST", "access-control-request-method"),
+    ] {
+        let request = TestRequest::with_uri("/users/7?204").insert_header((header, "PUT"));
+        let request = request.method(method.parse().unwrap()).to_request();
+        call_service(&app, request).await;
+    }
+    let counts = registry.encode().unwrap();
+    let counts = counts
+        .lines()
+        .filter(|line| line.starts_with("request_count_total"));
+    assert_eq!(
+        counts.collect::<Vec<_>>(),
+        [
+            r#"request_count_total{method="OPTIONS",path="/users/{id}",status="204"} 1"#,
+            r#"request_count_total{method="OPTIONS",path="unmatched",status="204"} 1"#,
+            r#"request_count_total{method="POST",path="unmatched",status="204"} 1"#,
+        ],
+    );
 }

@@ -4,8 +4,13 @@ mod support;
 
 use actix_files::Files;
 use actix_web::{
-    HttpResponse, Resource, Route,
+    Error, HttpResponse, Resource, Route,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    error::InternalError,
     guard::{self, Guard},
+    http::StatusCode,
+    middleware::{Next, from_fn},
     web::{self, ServiceConfig},
 };
 
@@ -286,7 +291,8 @@ async fn a_value_that_is_too_long_collapses_no_other() {
             .route("/users/{name}", get())
             .route("/users/{name}/books", get())
             .route(r"/items/{id:[a-z]+}", get())
-            .route("/items/{id}", get());
+            .route("/items/{id}", get())
+            .route("/shops/{shop}/items/{id}", get());
     };
     let application = Application {
         options: |metrics| metrics.keep_all_params(),
@@ -297,6 +303,7 @@ async fn a_value_that_is_too_long_collapses_no_other() {
     let guarded = format!("/users/{long} [v: 1]");
     let books = format!("/users/{long}/books [v: 1]");
     let item = format!("/items/{long}");
+    let item_of_shop = format!("/shops/7/items/{long}");
     application
         .assert_in_any_order(&[
             ("GET", &guarded, 202, "/users/{id}"),
@@ -308,6 +315,40 @@ async fn a_value_that_is_too_long_collapses_no_other() {
             ("GET", &item, 200, "/items/{id}"),
             ("GET", "/items/a", 200, "/items/a"),
             ("GET", "/items/7", 200, "/items/7"),
+            ("GET", &item_of_shop, 200, "/shops/7/items/{id}"),
+            ("GET", "/shops/7/items/%7Bid%7D", 200, "/shops/7/items/%7Bid%7D"),
+        ])
+        .await;
+}
+
+/// Fails with the status that the query asks for, before the request is routed.
+async fn fail(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    match request.query_string().parse() {
+        Ok(status) => {
+            let status = StatusCode::from_u16(status).unwrap();
+            Err(InternalError::new("asked for", status).into())
+        }
+        Err(_) => next.call(request).await,
+    }
+}
+
+#[actix_web::test]
+async fn a_value_that_a_failed_request_had_is_kept_of_no_request_that_was_refused() {
+    let routes = |app: &mut ServiceConfig| {
+        app.service(web::scope("").route("/users/{id}", get()).wrap(from_fn(fail)));
+    };
+    let application = Application {
+        options: |metrics| metrics.keep_all_params(),
+        ..application(routes)
+    };
+    application
+        .assert_in_any_order(&[
+            ("GET", "/users/7?500", 500, "/users/7"),
+            ("GET", "/users/7?401", 401, "/users/{id}"),
+            ("GET", "/users/7", 200, "/users/7"),
         ])
         .await;
 }

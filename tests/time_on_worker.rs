@@ -226,7 +226,7 @@ async fn unless_a_monitor_asks_nothing_is_timed() {
 
     let app = App::new()
         .app_data(MetricsRegistry::new())
-        .wrap(HrPrometheus::with_monitor::<Untimed>());
+        .wrap(HrPrometheus::with_monitor::<(DefaultMonitor, Untimed)>());
     let app = init_service(app).await;
     drop(read_body(call_service(&app, TestRequest::get().to_request()).await).await);
     assert_eq!(SEEN.take(), 1);

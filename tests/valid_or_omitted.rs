@@ -869,6 +869,17 @@ fn an_unknown_value_is_where_prometheus_looks_for_it() {
 
 #[cfg(feature = "protobuf")]
 #[test]
+fn protobuf_says_how_many_series_of_a_family_are_omitted() {
+    let registry = between_canaries(|registry| add_series(registry, "x", &[&[("a", "1")][..]; 4]));
+    let families = protobuf::families(&registry);
+    let name = "hr_prometheus_scrape_series_omitted";
+    let omitted = families.iter().find(|family| family.name == name).unwrap();
+    let omitted = omitted.metric[0].gauge.as_ref().unwrap();
+    assert_eq!(omitted.value.to_string(), "3");
+}
+
+#[cfg(feature = "protobuf")]
+#[test]
 fn protobuf_has_labels_as_they_are_and_the_exemplars_that_are_allowed() {
     let hell = "\"quoted\" \\n \\ \n \r \0 \u{2028} \u{1}exemplars=\"0\"";
     let registry = between_canaries(|registry| {

@@ -108,7 +108,7 @@ mod tests {
 
     use actix_web::web::Bytes;
 
-    use super::{Body, Held, LARGE};
+    use super::{Body, Held};
     use crate::exposition::rendered::Rendered;
 
     /// Tells where it is dropped.
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_large_body_is_dropped_on_another_thread_and_a_small_one_here() {
-        for (size, is_here) in [(LARGE, false), (LARGE - 1, true)] {
+        for (size, is_here) in [(4_194_304, false), (4_194_303, true)] {
             let (dropped, thread_of) = mpsc::channel();
             let rendered =
                 Rendered::<()>::default().map(|()| Bytes::from_owner(Owner(vec![0; size], dropped)));

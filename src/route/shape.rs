@@ -329,7 +329,7 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
 mod tests {
     use actix_web::dev::{Path, ResourceDef};
 
-    use super::{Consumed, Owner, Owners, Pattern, Shape};
+    use super::{Consumed, Owner, Owners, Pattern, Shape, is_same};
 
     const PATTERNS: [&str; 8] = [
         "/a",
@@ -383,6 +383,20 @@ mod tests {
     fn a_path_that_goes_on_has_an_owner_of_its_own() {
         assert_eq!(owner(&ResourceDef::prefix("/a"), "/a/1"), Some(Owner::NoRoute));
         assert_eq!(owner(&ResourceDef::prefix("/a/{x}"), "/a/1/2"), None);
+    }
+
+    #[test]
+    fn texts_of_any_length_differ_by_any_byte() {
+        for length in 0..40 {
+            let text = vec![b'a'; length];
+            assert!(is_same(&text, &text.clone()), "{length}");
+            assert!(!is_same(&text, &vec![b'a'; length + 1]), "{length}");
+            for index in 0..length {
+                let mut other = text.clone();
+                other[index] = b'b';
+                assert!(!is_same(&text, &other), "{index} of {length}");
+            }
+        }
     }
 
     #[test]

@@ -521,6 +521,30 @@ mod tests {
 
     type Builder = DefaultMonitorBuilder<NoLabels>;
 
+    /// Which families of a registry are written without being read again: families of the default monitor, registered
+    /// as often as `times` says.
+    fn are_direct(times: usize) -> Vec<bool> {
+        let mut part = new_part(&mut Registry::default());
+        for _ in 0..times {
+            record(
+                &DefaultMonitor::builder().register(&mut part),
+                &[CustomLabels::NONE],
+            );
+        }
+        let mut encoded = Encoded::default();
+        let encode = || encoded.add(&part, &mut Vec::new());
+        let ((), attached) = attached_by(Takes::Samples, encode);
+        encoded.find_own(&attached.samples);
+        let sections = encoded.sections().map(Result::unwrap);
+        sections.map(|section| section.own.is_some()).collect()
+    }
+
+    #[test]
+    fn families_that_are_alone_are_not_read_again() {
+        assert_eq!(are_direct(1), [true; 3]);
+        assert_eq!(are_direct(2), [false; 6]);
+    }
+
     #[test]
     fn prometheus_client_and_the_direct_way_give_the_same_samples() {
         let none = [CustomLabels::NONE];

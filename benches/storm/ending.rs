@@ -113,7 +113,6 @@ impl Ending {
     pub fn statuses(self) -> &'static [u16] {
         match self {
             Self::Normal
-            | Self::Pipelined
             | Self::HalfClose
             | Self::SlowReader
             | Self::SlowWriter
@@ -125,10 +124,13 @@ impl Ending {
             | Self::InventedHost
             | Self::InventedLabel
             | Self::Probe => &[200],
-            // A body that does not come to its end is a bad request.
-            Self::Reset | Self::Fin | Self::StreamReset | Self::ConnectionLost | Self::CutUpload => {
-                &[200, 400]
-            }
+            // A body that does not come to its end is a bad request. One client in four leaves its pipeline early.
+            Self::Pipelined
+            | Self::Reset
+            | Self::Fin
+            | Self::StreamReset
+            | Self::ConnectionLost
+            | Self::CutUpload => &[200, 400],
             Self::HandlerError => &[400, 404, 418, 500, 503],
             Self::MiddlewareError => &[401],
             Self::HandlerPanic | Self::MiddlewarePanic => &[500],

@@ -270,9 +270,9 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             .peaks
             .as_ref()
             .filter(|_| !response.body_size().is_eof())
-            && let Some(running) = noted.as_mut().and_then(|noted| noted.running.as_mut())
         {
-            self.worker().peaks.respond(peaks, running, response);
+            let noted = noted.get_or_insert_with(|| self.take_spare());
+            self.worker().peaks.respond(peaks, &mut noted.running, response);
         }
         if noted.is_none() && exemplar.is_none() && !response.is_long_lived() {
             return;

@@ -215,15 +215,18 @@ impl PeaksOfWorker {
         Some(self.begin(peaks, method, &label?, at))
     }
 
-    /// Counts a request under the label of its response, if that is another.
-    pub(super) fn respond(&self, peaks: &Peaks, running: &mut Running, response: &ResponseStart<'_>) {
+    /// Counts a request under the label of its response, if it is not counted under that: it has another, or was excluded
+    /// as it arrived.
+    pub(super) fn respond(&self, peaks: &Peaks, running: &mut Option<Running>, response: &ResponseStart<'_>) {
         let route = &response.route_label().text;
         // Where routes are not told apart, it would be counted twice for a moment.
-        if !peaks.group_by.route || Arc::ptr_eq(&running.route, route) || running.route == *route {
+        if let Some(running) = running
+            && (!peaks.group_by.route || Arc::ptr_eq(&running.route, route) || running.route == *route)
+        {
             return;
         }
         let at = response.facts.arrived + response.elapsed();
-        *running = self.begin(peaks, response.facts.method, route, at);
+        *running = Some(self.begin(peaks, response.facts.method, route, at));
     }
 
     fn begin(&self, peaks: &Peaks, method: &'static MethodLabel, label: &Arc<str>, at: Instant) -> Running {

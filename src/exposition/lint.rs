@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 
 use crate::exposition::{family::Kind, line::read_line};
 
+/// What the families of workers of this crate have in their names.
+const OF_WORKERS: &str = "actix_worker";
+
 /// What is wrong with the families of `scrape`, which is OpenMetrics as this crate encodes it.
 pub(crate) fn lint(scrape: &str) -> Vec<String> {
     let mut families = Vec::<ExposedFamily>::new();
@@ -84,7 +87,8 @@ impl<'a> ExposedFamily<'a> {
             if is_camel_case(label) {
                 add(&format!("has the label `{label}` in camelCase; use snake_case"));
             }
-            if has_parts(name, label) {
+            // Those of a worker are of workers when they are summed up: the label is no part of what they measure.
+            if has_parts(name, label) && !has_parts(name, OF_WORKERS) {
                 add(&format!(
                     "has the name of its label `{label}` in its own; leave it out"
                 ));

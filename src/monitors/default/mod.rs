@@ -197,14 +197,14 @@ impl<L: RequestLabels> DefaultMonitor<L> {
     /// Shows the requests of the worker that this one is of.
     #[cold]
     fn begin_in_worker(&self, request: &RequestStart<'_>) {
-        self.storage.in_flight.add_table(request.table);
+        let is_new = self.storage.in_flight.add_table(request.table);
         if self.storage.shows_ages() {
             request.table.keep_arrivals();
         }
         if !is_none::<L>() {
             self.storage.label_sets.count_in(request.limits());
         }
-        if let Some(objectives) = &self.storage.objectives {
+        if let Some(objectives) = self.storage.objectives.as_ref().filter(|_| is_new) {
             objectives.warn_of_unknown_routes(request);
         }
         if self.storage.peaks.is_some() {

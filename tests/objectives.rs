@@ -332,6 +332,10 @@ fn what_cannot_be_an_objective_is_a_mistake_that_names_the_fix() {
         ),
         (builder().objective("pay", 0.9, second), "as \"/pay\" does"),
         (
+            builder().objective("unmatched", 0.9, second),
+            "\"unmatched\" is the label of no route: it is that of requests without a route",
+        ),
+        (
             builder().objective("/pay/:id", 0.9, second),
             "write \"/pay/{id}\"",
         ),

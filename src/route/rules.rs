@@ -97,6 +97,8 @@ impl Rules {
         let pattern = Pattern::parse(label);
         let fix = if label.is_empty() {
             "a service mounted at the root has the label \"/\"".to_owned()
+        } else if *label == *self.unmatched {
+            "it is that of requests without a route".to_owned()
         } else if !label.starts_with('/') {
             format!(
                 "a label begins with `/`, as \"/{label}\" does, or it is {:?}, that of requests without a route",

@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{
             AtomicU32, AtomicU64,
-            Ordering::{AcqRel, Relaxed},
+            Ordering::{AcqRel, Acquire, Relaxed},
         },
     },
     time::Instant,
@@ -118,8 +118,9 @@ impl Peak {
     }
 
     fn leave(&self, at: Instant) {
-        let before = self.running.fetch_sub(1, AcqRel);
-        self.note(at, before);
+        // Before it is gone: a scrape in between would see neither.
+        self.note(at, self.running.load(Acquire));
+        self.running.fetch_sub(1, AcqRel);
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]

@@ -26,6 +26,9 @@ pub(crate) struct Workers(Arc<Mutex<Vec<Seat>>>);
 #[derive(Debug, Default)]
 struct Seat {
     running: Option<Running>,
+    /// The worker that had the number last, and its counts when it gave it back. If the same worker takes the number
+    /// again, tokio continues from them.
+    last: Option<(Id, Counts)>,
     /// The counts of earlier workers with this number.
     before: Counts,
 }
@@ -85,18 +88,26 @@ impl Workers {
             running.applications += 1;
             return Some(shown);
         }
-        let number = seats.iter().position(|seat| seat.running.is_none());
+        let had_by = |seat: &Seat| seat.running.is_none() && seat.last.is_some_and(|(last, _)| last == id);
+        let number = seats.iter().position(had_by);
+        let number = number.or_else(|| seats.iter().position(|seat| seat.running.is_none()));
         let number = number.unwrap_or_else(|| {
             seats.push(Seat::default());
             seats.len() - 1
         });
-        seats[number].running = Some(Running {
+        let seat = &mut seats[number];
+        let (last, counted) = seat.last.take().unwrap_or((id, Counts::default()));
+        if last != id {
+            seat.before = seat.before.plus(counted);
+        }
+        seat.running = Some(Running {
             id,
             // This runs in one of them.
             counts_tasks: runtime.metrics().num_alive_tasks() > 0,
             runtime,
             applications: 1,
-            shown: Counts::default(),
+            // Its own, if it had the number before: a counter must not fall.
+            shown: if last == id { counted } else { Counts::default() },
             working: None,
         });
         Some(shown)
@@ -123,8 +134,7 @@ impl Drop for ShownWorker {
             if let Some(running) = seat.running_as(self.id) {
                 running.applications -= 1;
                 if running.applications == 0 {
-                    let counts = running.counts();
-                    seat.before = seat.before.plus(counts);
+                    seat.last = Some((self.id, running.counts()));
                     seat.running = None;
                 }
                 return;
@@ -140,6 +150,7 @@ impl Seat {
 
     fn counts(&mut self) -> Counts {
         let counts = self.running.as_mut().map(Running::counts);
+        let counts = counts.or(self.last.map(|(_, counts)| counts));
         self.before.plus(counts.unwrap_or_default())
     }
 }

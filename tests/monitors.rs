@@ -927,6 +927,63 @@ impl RequestMonitor for Wrapped {
     }
 }
 
+/// A user's monitor that all workers share.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<DefaultMonitor>>);
+
+impl RequestMonitor for Shared {
+    type InFlight = <DefaultMonitor as RequestMonitor>::InFlight;
+
+    fn register(registry: &mut Registry) -> Self {
+        let monitor = DefaultMonitor::builder()
+            .peak_in_progress()
+            .objective("/shared", 0.9, Duration::from_secs(60))
+            .objective("/not/served", 0.9, Duration::from_secs(60));
+        Self(Arc::new(Mutex::new(monitor.register(registry))))
+    }
+
+    fn update_init_metrics(&self, request: &RequestStart<'_>) -> Self::InFlight {
+        self.0.lock().unwrap().update_init_metrics(request)
+    }
+
+    fn update_response_metrics(&self, in_flight: &mut Self::InFlight, response: &ResponseStart<'_>) {
+        self.0
+            .lock()
+            .unwrap()
+            .update_response_metrics(in_flight, response);
+    }
+
+    fn update_end_metrics(&self, in_flight: Self::InFlight, end: &RequestEnd<'_>) {
+        self.0.lock().unwrap().update_end_metrics(in_flight, end);
+    }
+}
+
+#[actix_web::test]
+async fn a_default_monitor_that_workers_share_shows_each_request_once() {
+    support::capture_log();
+    let registry = MetricsRegistry::new();
+    let app = || {
+        let app = App::new()
+            .app_data(registry.clone())
+            .route("/shared", web::get().to(async || "shared"))
+            .wrap(HrPrometheus::with_monitor::<Shared>());
+        test::init_service(app)
+    };
+    let apps = [app().await, app().await];
+    let request = || TestRequest::with_uri("/shared").to_request();
+    for app in apps.iter().cycle().take(10) {
+        test::call_and_read_body(app, request()).await;
+    }
+    let in_progress = apps.each_ref().map(|app| app.call(request()));
+    for name in ["requests_in_progress", "requests_in_progress_peak"] {
+        assert_eq!(registry.value(name, &[]), Some(2.0), "{name}");
+    }
+    drop(in_progress);
+    assert_eq!(registry.value("request_objective_met_total", &[]), Some(10.0));
+    // One line of each worker.
+    assert_eq!(support::logged("/not/served").len(), 2);
+}
+
 #[test]
 fn a_monitor_around_the_default_one_counts_exactly_in_several_workers() {
     let registry = MetricsRegistry::new();

@@ -2,13 +2,16 @@
 
 mod support;
 
+use std::time::Duration;
+
 use actix_web::{
     App, HttpResponse,
+    dev::Extensions,
     test::{TestRequest, call_and_read_body, init_service},
     web,
 };
 use hr_prometheus::{
-    DefaultMonitor, HrPrometheus, MetricsRegistry, OtelMonitor, build_info,
+    DefaultMonitor, HrPrometheus, MetricsRegistry, OtelMonitor, build_info, connection_metrics,
     prometheus_client::{
         metrics::{
             MetricType, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info,
@@ -47,6 +50,34 @@ async fn the_families_of_this_crate_obey_the_rules() {
     call_and_read_body(&app, TestRequest::get().to_request()).await;
     assert_eq!(registry.value("request_count_total", &[]), Some(1.0));
     assert_eq!(registry.lint(), [""; 0]);
+}
+
+#[actix_web::test]
+async fn the_families_of_every_option_obey_the_rules() -> Result<(), hr_prometheus::Error> {
+    let registry = MetricsRegistry::new();
+    connection_metrics(&registry)?(&(), &mut Extensions::new());
+    let monitor = DefaultMonitor::builder()
+        .request_body_bytes([1.0])
+        .response_body_bytes([1.0])
+        .time_to_head([1.0])
+        .queue_time([1.0])
+        .time_on_worker([1.0])
+        .longest_poll([1.0])
+        .oldest_in_progress()
+        .peak_in_progress()
+        .objective("/", 0.9, Duration::from_secs(1));
+    let metrics = HrPrometheus::with_builder(monitor)
+        .worker_metrics()
+        .route_metrics();
+    let app = App::new()
+        .app_data(registry.clone())
+        .route("/", web::get().to(HttpResponse::Ok))
+        .wrap(metrics);
+    let app = init_service(app).await;
+    call_and_read_body(&app, TestRequest::get().to_request()).await;
+    assert!(registry.value("actix_worker_parks_total", &[]).is_some());
+    assert_eq!(registry.lint(), [""; 0]);
+    Ok(())
 }
 
 #[test]

@@ -330,6 +330,10 @@ fn what_cannot_be_an_objective_is_a_mistake_that_names_the_fix() {
             builder().objective("", 0.9, second),
             "no route can have the label \"\"",
         ),
+        (
+            builder().objective("unmatched", 0.9, second),
+            "no route can have the label \"unmatched\"; unmatched requests have it; name a route",
+        ),
         (builder().objective("pay", 0.9, second), "as in \"/pay\""),
         (builder().objective("/pay/:id", 0.9, second), ": \"/pay/{id}\""),
         (

@@ -13,7 +13,7 @@ use actix_web::{
     dev::{Service as _, ServiceRequest},
     error::ErrorUnauthorized,
     guard,
-    http::Method,
+    http::{Method, Uri},
     middleware::{Next, from_fn},
     rt::task::yield_now,
     test::{TestRequest, call_and_read_body, init_service},
@@ -239,6 +239,33 @@ async fn excluded_requests_are_no_peak() {
         PEAK,
         r#"requests_in_progress_peak{method="GET",path="/counted"} 1"#,
     );
+}
+
+#[actix_web::test]
+async fn a_request_whose_route_is_excluded_as_it_arrived_counts_under_the_route_that_served_it() {
+    let registry = MetricsRegistry::new();
+    let waits = async || HttpResponse::Ok().streaming(stream::pending::<Result<Bytes, actix_web::Error>>());
+    let app = App::new()
+        .app_data(registry.clone())
+        .route("/stream", web::get().to(waits))
+        .wrap_fn(|mut request, next| {
+            let path = Uri::from_static("/stream");
+            request.match_info_mut().get_mut().update(&path);
+            request.head_mut().uri = path;
+            next.call(request)
+        })
+        .wrap(peaks().exclude_routes(["unmatched"]));
+    let app = init_service(app).await;
+    let mut answered = Vec::new();
+    for _ in 0..3 {
+        let request = TestRequest::with_uri("/v1/stream").to_request();
+        answered.push(app.call(request).await.expect("a response"));
+    }
+    let expected = r#"requests_in_progress_peak{method="GET",path="/stream"} 3"#;
+    registry.assert_family(PEAK, expected);
+    drop(answered);
+    assert_eq!(registry.value(GAUGE, &[]), Some(0.0));
+    registry.assert_family(PEAK, expected);
 }
 
 #[actix_web::test]

@@ -97,6 +97,41 @@ async fn a_route_has_been_asked_for_however_the_request_ended_and_whatever_is_ke
 }
 
 #[actix_web::test]
+async fn a_route_has_been_asked_for_if_a_scrape_saw_its_request_before_that_was_dropped() {
+    let registry = MetricsRegistry::new();
+    let hangs = || web::get().to(async || std::future::pending::<&str>().await);
+    let long = format!("/long/{}", "a".repeat(200));
+    let app = App::new()
+        .app_data(registry.clone())
+        .route("/hangs", hangs())
+        .route("/kept/{id}", hangs())
+        .route("/long/{id}", hangs())
+        .route("/over/{id}", hangs())
+        .wrap(
+            HrPrometheus::default()
+                .keep_params("/kept/{id}", ["id"])
+                .keep_params("/over/{id}", ["id"])
+                .max_kept_paths(1)
+                .route_metrics(),
+        );
+    let app = init_service(app).await;
+    for path in ["/hangs", "/kept/1", "/over/1", &long] {
+        let request = app.call(TestRequest::with_uri(path).to_request());
+        assert_eq!(registry.value("requests_in_progress", &[]), Some(1.0));
+        drop(request);
+    }
+    registry.assert_family(
+        FAMILY,
+        r#"
+        actix_route_requested{path="/hangs"} 1
+        actix_route_requested{path="/kept/{id}"} 1
+        actix_route_requested{path="/long/{id}"} 1
+        actix_route_requested{path="/over/{id}"} 1
+        "#,
+    );
+}
+
+#[actix_web::test]
 async fn applications_and_workers_of_one_registry_are_shown_together() {
     let registry = MetricsRegistry::from(Registry::with_prefix("shop"));
     for (own, asked) in [("/a", "/both"), ("/b", "/b"), ("/a", "/nowhere")] {

@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpServer, web};
+use actix_web::{
+    App, HttpServer,
+    test::{TestRequest, call_and_read_body, init_service},
+    web,
+};
 use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry, prometheus_client::registry::Registry};
 
 use support::{TestServer, eventually, http, serve};
@@ -147,6 +151,31 @@ fn servers_that_start_again_go_on_with_the_numbers_and_counts_of_earlier_ones() 
         assert_eq!(workers(&registry), ["0", "1"]);
     }
     assert!(registry.value("actix_worker_parks_total", &[]) > Some(0.0));
+}
+
+#[actix_web::test]
+async fn an_application_that_starts_again_on_its_worker_counts_nothing_twice() {
+    let registry = MetricsRegistry::new();
+    let parks = || registry.value("actix_worker_parks_total", &[("worker", "0")]);
+    for _ in 0..200 {
+        actix_web::rt::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut shown = Vec::new();
+    for _ in 0..4 {
+        let app = App::new()
+            .app_data(registry.clone())
+            .wrap(HrPrometheus::default().worker_metrics());
+        let app = init_service(app).await;
+        call_and_read_body(&app, TestRequest::default().to_request()).await;
+        shown.push(parks().expect("a worker"));
+    }
+    let counted = tokio::runtime::Handle::current().metrics().worker_park_count(0);
+    let counted = f64::from(u32::try_from(counted).expect("a short test"));
+    assert!(
+        shown.iter().all(|&parks| parks <= counted),
+        "{shown:?} of {counted}"
+    );
+    assert!(shown.is_sorted(), "{shown:?}");
 }
 
 #[test]

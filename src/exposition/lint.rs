@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 
 use crate::exposition::{family::Kind, line::read_line};
 
+/// The names of the families of workers of this crate begin with this.
+const OF_WORKERS: &str = "actix_worker";
+
 /// The problems of the families of `scrape`, which is OpenMetrics as this crate encodes it.
 pub(crate) fn lint(scrape: &str) -> Vec<String> {
     let mut families = Vec::<ExposedFamily>::new();
@@ -84,7 +87,8 @@ impl<'a> ExposedFamily<'a> {
             if is_camel_case(label) {
                 add(&format!("has the label `{label}` in camelCase; use snake_case"));
             }
-            if has_parts(name, label) {
+            // Those of a worker still measure workers when they are summed up.
+            if has_parts(name, label) && !has_parts(name, OF_WORKERS) {
                 add(&format!("has its label `{label}` in its name; leave that out"));
             }
             if self.kind != Kind::Unknown && (*label == "le" || *label == "quantile") {

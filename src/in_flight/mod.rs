@@ -6,6 +6,7 @@ pub(crate) mod place;
 
 use std::{
     collections::BTreeMap,
+    ptr,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -118,11 +119,18 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Looks at the requests of one more worker, until the worker stops.
-    pub(crate) fn add_table(&self, table: &Arc<InFlightTable>) {
+    /// Looks at the requests of one more worker, until the worker stops; `false` if it does already, as where workers
+    /// share a monitor.
+    pub(crate) fn add_table(&self, table: &Arc<InFlightTable>) -> bool {
         let mut tables = self.tables.lock();
         tables.retain(|table| table.strong_count() > 0);
-        tables.push(Arc::downgrade(table));
+        let is_new = !tables
+            .iter()
+            .any(|known| ptr::eq(known.as_ptr(), Arc::as_ptr(table)));
+        if is_new {
+            tables.push(Arc::downgrade(table));
+        }
+        is_new
     }
 
     /// Calls `each` with the method, the label of the route and the arrival of each request in progress, but for those

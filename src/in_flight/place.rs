@@ -212,6 +212,18 @@ impl Place {
         self.details.lock().long_path = None;
     }
 
+    /// The path of the request as it arrived; asked by its worker, before there is a response.
+    #[cold]
+    pub(crate) fn path(&self) -> Option<PathAndQuery> {
+        match usize::try_from(self.request.load(Relaxed) >> 32).ok()? {
+            length if length <= 8 * WORDS => {
+                let words = self.path.each_ref().map(|word| word.load(Relaxed));
+                path_of(&words, length)
+            }
+            _ => self.details.lock().long_path.clone(),
+        }
+    }
+
     /// The route of the request, as far as it is known.
     #[cold]
     pub(crate) fn route(self: &Arc<Self>) -> Option<RouteOf> {

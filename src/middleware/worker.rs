@@ -178,7 +178,10 @@ impl<S: MonitorSet> RequestState<S> {
                     let status = self.facts.status.or(self.facts.status_of_error);
                     worker.routes.without_response(&path, status)
                 }
-                Some(RouteOf::Known(verdict)) => worker.routes.label(verdict),
+                Some(RouteOf::Known(verdict)) => {
+                    worker.routes.note_requested_by(|| self.place.path());
+                    worker.routes.label(verdict)
+                }
                 None => None,
             };
         }

@@ -379,6 +379,17 @@ impl Routes {
         }
     }
 
+    /// Marks the route of a request whose label a scrape has found, by its path as it arrived.
+    #[cold]
+    pub(crate) fn note_requested_by(&self, path: impl FnOnce() -> Option<PathAndQuery>) {
+        if !self.requested.is_empty()
+            && let Some(path) = path()
+            && let (Some(route), _) = self.labelling.verdict_as_arrived(&path, Values::Show)
+        {
+            self.note_requested(route);
+        }
+    }
+
     /// The label of a request that is recorded; `None` if it is excluded.
     pub(crate) fn label(&self, verdict: Verdict) -> Option<Rc<RouteLabel>> {
         match verdict {

@@ -97,6 +97,8 @@ impl Rules {
         let pattern = Pattern::parse(label);
         let fix = if label.is_empty() {
             "for a service mounted at the root, use \"/\"".to_owned()
+        } else if *label == *self.unmatched {
+            "unmatched requests have it; name a route".to_owned()
         } else if !label.starts_with('/') {
             format!(
                 "begin it with `/`, as in \"/{label}\", or use {:?} for unmatched requests",

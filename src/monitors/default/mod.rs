@@ -197,14 +197,14 @@ impl<L: RequestLabels> DefaultMonitor<L> {
     /// Shows the requests of this monitor's worker.
     #[cold]
     fn begin_in_worker(&self, request: &RequestStart<'_>) {
-        self.storage.in_flight.add_table(request.table);
+        let is_new = self.storage.in_flight.add_table(request.table);
         if self.storage.shows_ages() {
             request.table.keep_arrivals();
         }
         if !is_none::<L>() {
             self.storage.label_sets.count_in(request.limits());
         }
-        if let Some(objectives) = &self.storage.objectives {
+        if let Some(objectives) = self.storage.objectives.as_ref().filter(|_| is_new) {
             objectives.warn_of_unknown_routes(request);
         }
         if self.storage.peaks.is_some() {
@@ -270,9 +270,9 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             .peaks
             .as_ref()
             .filter(|_| !response.body_size().is_eof())
-            && let Some(running) = noted.as_mut().and_then(|noted| noted.running.as_mut())
         {
-            self.worker().peaks.respond(peaks, running, response);
+            let noted = noted.get_or_insert_with(|| self.take_spare());
+            self.worker().peaks.respond(peaks, &mut noted.running, response);
         }
         if noted.is_none() && exemplar.is_none() && !response.is_long_lived() {
             return;

@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{
             AtomicU32, AtomicU64,
-            Ordering::{AcqRel, Relaxed},
+            Ordering::{AcqRel, Acquire, Relaxed},
         },
     },
     time::Instant,
@@ -118,8 +118,9 @@ impl Peak {
     }
 
     fn leave(&self, at: Instant) {
-        let before = self.running.fetch_sub(1, AcqRel);
-        self.note(at, before);
+        // Before it is gone: a scrape in between would see neither.
+        self.note(at, self.running.load(Acquire));
+        self.running.fetch_sub(1, AcqRel);
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
@@ -215,15 +216,18 @@ impl PeaksOfWorker {
         Some(self.begin(peaks, method, &label?, at))
     }
 
-    /// Counts a request under the label of its response, if that is another.
-    pub(super) fn respond(&self, peaks: &Peaks, running: &mut Running, response: &ResponseStart<'_>) {
+    /// Counts a request under the label of its response, if it is not counted under that: it has another, or was excluded
+    /// as it arrived.
+    pub(super) fn respond(&self, peaks: &Peaks, running: &mut Option<Running>, response: &ResponseStart<'_>) {
         let route = &response.route_label().text;
         // Without the label of the route, it would be counted twice for a moment.
-        if !peaks.group_by.route || Arc::ptr_eq(&running.route, route) || running.route == *route {
+        if let Some(running) = running
+            && (!peaks.group_by.route || Arc::ptr_eq(&running.route, route) || running.route == *route)
+        {
             return;
         }
         let at = response.facts.arrived + response.elapsed();
-        *running = self.begin(peaks, response.facts.method, route, at);
+        *running = Some(self.begin(peaks, response.facts.method, route, at));
     }
 
     fn begin(&self, peaks: &Peaks, method: &'static MethodLabel, label: &Arc<str>, at: Instant) -> Running {

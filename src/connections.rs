@@ -44,7 +44,7 @@ type Labels = [(&'static str, &'static str); 1];
 /// | `actix_connection_requests` | histogram | requests per connection, of closed connections; buckets from 0 to 10,000 |
 ///
 /// The label `scheme` is `http`, `https` or `unix`, by the type of the socket. A connection ends when its last request has
-/// ended, whether the client, a timeout or the stopping server closed it. A web socket is a connection with one request.
+/// ended, whether the client, a timeout or the stopping server closed it. A WebSocket is a connection with one request.
 ///
 /// [`HrPrometheus`](crate::HrPrometheus) counts the requests, including excluded ones, and counts a request once even
 /// if two of them see it. Without the middleware each connection has 0 requests. An HTTP/2 connection has many requests

@@ -61,8 +61,8 @@ pub fn metrics_scope() -> Scope {
 
 /// Serves the metrics: the handler of [`metrics_scope`], for any other path.
 ///
-/// It serves the registry in the app data, else [`MetricsRegistry::global`]: the same that the middleware of the
-/// application uses.
+/// It serves the registry in the app data, else [`MetricsRegistry::global`]. The middleware of the application uses the
+/// same one, unless [`register_in`](crate::HrPrometheus::register_in) gave it another.
 ///
 /// ```
 /// use actix_web::{App, test, web};
@@ -132,12 +132,12 @@ pub fn metrics_scope() -> Scope {
 ///
 /// # Time
 ///
-/// A scrape is rendered on a separate thread and sent in pieces, so the worker goes on with other requests. Scrapes that
-/// arrive while one is being rendered share its result.
+/// A scrape is rendered on a separate thread and sent in pieces, so the worker continues with other requests. Scrapes
+/// that arrive while one is being rendered share its result.
 ///
-/// The answer is 503 with the reason if the scrape takes longer than 10 seconds, or than nine tenths of the time that
-/// the scraper announces in `X-Prometheus-Scrape-Timeout-Seconds`; and also while earlier scrapes of more than 64 MiB
-/// in all are still being sent.
+/// The answer is 503 with the reason if the scrape takes longer than nine tenths of the time that the scraper announces
+/// in `X-Prometheus-Scrape-Timeout-Seconds`, or than 10 seconds if it announces none. It is also 503 while earlier
+/// scrapes of more than 64 MiB in all are still being sent.
 ///
 /// # Compression
 ///

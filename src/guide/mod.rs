@@ -4,13 +4,13 @@
 //!
 //! - [Options](options): every option in tables, and recipes for labels, prefixes and several applications.
 //! - [Serving `/metrics`](serving): formats, another path or port, and who may read it.
-//! - [Coming from other crates](coming_from): what to write instead, and which metrics stay the same.
+//! - [Coming from other crates](coming_from): what to write instead, and what changes in the scrape.
 //!
 //! **Deciding what to record**
 //!
 //! - [Labels](labels): which ones to choose, what they cost, and custom labels step by step.
 //! - [Custom monitors](custom_monitors): when labels are not enough.
-//! - [Long-lived responses](long_lived): event streams, web sockets and other responses without an end.
+//! - [Long-lived responses](long_lived): event streams, WebSockets and other responses without an end.
 //!
 //! **Running it**
 //!
@@ -24,11 +24,11 @@
 //!
 //! # Examples
 //!
-//! Whole programs, each with its commands and their output in its first lines:
+//! Complete programs. The first lines of each file have the commands and their output:
 //!
 //! | example | shows |
 //! | --- | --- |
-//! | [`quickstart`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/quickstart.rs) | the whole way, with routes that are slow, flaky and streaming, and the live page |
+//! | [`quickstart`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/quickstart.rs) | a server with slow, flaky and streaming routes, metrics of workers and objectives, and the live page |
 //! | [`custom_labels`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/custom_labels.rs) | custom labels without a custom monitor |
 //! | [`custom_monitor`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/custom_monitor.rs) | a custom monitor beside the default one |
 //! | [`fixed_parameters`](https://github.com/hundredrooms/hr-prometheus/blob/main/examples/fixed_parameters.rs) | one path parameter kept, the rest collapsed |

@@ -56,16 +56,16 @@ static PAGE: Lazy<(String, String)> = Lazy::new(|| {
 ///
 /// # Where it reads
 ///
-/// From the [`metrics_scope`](crate::metrics_scope) of the same application, whichever scopes the two are in. The
-/// address is relative, so it is also right behind a proxy that adds a prefix. [`live_scope_for`] takes another
+/// It reads the [`metrics_scope`](crate::metrics_scope) of the same application, whichever scopes the two are in. The
+/// address is relative, so it also works behind a proxy that adds a prefix. [`live_scope_for`] takes another
 /// address. The names of families and labels are written into the page, so [names](crate::DefaultMonitorBuilder) and
 /// prefixes can be chosen freely. If there are two monitors, the page shows one at a time.
 ///
 /// # Who can read it
 ///
 /// The page itself contains only the names of families and labels. The numbers come from the metrics, so whoever cannot
-/// read those sees none. Authentication by the browser (cookies, `Basic`) works as for any page; the page asks for a
-/// bearer token. If the metrics have a separate port, serve the page there too.
+/// read those sees none. Authentication by the browser (cookies, `Basic`) works as for any page. If `/metrics` needs a
+/// bearer token, the page asks for it. If the metrics have a separate port, serve the page there too.
 ///
 /// It loads nothing from elsewhere, and its `Content-Security-Policy` does not allow it.
 ///

@@ -74,22 +74,23 @@ use crate::{
 ///
 /// # Which registry
 ///
-/// The one given to [`register_in`](Self::register_in); else the one in the app data of the application, or of the
-/// scope that the middleware is wrapped around; else [`MetricsRegistry::global`]. Each worker looks it up once, at its
-/// first request. `/metrics` looks in the same places, so both use the same registry if it is in the app data of the
-/// application, or if there is none.
+/// It records into the registry given to [`register_in`](Self::register_in); else into the one in the app data of the
+/// application, or of the scope that the middleware is wrapped around; else into [`MetricsRegistry::global`]. Each
+/// worker looks it up once, at its first request. `/metrics` looks in the app data and then uses the global one, so
+/// both use the same registry if it is in the app data of the application, or if neither has one.
 ///
 /// # Where to create it
 ///
-/// Either before `HttpServer::new`, to be cloned in its closure: there, [`build`](Self::build) and
-/// [`register_in`](Self::register_in) can report mistakes. Or in the closure, which runs once per worker: all workers still
-/// share one registry, and each monitor is registered once.
+/// Create it before `HttpServer::new` and clone it in the closure: there, [`build`](Self::build) and
+/// [`register_in`](Self::register_in) can report mistakes. Or create it in the closure, which runs once per worker: all
+/// workers still share one registry, and each monitor is registered once.
 ///
-/// Wrap it around a scope or a resource to measure only that. A request that passes two of them is counted twice.
+/// Wrap it around a scope or a resource to measure only that. A request that passes through two of them is counted
+/// twice.
 ///
 /// # Mistakes
 ///
-/// So that options can be chained, an option that is given a wrong value keeps an error and returns the middleware.
+/// So that options can be chained, an option that is given a wrong value stores an error and returns the middleware.
 /// [`build`](Self::build) and [`register_in`](Self::register_in) return the first error, which names the option and the
 /// fix; it may also be an error of the monitor's builder. If neither is called, the application does not start:
 /// actix-web says only that it cannot start the service, and the log has the message at level error.
@@ -255,7 +256,7 @@ impl<M: Monitors> HrPrometheus<M> {
     /// Distinguishes this middleware's monitor from others of the same type or closure.
     ///
     /// The name only decides what counts as registered once; it appears nowhere else. Call this before
-    /// [`register_in`](Self::register_in). Use it for a function that makes several middlewares, all with its one closure:
+    /// [`register_in`](Self::register_in). Use it if one closure makes several monitors, as in this function:
     ///
     /// ```
     /// use hr_prometheus::{

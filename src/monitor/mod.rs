@@ -30,7 +30,7 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
 ///
 /// If a hook panics, the panic is caught and logged once per monitor; the request, the worker, the scrape and other
 /// monitors are unaffected. After a panic of `update_init_metrics`, no further hook is called for that request. After a
-/// panic of `register`, the monitor is off.
+/// panic of `register`, the monitor is off: it records nothing.
 ///
 /// # Examples
 ///
@@ -86,7 +86,7 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
 ///
 /// # Testing a monitor
 ///
-/// The smallest application is enough, since every answer of its default service is an ending:
+/// The smallest application is enough, since requests to its default service end in all these ways:
 ///
 /// ```
 /// use actix_web::{App, dev::Service, error::ErrorBadGateway, test, web};
@@ -293,7 +293,7 @@ pub trait RequestMonitor: Clone + Send + 'static {
     /// Whether to time the polls of requests for [`RequestEnd::time_on_worker`] and [`RequestEnd::longest_poll`]
     /// (default: no).
     ///
-    /// Costs two reads of the clock for each poll but the last. Called once per worker.
+    /// Costs two reads of the clock for each poll except the last. Called once per worker.
     fn times_polls(&self) -> bool {
         false
     }

@@ -50,7 +50,7 @@ static GLOBAL: Lazy<MetricsRegistry> = Lazy::new(MetricsRegistry::new);
 ///
 /// The middleware and `/metrics` use the registry in the app data (`.app_data(registry.clone())`, also as `web::Data` or
 /// `Arc`), else [`MetricsRegistry::global`]. Create it **outside** the closure of `HttpServer::new`, which runs once per
-/// worker: a registry created inside has the numbers of one worker, so each scrape would show only a part.
+/// worker: a registry created inside has the numbers of one worker, so each scrape shows only a part.
 ///
 /// Create one for custom metrics, for tests, or to add a prefix or constant labels:
 ///
@@ -168,8 +168,8 @@ impl MetricsRegistry {
 
     /// Registers custom metrics, which then appear in every scrape, and returns what the closure returns.
     ///
-    /// The closure is called once, at once, with a registry that has the prefix and the labels of this one. Families that
-    /// would break a scrape are [omitted](crate::metrics_view#invalid-families) from it, and logged once.
+    /// The closure is called once, before this returns, with a registry that has the prefix and the labels of this one.
+    /// Families that would break a scrape are [omitted](crate::metrics_view#invalid-families) from it, and logged once.
     ///
     /// ```
     /// use hr_prometheus::{MetricsRegistry, prometheus_client::metrics::gauge::Gauge};
@@ -238,8 +238,9 @@ impl MetricsRegistry {
 
     /// Fails a scrape instead of omitting invalid families and series from it.
     ///
-    /// By default the rest of the scrape is served. From now on such a scrape is answered with 500 and the reasons, and
-    /// [`encode`](Self::encode) returns them as an error. Use it if no samples are better than missing ones.
+    /// By default the rest of the scrape is served. With this option such a scrape is answered with 500 and the
+    /// reasons, and [`encode`](Self::encode) returns them as an error. Use it if no samples are better than missing
+    /// ones.
     ///
     /// ```
     /// use hr_prometheus::{MetricsRegistry, prometheus_client::metrics::counter::ConstCounter};
@@ -366,7 +367,7 @@ impl MetricsRegistry {
 
     /// Returns the sum over the samples called `name` whose labels include all of `labels`, or `None` if there are none.
     ///
-    /// Made for tests. `name` is the name of samples in the scrape, such as `request_count_total` or
+    /// For tests. `name` is the name of samples in the scrape, such as `request_count_total` or
     /// `request_latency_count`; a counter is also found by the name of its family, `request_count`. `labels` are any
     /// selection, in any order. Returns `None` also if the registry cannot be [encoded](Self::encode).
     ///
@@ -400,7 +401,7 @@ impl MetricsRegistry {
 
     /// Asserts that the family `name` has exactly the samples `expected`.
     ///
-    /// Made for tests, like [`value`](Self::value). `expected` is text as in the scrape, except that the order of lines and
+    /// For tests, like [`value`](Self::value). `expected` is text as in the scrape, except that the order of lines and
     /// labels and the indentation do not matter, exemplars are ignored, and a number may be written `1` or `1.0`. HELP and
     /// TYPE lines are compared only if `expected` has some. `name` may also be the name of samples, such as
     /// `request_latency_count`, to compare only those. An empty `expected` asserts that there are no samples.
@@ -459,7 +460,7 @@ impl MetricsRegistry {
 
     /// Returns the violations of Prometheus' naming rules, one sentence each.
     ///
-    /// Made for tests. Send requests to every part of the application first, because families without series are not in
+    /// For tests. Send requests to every part of the application first, because families without series are not in
     /// the scrape. The rules are those of `promtool check metrics`: a help text, base units (`seconds`, `bytes`),
     /// `snake_case`, no abbreviations and no types in names, and suffixes that fit the type. One more comes from the
     /// [naming practices]: no label in a name. [Omitted](crate::metrics_view#invalid-families) families are listed too.

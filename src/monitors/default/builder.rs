@@ -76,7 +76,7 @@ use crate::{
 /// | `request_time_to_head_seconds` | histogram | [`time_to_head`](Self::time_to_head) | time from arrival to the response head |
 /// | `request_queue_time_seconds` | histogram | [`queue_time`](Self::queue_time) | time that a request waited in front of the server |
 /// | `request_time_on_worker_seconds` | histogram | [`time_on_worker`](Self::time_on_worker) | time for which a request occupied its worker |
-/// | `request_longest_poll_seconds` | histogram | [`longest_poll`](Self::longest_poll) | longest time for which it did so without a pause |
+/// | `request_longest_poll_seconds` | histogram | [`longest_poll`](Self::longest_poll) | longest time for which a request occupied its worker without a pause |
 /// | `oldest_request_in_progress_seconds` | gauge | [`oldest_in_progress`](Self::oldest_in_progress) | age of the oldest request in progress |
 /// | `requests_in_progress_peak` | gauge | [`peak_in_progress`](Self::peak_in_progress) | most requests in progress at a time in the last minute |
 /// | `request_objective_met`, `request_objective_missed` | counter | [`objective`](Self::objective) | requests that met and missed the objective of their route |
@@ -221,7 +221,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
             .without_in_progress()
     }
 
-    /// Begins the names of all families with `prefix` and `_`.
+    /// Prefixes the names of all families with `prefix` and `_`.
     ///
     /// Two monitors in one registry need different names. In this example two scopes have different buckets:
     ///
@@ -630,8 +630,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// Records the longest time for which each request occupied its worker without a pause in
     /// `request_longest_poll_seconds`, with these upper bounds in seconds.
     ///
-    /// It distinguishes a route that blocks from one that is busy now and then. From 0.01 on, other requests notice. It
-    /// costs the same as [`time_on_worker`](Self::time_on_worker); both together cost that once.
+    /// It distinguishes a route that blocks from one that is busy now and then. From about 0.01 on, it delays other
+    /// requests noticeably. It costs the same as [`time_on_worker`](Self::time_on_worker); both together cost that
+    /// once.
     ///
     /// ```
     /// use std::{thread::sleep, time::Duration};

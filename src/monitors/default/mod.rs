@@ -70,11 +70,11 @@ use crate::{
 /// - `method` is a method of RFC 9110, `PATCH`, `QUERY` or one of [`extra_methods`](crate::HrPrometheus::extra_methods);
 ///   anything else is `_OTHER`.
 /// - `status` is the status that the middleware passed on. After a panic it is 500. For a request that was dropped
-///   before a response it is 499. If the body fails after a 200, it stays 200.
+///   before a response it is 499. If the body fails after a 200 was sent, the status stays 200.
 /// - A [long-lived](ResponseStart::is_long_lived) response is counted and timed when its head is sent, and is in the
 ///   gauge until it closes.
-/// - The gauge has all requests that the middleware sees. A custom monitor that calls this one for some requests only
-///   counts and times those, but cannot exclude the others from the gauge.
+/// - The gauge has all requests that the middleware sees. A custom monitor that passes only some requests to this one
+///   limits the counter and the histogram to those, but cannot exclude the others from the gauge.
 /// - In every scrape, the sum over `request_count_total` equals the sum over `request_latency_count`.
 ///
 /// The bucket bounds are 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5 and 10 seconds. Buckets,
@@ -83,9 +83,9 @@ use crate::{
 ///
 /// # Which route
 ///
-/// The route whose handler ran, or whose resource answered 405 or was wrapped by the middleware that answered. For a
-/// resource with several patterns it is the first pattern. A request that no route served is `unmatched`, whatever the
-/// default service answered. Earlier requests make no difference.
+/// `path` is the route that served the request: its handler ran, its resource answered 405, or a middleware that is
+/// wrapped around its resource answered. For a resource with several patterns it is the first pattern. A request that
+/// no route served is `unmatched`, whatever the default service answered. Earlier requests make no difference.
 ///
 /// Some requests leave no trace of who answered:
 ///

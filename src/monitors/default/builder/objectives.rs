@@ -19,7 +19,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// `within`.
     ///
     /// `route` is the label of the route, as in `path`. May be called for several routes. The families have only the
-    /// label `path`, and are exposed from the beginning, so no rule has to contain a number:
+    /// label `path`, and are exposed from the beginning, so alert rules can read the objective instead of repeating its
+    /// numbers:
     ///
     /// | family | type | meaning |
     /// | --- | --- | --- |
@@ -30,9 +31,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///
     /// A request misses its objective if its latency is above `within`, whatever the buckets are, or if it failed: its
     /// status is 500 or above, it ended before there was a response (499), or its body ended with an error or a panic.
-    /// [`objective_failures`](Self::objective_failures) changes what a failure is. A client that leaves while the body
-    /// is being sent is not one. A [long-lived](crate::ResponseStart::is_long_lived) response is judged when its head
-    /// is sent, by the time until then.
+    /// [`objective_failures`](Self::objective_failures) changes what a failure is. If the client leaves while the body
+    /// is being sent, that is not a failure. A [long-lived](crate::ResponseStart::is_long_lived) response is judged
+    /// when its head is sent, by the time until then.
     ///
     /// It adds 240 instructions to a request of the route, and 150 to a request of a route without an objective. At its
     /// first request, each worker logs a warning for a label that no route of the application has.
@@ -93,8 +94,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
         self
     }
 
-    /// Sets which requests [miss their objective](Self::objective) for another reason than their latency: those for
-    /// which `is_failure` returns `true`. A request that is too slow always misses it.
+    /// Sets which requests fail, and so [miss their objective](Self::objective): those for which `is_failure` returns
+    /// `true`. A request that is too slow misses it in any case.
     ///
     /// ```
     /// use std::time::Duration;

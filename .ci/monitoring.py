@@ -33,7 +33,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 MONITORING = ROOT / "examples" / "monitoring"
 DASHBOARDS = sorted((MONITORING / "grafana").glob("*.json"))
 # All that has expressions: whoever writes a query into the documentation has it checked.
-DOCUMENTS = [ROOT / "README.md", *sorted(MONITORING.glob("*.md")), *sorted((ROOT / "src").rglob("*.rs"))]
+GUIDE = sorted((ROOT / "src/guide").glob("*.md"))
+DOCUMENTS = [ROOT / "README.md", *sorted(MONITORING.glob("*.md")), *sorted((ROOT / "src").rglob("*.rs")), *GUIDE]
 SOURCES = [*DASHBOARDS, MONITORING / "rules.yml", *sorted((MONITORING / "consoles").glob("*.html")), *DOCUMENTS]
 # What the demo does not have: it has no limit on labels, and alerts that last take longer than this.
 SILENT = {"hr_prometheus_cardinality_limit_exceeded_total", "ALERTS"}

@@ -35,7 +35,7 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// is being sent, that is not a failure. A [long-lived](crate::ResponseStart::is_long_lived) response is judged
     /// when its head is sent, by the time until then.
     ///
-    /// It adds 240 instructions to a request of the route, and 150 to a request of a route without an objective. At its
+    /// It adds 200 instructions to a request of the route, and 110 to a request of a route without an objective. At its
     /// first request, each worker logs a warning for a label that no route of the application has.
     ///
     /// ```

@@ -3,6 +3,7 @@
 //! [guide]: guide
 //! [labels]: guide::labels
 //! [custom labels]: guide::labels#custom-labels
+//! [status]: DefaultMonitor#which-status
 //! [long_lived]: guide::long_lived
 //! [serving]: guide::serving
 //! [coming_from]: guide::coming_from

@@ -37,8 +37,9 @@ use prometheus_client::{
 /// - A summary, which only a custom collector can have, becomes three families: a gauge with its quantiles, and its
 ///   `_sum` and `_count` with the type `unknown`. Its samples stay the same.
 /// - Untyped metrics, which that crate cannot encode either, and timestamps of samples are omitted.
-/// - Bucket bounds are written `le="1.0"`, as OpenMetrics demands, instead of `le="1"`. Quantiles are unaffected.
-///   Before version 3, Prometheus treats these as two series, so a query that names a bound has to change.
+/// - Bucket bounds are [written](crate::guide::queries#how-is-a-bucket-bound-written) `le="1.0"` instead of `le="1"`.
+///   Quantiles are unaffected. Before version 3, Prometheus treats these as two series, so a query that names a bound
+///   has to change.
 ///
 /// Families that OpenMetrics forbids, such as a histogram with buckets below zero, are
 /// [omitted](crate::metrics_view#invalid-families). A registry of that crate gathers its collectors together: if one

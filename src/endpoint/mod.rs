@@ -96,14 +96,14 @@ pub fn metrics_scope() -> Scope {
 /// | `application/openmetrics-text`, `version=1.0.0` or `0.0.1` | OpenMetrics text of that version |
 /// | `text/plain`, `version=0.0.4` or `1.0.0` | Prometheus text of that version |
 /// | `application/vnd.google.protobuf`, `proto=io.prometheus.client.MetricFamily`, `encoding=delimited` | Prometheus protobuf, with the feature `protobuf` |
-/// | `*/*`, no `Accept`, or none of these | OpenMetrics 1.0.0, or [Prometheus text](MetricsRegistry::with_text_by_default): scrapers do not handle 406 |
+/// | `*/*`, no `Accept`, or none of these | OpenMetrics 1.0.0, or Prometheus text 0.0.4 with [`with_text_by_default`](MetricsRegistry::with_text_by_default); never 406, which scrapers do not handle |
 /// | `text/html`, as from a browser | Prometheus text 0.0.4, which it displays |
 ///
 /// Protobuf is sent only if it is asked for by name. Exemplars are in OpenMetrics and protobuf; start timestamps of
 /// counters and histograms are in protobuf only. The response has `Vary: Accept`.
 ///
-/// If the scraper asks for an `escaping` that leaves classic names unchanged, the `Content-Type` confirms it; for formats
-/// of version 1.0.0 it always names one. Only classic names are served.
+/// All names are classic ones, of letters, digits, `_` and `:`. So most ways of `escaping` that Prometheus 3 may ask
+/// for change nothing, and the `Content-Type` confirms those. For formats of version 1.0.0 it always names one.
 ///
 /// `?name[]=request_count&name[]=request_latency` selects families by name.
 ///

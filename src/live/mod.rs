@@ -32,9 +32,9 @@ static PAGE: Lazy<(String, String)> = Lazy::new(|| {
 /// A [`Scope`] that serves a page at `/live` which draws the metrics of this service; needs the feature `live`.
 ///
 /// The page shows requests per second, the share of errors, latencies and requests in progress, in total and by route.
-/// It shows workers with [`worker_metrics`], connections with [`connection_metrics`], and the oldest requests with
-/// [`oldest_in_progress`]. The browser reads [`/metrics`](crate::metrics_scope) every two seconds and keeps five
-/// minutes; the service stores nothing, and a page that nobody has open costs nothing.
+/// It shows workers with [`worker_metrics`], connections with [`connection_metrics`], the oldest requests with
+/// [`oldest_in_progress`], and objectives with [`objective`]. The browser reads [`/metrics`](crate::metrics_scope)
+/// every two seconds and keeps five minutes; the service stores nothing, and a page that nobody has open costs nothing.
 ///
 /// ```
 /// use actix_web::{App, test};
@@ -65,13 +65,15 @@ static PAGE: Lazy<(String, String)> = Lazy::new(|| {
 ///
 /// The page itself contains only the names of families and labels. The numbers come from the metrics, so whoever cannot
 /// read those sees none. Authentication by the browser (cookies, `Basic`) works as for any page. If `/metrics` needs a
-/// bearer token, the page asks for it. If the metrics have a separate port, serve the page there too.
+/// bearer token, the page asks for it. If the metrics have a separate port, serve the page there too, next to
+/// [`metrics_scope`](crate::metrics_scope): [`metrics_server`](crate::metrics_server) serves only the metrics.
 ///
 /// It loads nothing from elsewhere, and its `Content-Security-Policy` does not allow it.
 ///
 /// [`worker_metrics`]: crate::HrPrometheus::worker_metrics
 /// [`connection_metrics`]: crate::connection_metrics
 /// [`oldest_in_progress`]: crate::DefaultMonitorBuilder::oldest_in_progress
+/// [`objective`]: crate::DefaultMonitorBuilder::objective
 #[must_use = "pass it to `App::service`"]
 pub fn live_scope() -> Scope {
     scope(None)

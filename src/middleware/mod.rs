@@ -82,17 +82,33 @@ use crate::{
 /// # Where to create it
 ///
 /// Create it before `HttpServer::new` and clone it in the closure: there, [`build`](Self::build) and
-/// [`register_in`](Self::register_in) can report mistakes. Or create it in the closure, which runs once per worker: all
-/// workers still share one registry, and each monitor is registered once.
+/// [`register_in`](Self::register_in) can report mistakes. It may also be created in the closure, which runs once per
+/// worker: unlike a [`MetricsRegistry`], it holds no numbers, and the workers still share one monitor.
 ///
 /// Wrap it around a scope or a resource to measure only that. A request that passes through two of them is counted
 /// twice.
 ///
+/// # Which uses share a monitor
+///
+/// Each worker and each `wrap` is a use of the middleware. Two uses share a monitor, which is registered once and
+/// counts the requests of both, if they have the same registry, the same [name](Self::named) (by default none), and
+/// the same origin:
+///
+/// | made by | the origin is |
+/// | --- | --- |
+/// | `HrPrometheus::default()`, [`with_monitor`](Self::with_monitor) | the type of the monitor |
+/// | [`with_builder`](Self::with_builder) | the type and the options of the builder; without options, the type of the monitor |
+/// | [`with_monitor_from`](Self::with_monitor_from) | the closure expression or function, whatever the closure captures |
+///
+/// Clones have the same origin. The members of a pair are compared one by one, unless one closure makes the pair. All
+/// other uses have separate monitors. If these are in one registry, their families need different names: of a series
+/// that two monitors have, only one is [served](crate::metrics_view#invalid-families).
+///
 /// # Mistakes
 ///
-/// So that options can be chained, an option that is given a wrong value stores an error and returns the middleware.
-/// [`build`](Self::build) and [`register_in`](Self::register_in) return the first error, which names the option and the
-/// fix; it may also be an error of the monitor's builder. If neither is called, the application does not start:
+/// So that options can be chained, an option that is given a wrong value keeps the mistake and returns the middleware;
+/// the builders of monitors do the same. [`build`](Self::build) and [`register_in`](Self::register_in) return the first
+/// mistake as an [`Error`], which names the option and the fix. If neither is called, the application does not start:
 /// actix-web says only that it cannot start the service, and the log has the message at level error.
 pub struct HrPrometheus<M: Monitors = DefaultMonitor> {
     registry: Option<MetricsRegistry>,
@@ -120,9 +136,8 @@ type Source<M> = Arc<dyn Fn(&MetricsRegistry, &str, &mut Vec<Error>) -> <M as Mo
 impl HrPrometheus {
     /// Records with the monitor `M`, or with several: `with_monitor::<(DefaultMonitor, MyMonitor)>()`.
     ///
-    /// A monitor is registered once per registry and type, by the first worker that gets a request. Workers, clones and
-    /// other middleware with the same monitor share it. Each member of a pair is registered separately; a pair of the
-    /// same monitor twice records everything twice.
+    /// The first worker that gets a request registers the monitor. All uses of the same type [share
+    /// it](Self#which-uses-share-a-monitor). A pair of the same monitor twice records everything twice.
     ///
     /// See [`RequestMonitor`](crate::RequestMonitor) for an example.
     #[must_use = "give it to `App::wrap`"]
@@ -137,10 +152,10 @@ impl HrPrometheus {
 
     /// Records with the monitor that `register` creates: for a monitor that needs more than a registry.
     ///
-    /// `register` is called once per registry and type of closure, however often this function is called, for example
-    /// by every worker in the closure of `HttpServer::new`. Closures written in different places have different types;
-    /// to use one closure twice, give each use [a name](Self::named). All `fn` pointers of one signature share a type,
-    /// so pass the function itself.
+    /// `register` is called once per registry, even if every worker calls `with_monitor_from`, in the closure of
+    /// `HttpServer::new`: all uses of one closure expression [share the monitor](Self#which-uses-share-a-monitor),
+    /// whatever it captures. To make several monitors with one closure, give each [a name](Self::named). Closures are
+    /// told apart by their types, and all `fn` pointers of one signature have one type: pass the function itself.
     ///
     /// ```
     /// use std::time::Duration;
@@ -209,8 +224,8 @@ impl HrPrometheus {
     /// Records with the monitor that `builder` makes: [`DefaultMonitor::builder`], [`OtelMonitor::builder`], or a pair,
     /// `with_builder((DefaultMonitor::builder(), OtelMonitor::builder()))`.
     ///
-    /// Equal builders make one monitor per registry, which workers, clones and other middleware share. Builders that
-    /// differ make separate monitors, whose families need different names, for example by a
+    /// All uses of equal builders [share a monitor](Self#which-uses-share-a-monitor). Builders that differ make
+    /// separate monitors, whose families need different names, for example by a
     /// [prefix](crate::DefaultMonitorBuilder::prefix):
     ///
     /// ```
@@ -234,8 +249,6 @@ impl HrPrometheus {
     /// # });
     /// ```
     ///
-    /// A builder without options makes the same monitor as [`with_monitor`](Self::with_monitor).
-    ///
     /// [`OtelMonitor::builder`]: crate::OtelMonitor::builder
     #[must_use = "give it to `App::wrap`"]
     pub fn with_builder<B: MonitorBuilder>(builder: B) -> HrPrometheus<B::Monitor> {
@@ -253,10 +266,10 @@ impl HrPrometheus {
 }
 
 impl<M: Monitors> HrPrometheus<M> {
-    /// Distinguishes this middleware's monitor from others of the same type or closure.
+    /// Names the monitor, so that it is [not shared](Self#which-uses-share-a-monitor) with uses under another name.
     ///
-    /// The name only decides what counts as registered once; it appears nowhere else. Call this before
-    /// [`register_in`](Self::register_in). Use it if one closure makes several monitors, as in this function:
+    /// The name has no other effect, and is in no label. Call this before [`register_in`](Self::register_in). Use it if
+    /// one closure makes several monitors, as in this function:
     ///
     /// ```
     /// use hr_prometheus::{
@@ -363,16 +376,16 @@ impl<M: Monitors> HrPrometheus<M> {
     /// towards the limit. The label of a route also covers all paths with kept values that are made from it.
     ///
     /// The route is known once the request has been answered or has ended; [`RequestMonitor::forget`] is then called
-    /// instead of `update_end_metrics`. Until then the gauge uses the route that matches the path.
+    /// instead of `update_end_metrics`. Until then, the route that matches the path decides whether the gauge has it.
     ///
     /// May be called several times. At its first request, each worker logs a warning for a label that no route of the
     /// application has.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If a text cannot be the label of a route: it does not begin with `/` and is not the text of `unmatched` (as set
-    /// so far), it contains the regular expression of a parameter, a parameter is not closed, or it writes a parameter
-    /// or a tail as other frameworks do (`/:id`, `/*`).
+    /// [Reported](Self#mistakes) if a text cannot be the label of a route: it does not begin with `/` and is not the
+    /// text of `unmatched` (as set so far), it contains the regular expression of a parameter, a parameter is not
+    /// closed, or it writes a parameter or a tail as other frameworks do (`/:id`, `/*`).
     ///
     /// [`RequestMonitor::forget`]: crate::RequestMonitor::forget
     #[must_use = "give it to `App::wrap`"]
@@ -396,8 +409,8 @@ impl<M: Monitors> HrPrometheus<M> {
     /// ```
     ///
     /// Called once per request, on arrival and before routing, so it can use anything known by then, such as the path
-    /// or a header. Its own time is not part of any latency. [`RequestStart::route`] costs a walk over the route table,
-    /// and has the values that [`keep_params`](Self::keep_params) keeps even if they are over the limit.
+    /// or a header. The time that it takes is not part of any latency. [`RequestStart::route`] costs a walk over the
+    /// route table, and has the values that [`keep_params`](Self::keep_params) keeps even if they are over the limit.
     ///
     /// May be called several times: a request is excluded if any predicate returns `true`. If a predicate panics, the
     /// request is recorded, and the first panic is logged.
@@ -424,7 +437,8 @@ impl<M: Monitors> HrPrometheus<M> {
     /// worker that starts after another has ended continues its number and its counts, so restarts add no series. All
     /// servers whose middleware records into one registry share the numbers.
     ///
-    /// The time of a worker that is still blocked is included as soon as a scrape finds it blocked.
+    /// tokio counts a piece of work when it ends. The time of a worker that is still blocked is counted from the first
+    /// scrape on that finds it blocked.
     ///
     /// [`LocalSet`]: https://docs.rs/tokio/latest/tokio/task/struct.LocalSet.html
     ///
@@ -515,9 +529,9 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// Methods are case-sensitive. Their texts are kept for the life of the process. May be called several times.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If a text is not a token of RFC 9110, section 5.6.2, and so cannot be a method.
+    /// [Reported](Self#mistakes) if a text is not a token of RFC 9110, section 5.6.2, and so cannot be a method.
     #[must_use = "give it to `App::wrap`"]
     pub fn extra_methods<K>(mut self, methods: impl Texts<K>) -> Self {
         methods.for_each_text(|method| {
@@ -539,9 +553,9 @@ impl<M: Monitors> HrPrometheus<M> {
     /// OpenTelemetry semantic conventions define the variable `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS` for this:
     /// `.known_methods(variable.split(','))`.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If a text is not a token of RFC 9110, section 5.6.2, and so cannot be a method.
+    /// [Reported](Self#mistakes) if a text is not a token of RFC 9110, section 5.6.2, and so cannot be a method.
     #[must_use = "give it to `App::wrap`"]
     pub fn known_methods<K>(mut self, methods: impl Texts<K>) -> Self {
         self.options().methods.clear();
@@ -565,9 +579,9 @@ impl<M: Monitors> HrPrometheus<M> {
     /// They stay in the gauge until they close. The parameters of the header and the case of letters do not matter. May
     /// be called several times. To mark a single response, use [`LongLived`](crate::LongLived).
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If a text is not a type and a subtype (RFC 9110, section 8.3.1), or has parameters.
+    /// [Reported](Self#mistakes) if a text is not a type and a subtype (RFC 9110, section 8.3.1), or has parameters.
     #[must_use = "give it to `App::wrap`"]
     pub fn long_lived_content_types<K>(mut self, content_types: impl Texts<K>) -> Self {
         content_types.for_each_text(|content_type| {
@@ -611,10 +625,10 @@ impl<M: Monitors> HrPrometheus<M> {
     /// A path that equals the label of one of the application's routes has that route's label, and does not count
     /// towards the limit.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If `route` cannot be the label of a route, as with [`exclude_routes`](Self::exclude_routes), or has no parameter
-    /// with one of these names.
+    /// [Reported](Self#mistakes) if `route` cannot be the label of a route, as with
+    /// [`exclude_routes`](Self::exclude_routes), or has no parameter with one of these names.
     #[must_use = "give it to `App::wrap`"]
     pub fn keep_params<K>(mut self, route: impl AsRef<str>, names: impl Texts<K>) -> Self {
         names.for_each_text(|name| {
@@ -671,9 +685,9 @@ impl<M: Monitors> HrPrometheus<M> {
     /// let metrics = HrPrometheus::default().unmatched("none");
     /// ```
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If the text is empty, begins with `/` and so could be a route, or is `_OTHER`.
+    /// [Reported](Self#mistakes) if the text is empty, begins with `/` and so could be a route, or is `_OTHER`.
     #[must_use = "give it to `App::wrap`"]
     pub fn unmatched(mut self, text: impl AsRef<str>) -> Self {
         let set = self.rules().set_unmatched(text.as_ref());

@@ -292,8 +292,9 @@ impl RequestEnd<'_> {
         self.facts.status.or(self.facts.status_of_error).is_some()
     }
 
-    /// Returns the status that the middleware passed on; 500 after a panic, 499 for a request that was dropped before there
-    /// was a response. Once there is a response its status stays, whatever happens to the body.
+    /// Returns the status that the middleware passed on; without a response, 500 after a panic, and
+    /// [499](crate::DefaultMonitor#which-status) for a request that was dropped. Once there is a response its status
+    /// stays, whatever happens to the body.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status

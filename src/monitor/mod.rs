@@ -23,8 +23,8 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
 /// | --- | --- | --- |
 /// | [`update_init_metrics`](Self::update_init_metrics) | the request has arrived and is not routed yet | once |
 /// | [`update_response_metrics`](Self::update_response_metrics) | the response head is ready | at most once |
-/// | [`update_end_metrics`](Self::update_end_metrics) | the request has ended, in whatever way | exactly once, unless |
-/// | [`forget`](Self::forget) | it turns out to be excluded, by [`Excluded`](crate::Excluded) or [`exclude_routes`] | once, instead of the end |
+/// | [`update_end_metrics`](Self::update_end_metrics) | the request has ended, in whatever way | exactly once, or `forget` |
+/// | [`forget`](Self::forget) | the request turned out to be excluded, by [`Excluded`](crate::Excluded) or [`exclude_routes`] | once, instead of `update_end_metrics` |
 ///
 /// No hook is called for a request that [`exclude`] excludes.
 ///
@@ -155,8 +155,9 @@ pub trait RequestMonitor: Clone + Send + 'static {
 
     /// Creates the families and registers them.
     ///
-    /// Called once per registry, at the first request or by [`HrPrometheus::register_in`]. During the call the registry
-    /// can neither be scraped nor accept another registration.
+    /// Called once per registry, at the first request or by [`HrPrometheus::register_in`], for all uses that [share the
+    /// monitor](crate::HrPrometheus#which-uses-share-a-monitor). The call itself can neither scrape that registry nor
+    /// register anything else in it.
     ///
     /// [`HrPrometheus::register_in`]: crate::HrPrometheus::register_in
     fn register(registry: &mut Registry) -> Self;
@@ -164,8 +165,8 @@ pub trait RequestMonitor: Clone + Send + 'static {
     /// Makes the value that one worker uses (default: a clone).
     ///
     /// Called once per worker, at its first request, on the worker's thread. Use it to create worker-local state, which
-    /// needs no locking. A server has as many workers for each address that it is bound to, and each `wrap` counts
-    /// separately.
+    /// needs no locking. actix-web builds the application once per worker and bound address: a server with four workers
+    /// on two addresses calls this up to eight times for each `wrap`.
     ///
     /// In this example each worker keeps its counters by [`RequestEnd::route_id`], so that the text of a label is
     /// hashed once per route instead of once per request:
@@ -270,8 +271,9 @@ pub trait RequestMonitor: Clone + Send + 'static {
         true
     }
 
-    /// Called exactly once for every `update_init_metrics`, when the last byte of the body has been passed to the
-    /// server or the request has ended otherwise; [`RequestEnd::ending`] says how.
+    /// Called exactly once for every `update_init_metrics`, unless [`forget`](Self::forget) is called instead: when the
+    /// last byte of the body has been passed to the server or the request has ended otherwise.
+    /// [`RequestEnd::ending`] says how.
     fn update_end_metrics(&self, in_flight: Self::InFlight, end: &RequestEnd<'_>);
 
     /// Called instead of `update_end_metrics` if the request was excluded after it had begun: undo what the start did.

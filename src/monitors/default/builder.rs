@@ -92,14 +92,18 @@ use crate::{
 ///
 /// # Mistakes
 ///
-/// If an option is given a wrong value, as its section "Errors" says, the middleware reports the error: see
-/// [mistakes](crate::HrPrometheus#mistakes).
+/// Options return the builder, not a `Result`. The builder keeps the first mistake: a wrong value, as described in the
+/// section "Mistakes" of the option. The middleware that is made from it reports the mistake: as the error of
+/// [`HrPrometheus::build`](crate::HrPrometheus::build) or
+/// [`HrPrometheus::register_in`](crate::HrPrometheus::register_in), else in the log when the application [does not
+/// start](crate::HrPrometheus#mistakes). [`register`](Self::register) panics instead.
 ///
 /// # Equality
 ///
-/// Builders are equal if their options are: the middleware makes one monitor per registry for all equal builders. Two
-/// [`exemplars_from`](Self::exemplars_from) or [`objective_failures`](Self::objective_failures) are equal if they were
-/// given the same closure expression or function, whatever the closure captures.
+/// Builders are equal if their options are, and equal builders [share a
+/// monitor](crate::HrPrometheus#which-uses-share-a-monitor). Two [`exemplars_from`](Self::exemplars_from) or
+/// [`objective_failures`](Self::objective_failures) are equal if they were given the same closure expression or
+/// function, whatever the closure captures.
 pub struct DefaultMonitorBuilder<L = NoLabels> {
     config: Config,
     mistakes: Mistakes,
@@ -183,7 +187,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///   refuses a method with 405 keeps its label.
     /// - Made-up methods are `_OTHER`.
     /// - A label does not contain the regular expressions of parameters: `/orders/{id}`, not `/orders/{id:\d+}`.
-    /// - A bound is written `le="1.0"`, as OpenMetrics demands, instead of `le="1"`.
+    /// - The bound of a bucket is [written](crate::guide::queries#how-is-a-bucket-bound-written) `le="1.0"` instead of
+    ///   `le="1"`.
     ///
     /// ```
     /// use hr_prometheus::DefaultMonitor;
@@ -191,9 +196,10 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// let monitor = DefaultMonitor::builder().actix_web_prom("api"); // api_http_requests_total
     /// ```
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If no metric name can begin with `namespace`, or if `namespace` ends in `_`, which is added.
+    /// [Reported](Self#mistakes) if no metric name can begin with `namespace`, or if `namespace` ends in `_`, which
+    /// is added.
     #[must_use]
     pub fn actix_web_prom(mut self, namespace: impl AsRef<str>) -> Self {
         let namespace = match namespace.as_ref() {
@@ -236,9 +242,10 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///     .service(web::scope("/reports").wrap(HrPrometheus::with_builder(slow))); // reports_request_count_total
     /// ```
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If no metric name can begin with `prefix`, or if `prefix` ends in `_`, which is added.
+    /// [Reported](Self#mistakes) if no metric name can begin with `prefix`, or if `prefix` ends in `_`, which is
+    /// added.
     #[must_use]
     pub fn prefix(mut self, prefix: impl AsRef<str>) -> Self {
         if let Some(prefix) = self.mistakes.note("prefix", checked_prefix(prefix.as_ref())) {
@@ -260,10 +267,10 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// [`count_name`](Self::count_name), [`latency_name`](Self::latency_name) and
     /// [`in_progress_name`](Self::in_progress_name) are short forms.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If `name` is not a valid metric name, or clashes with another family of this monitor, even a disabled one. Also
-    /// if the counter would be called `…_total`, which the encoder appends.
+    /// [Reported](Self#mistakes) if `name` is not a valid metric name, or clashes with another family of this
+    /// monitor, even a disabled one. Also if the counter would be called `…_total`, which the encoder appends.
     #[must_use]
     pub fn rename(self, family: DefaultFamily, name: impl AsRef<str>) -> Self {
         self.renamed("rename", family, name.as_ref())
@@ -277,9 +284,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// let monitor = DefaultMonitor::builder().help(DefaultFamily::Count, "Requests to the shop");
     /// ```
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If `text` is empty or contains control characters, such as line breaks.
+    /// [Reported](Self#mistakes) if `text` is empty or contains control characters, such as line breaks.
     #[must_use]
     pub fn help(mut self, family: DefaultFamily, text: impl AsRef<str>) -> Self {
         if let Some(text) = self.mistakes.note("help", checked_help(text.as_ref())) {
@@ -302,10 +309,11 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// [`in_progress_labels`](Self::in_progress_labels) are short forms. Without this option, the other histograms have
     /// the labels of the latency, and the other gauges of requests in progress have those of `requests_in_progress`.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If a name is not a valid label name, starts with `__`, is `le` or occurs twice. Also if a label of the gauges is
-    /// neither [`Label::Method`] nor [`Label::Path`].
+    /// [Reported](Self#mistakes) if a name is not a valid label name, starts with `__`, is `le` or occurs twice. Also
+    /// if a label of a gauge of requests in progress is neither [`Label::Method`] nor [`Label::Path`], or if the
+    /// gauges of objectives have no label or another one than [`Label::Path`].
     #[must_use]
     pub fn family_labels<'a>(
         self,
@@ -320,9 +328,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// The default is 0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10. The infinite bound is added. See
     /// [`DefaultMonitorBuilder`] for an example.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
+    /// [Reported](Self#mistakes) if there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn latency_buckets(mut self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         if let Some(bounds) = self.mistakes.note("latency_buckets", checked_bounds(bounds)) {
@@ -339,10 +347,10 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// let monitor = DefaultMonitor::builder().count_name("http_requests"); // http_requests_total
     /// ```
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If `name` is not a valid metric name, clashes with another family of this monitor, even a disabled one, or ends
-    /// in `_total`.
+    /// [Reported](Self#mistakes) if `name` is not a valid metric name, clashes with another family of this monitor,
+    /// even a disabled one, or ends in `_total`.
     #[must_use]
     pub fn count_name(self, name: impl AsRef<str>) -> Self {
         self.renamed("count_name", DefaultFamily::Count, name.as_ref())
@@ -356,9 +364,10 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// let monitor = DefaultMonitor::builder().latency_name("http_request_duration_seconds");
     /// ```
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If `name` is not a valid metric name, or clashes with another family of this monitor, even a disabled one.
+    /// [Reported](Self#mistakes) if `name` is not a valid metric name, or clashes with another family of this
+    /// monitor, even a disabled one.
     #[must_use]
     pub fn latency_name(self, name: impl AsRef<str>) -> Self {
         self.renamed("latency_name", DefaultFamily::Latency, name.as_ref())
@@ -372,9 +381,10 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// let monitor = DefaultMonitor::builder().in_progress_name("http_requests_in_flight");
     /// ```
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If `name` is not a valid metric name, or clashes with another family of this monitor, even a disabled one.
+    /// [Reported](Self#mistakes) if `name` is not a valid metric name, or clashes with another family of this
+    /// monitor, even a disabled one.
     #[must_use]
     pub fn in_progress_name(self, name: impl AsRef<str>) -> Self {
         self.renamed("in_progress_name", DefaultFamily::InProgress, name.as_ref())
@@ -392,9 +402,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///
     /// Series are aggregated over the omitted labels. [Custom labels](Self::labels) come after these.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If a name is not a valid label name, starts with `__`, is `le` or occurs twice.
+    /// [Reported](Self#mistakes) if a name is not a valid label name, starts with `__`, is `le` or occurs twice.
     #[must_use]
     pub fn count_labels<'a>(self, labels: impl IntoIterator<Item = (&'a str, Label)>) -> Self {
         self.labelled("count_labels", DefaultFamily::Count, labels)
@@ -413,9 +423,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// Each series of a histogram has a sample for every bucket and two more. An application with very many routes may
     /// be better off without [`Label::Path`] here.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If a name is not a valid label name, starts with `__`, is `le` or occurs twice.
+    /// [Reported](Self#mistakes) if a name is not a valid label name, starts with `__`, is `le` or occurs twice.
     #[must_use]
     pub fn latency_labels<'a>(self, labels: impl IntoIterator<Item = (&'a str, Label)>) -> Self {
         self.labelled("latency_labels", DefaultFamily::Latency, labels)
@@ -430,10 +440,10 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// let monitor = DefaultMonitor::builder().in_progress_labels([("verb", Label::Method)]);
     /// ```
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If a name is not a valid label name, starts with `__`, is `le` or occurs twice. Also if a label is neither
-    /// [`Label::Method`] nor [`Label::Path`].
+    /// [Reported](Self#mistakes) if a name is not a valid label name, starts with `__`, is `le` or occurs twice. Also
+    /// if a label is neither [`Label::Method`] nor [`Label::Path`].
     #[must_use]
     pub fn in_progress_labels<'a>(self, labels: impl IntoIterator<Item = (&'a str, Label)>) -> Self {
         self.labelled("in_progress_labels", DefaultFamily::InProgress, labels)
@@ -489,9 +499,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// Counts the bytes that the application has read: 0 for a request without a body, and for a body that was not
     /// read. Costs an allocation for each request with a body.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
+    /// [Reported](Self#mistakes) if there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn request_body_bytes(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("request_body_bytes", DefaultFamily::RequestBodyBytes, bounds)
@@ -503,9 +513,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// HEAD, and if there was no response. A [long-lived](crate::ResponseStart::is_long_lived) response is recorded
     /// when it ends. See [`DefaultMonitorBuilder`] for an example.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
+    /// [Reported](Self#mistakes) if there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn response_body_bytes(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("response_body_bytes", DefaultFamily::ResponseBodyBytes, bounds)
@@ -522,9 +532,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     ///
     /// Requests that end without a response are not recorded.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
+    /// [Reported](Self#mistakes) if there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn time_to_head(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("time_to_head", DefaultFamily::TimeToHead, bounds)
@@ -570,9 +580,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// # Ok::<(), std::time::SystemTimeError>(()) }).unwrap();
     /// ```
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
+    /// [Reported](Self#mistakes) if there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn queue_time(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("queue_time", DefaultFamily::QueueTime, bounds)
@@ -620,9 +630,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// # });
     /// ```
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
+    /// [Reported](Self#mistakes) if there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn time_on_worker(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("time_on_worker", DefaultFamily::TimeOnWorker, bounds)
@@ -665,9 +675,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// # });
     /// ```
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
+    /// [Reported](Self#mistakes) if there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn longest_poll(self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         self.with_histogram("longest_poll", DefaultFamily::LongestPoll, bounds)
@@ -698,9 +708,14 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// The peak is the sum over all workers at one moment. The window moves in steps of five seconds, so every scraper
     /// sees a peak for 60 to 65 seconds; then it is forgotten, whether requests arrive or not.
     ///
-    /// A request counts from its arrival on. Until there is a response it has the label of its path as it arrived, as
-    /// in the gauge. A path with [kept values](crate::HrPrometheus::keep_params) has the label without them until a
-    /// response has had them. Excluded requests do not count.
+    /// A request counts from its arrival on. Until its response head is ready it has the label of its path as it
+    /// arrived, as in the gauge. Excluded requests do not count.
+    ///
+    /// With [kept values](crate::HrPrometheus::keep_params) the label differs from that of the gauge at first, since a
+    /// client can make up values. Say that `/search/{kind}` keeps `kind`: until a worker has recorded a request as
+    /// `/search/books`, it counts requests for that path under `/search/{kind}`. So if the first 50 of them arrive in
+    /// one burst, the series of `/search/{kind}` shows 50, and that of `/search/books` does not exist before the first
+    /// of them is answered. Later ones count under `/search/books` from their arrival on.
     ///
     /// It adds 800 instructions to a request of a route without parameters, whose label each worker remembers. Other
     /// paths are matched against the route table when they arrive: that adds 1,600 with 10 routes, and 10,000 in the
@@ -822,9 +837,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// let monitor = DefaultMonitor::builder().exemplars_from_traceparent();
     /// ```
     ///
-    /// Each bucket of the latency has the latest exemplar of all workers, and the counter has the latest of all.
-    /// OpenMetrics and protobuf have exemplars; the text format 0.0.4 does not. Only a valid header of a sampled trace
-    /// is used, since other traces cannot be found. A request without one costs a search for the header. Replaces
+    /// Each bucket of the latency and each series of the counter has the latest exemplar of all workers. OpenMetrics and
+    /// protobuf have exemplars; Prometheus text does not. Only a valid header of a sampled trace is used, since other
+    /// traces cannot be found. A request without one costs a search for the header. Replaces
     /// [`exemplars_from`](Self::exemplars_from).
     #[must_use]
     pub fn exemplars_from_traceparent(mut self) -> Self {
@@ -903,9 +918,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// let monitor = DefaultMonitor::builder().native_growth_factor(1.05);
     /// ```
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If there is no such schema: the factor is below 1.0028, or not finite.
+    /// [Reported](Self#mistakes) if there is no such schema: the factor is below 1.0028, or not finite.
     #[cfg(feature = "protobuf")]
     #[must_use]
     pub fn native_growth_factor(mut self, factor: f64) -> Self {

@@ -69,8 +69,8 @@ use crate::{
 ///   [unmatched](crate::HrPrometheus::unmatched) requests.
 /// - `method` is a method of RFC 9110, `PATCH`, `QUERY` or one of [`extra_methods`](crate::HrPrometheus::extra_methods);
 ///   anything else is `_OTHER`.
-/// - `status` is the status that the middleware passed on. After a panic it is 500. For a request that was dropped
-///   before a response it is 499. If the body fails after a 200 was sent, the status stays 200.
+/// - `status` is the status of the response that the middleware passed on, or 500 or 499 without a response; see
+///   [below](#which-status).
 /// - A [long-lived](ResponseStart::is_long_lived) response is counted and timed when its head is sent, and is in the
 ///   gauge until it closes.
 /// - The gauge has all requests that the middleware sees. A custom monitor that passes only some requests to this one
@@ -85,7 +85,7 @@ use crate::{
 ///
 /// `path` is the route that served the request: its handler ran, its resource answered 405, or a middleware that is
 /// wrapped around its resource answered. For a resource with several patterns it is the first pattern. A request that
-/// no route served is `unmatched`, whatever the default service answered. Earlier requests make no difference.
+/// no route served is `unmatched`, whatever the default service answered. Earlier requests do not change the label.
 ///
 /// Some requests leave no trace of who answered:
 ///
@@ -99,6 +99,20 @@ use crate::{
 ///   `path` is the first route that matches the path as it arrived, ignoring guards. If there is none, the path is
 ///   tried again as `NormalizePath` would change it. Of scopes with the same prefix, which differ only by guards, only
 ///   the first is searched.
+///
+/// # Which status
+///
+/// A request has the status of the response that the middleware passed on, or that actix-web makes from the `Err` it
+/// passed on, even if the body then fails, panics or is cut off. Without a response it is
+///
+/// - 500 if a handler or a middleware panicked: the client gets no response, but a closed connection, or on HTTP/2 a
+///   reset stream;
+/// - 499 if the request was dropped: an HTTP/1 client reset its connection, a timeout in outer code gave up, or the
+///   server shut down. Nobody receives this status, which is nginx's "client closed request".
+///
+/// actix-web notices no other disconnect while a handler runs. If an HTTP/1 client merely closes its side of the
+/// connection, or an HTTP/2 client cancels the request (`RST_STREAM`) or closes the connection, the handler runs to its
+/// end, and the request has the status of its response.
 ///
 /// [`HrPrometheus`]: crate::HrPrometheus
 #[expect(

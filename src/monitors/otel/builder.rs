@@ -62,8 +62,16 @@ use crate::{
 /// # Ok::<(), hr_prometheus::Error>(()) }).unwrap();
 /// ```
 ///
-/// A wrong value of an option is an error of the middleware: see [mistakes](crate::HrPrometheus#mistakes). Builders are
-/// equal if their options are: the middleware makes one monitor per registry for all equal builders.
+/// Builders are equal if their options are, and equal builders [share a
+/// monitor](crate::HrPrometheus#which-uses-share-a-monitor).
+///
+/// # Mistakes
+///
+/// Options return the builder, not a `Result`. The builder keeps the first mistake: a wrong value, as described in the
+/// section "Mistakes" of the option. The middleware that is made from it reports the mistake: as the error of
+/// [`HrPrometheus::build`](crate::HrPrometheus::build) or
+/// [`HrPrometheus::register_in`](crate::HrPrometheus::register_in), else in the log when the application [does not
+/// start](crate::HrPrometheus#mistakes). [`register`](Self::register) panics instead.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtelMonitorBuilder {
     config: Config,
@@ -102,9 +110,9 @@ impl OtelMonitorBuilder {
     /// The default is that of the conventions: 0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10. The
     /// infinite bound is added. See [`OtelMonitorBuilder`] for an example.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
+    /// [Reported](Self#mistakes) if there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn duration_buckets(mut self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         if let Some(bounds) = self.mistakes.note("duration_buckets", checked_bounds(bounds)) {
@@ -124,9 +132,9 @@ impl OtelMonitorBuilder {
     /// let monitor = OtelMonitor::builder().response_body_size().body_size_buckets([1e3, 1e6]);
     /// ```
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If there is no bound, or if bounds are not finite, not above 0 or not increasing.
+    /// [Reported](Self#mistakes) if there is no bound, or if bounds are not finite, not above 0 or not increasing.
     #[must_use]
     pub fn body_size_buckets(mut self, bounds: impl IntoIterator<Item: Borrow<f64>>) -> Self {
         if let Some(bounds) = self.mistakes.note("body_size_buckets", checked_bounds(bounds)) {
@@ -229,9 +237,9 @@ impl OtelMonitorBuilder {
     /// If the header says neither `http` nor `https`, the scheme is that of the connection. Name only a header that
     /// your proxy always sets: any other is up to the client. See [`OtelMonitorBuilder`] for an example.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If `name` is not a valid header name.
+    /// [Reported](Self#mistakes) if `name` is not a valid header name.
     #[must_use]
     pub fn scheme_from(mut self, name: impl AsRef<str>) -> Self {
         let name = name.as_ref();

@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl<L: RequestLabels> DefaultMonitorBuilder<L> {
-    /// Sets an objective for a route: the share `ratio` of its requests, such as 0.999, has to succeed within the time
-    /// `within`.
+    /// Sets an objective for a route: at least the share `ratio` of its requests, such as 0.999, has to succeed within
+    /// the time `within`.
     ///
     /// `route` is the label of the route, as in `path`. May be called for several routes. The families have only the
     /// label `path`, and are exposed from the beginning, so alert rules can read the objective instead of repeating its
@@ -30,10 +30,11 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// | `request_objective_seconds` | gauge | `within`, in seconds |
     ///
     /// A request misses its objective if its latency is above `within`, whatever the buckets are, or if it failed: its
-    /// status is 500 or above, it ended before there was a response (499), or its body ended with an error or a panic.
-    /// [`objective_failures`](Self::objective_failures) changes what a failure is. If the client leaves while the body
-    /// is being sent, that is not a failure. A [long-lived](crate::ResponseStart::is_long_lived) response is judged
-    /// when its head is sent, by the time until then.
+    /// status is 500 or above, it was dropped before a response ([499](crate::DefaultMonitor#which-status)), or its
+    /// body ended with an error or a panic. [`objective_failures`](Self::objective_failures) changes what a failure is.
+    /// If the client leaves while the body is being sent, that is not a failure. A
+    /// [long-lived](crate::ResponseStart::is_long_lived) response is judged when its head is sent, by the time until
+    /// then.
     ///
     /// It adds 200 instructions to a request of the route, and 110 to a request of a route without an objective. At its
     /// first request, each worker logs a warning for a label that no route of the application has.
@@ -78,13 +79,14 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// # });
     /// ```
     ///
-    /// With [other labels](Self::family_labels), such as the status, a series of a counter begins with its first
-    /// request. [Custom labels](Self::labels) are not included.
+    /// If the counters get [more labels](Self::family_labels) than `path`, such as the status, each of their series is
+    /// exposed from its first request on. [Custom labels](Self::labels) are not included.
     ///
-    /// # Errors
+    /// # Mistakes
     ///
-    /// If `route` cannot be the label of a route, as with [`exclude_routes`](crate::HrPrometheus::exclude_routes), or
-    /// already has an objective; if `ratio` is not between 0 and 1; if `within` is zero.
+    /// [Reported](Self#mistakes) if `route` cannot be the label of a route, as with
+    /// [`exclude_routes`](crate::HrPrometheus::exclude_routes), or already has an objective; if `ratio` is not
+    /// between 0 and 1; if `within` is zero.
     #[must_use]
     pub fn objective(mut self, route: impl AsRef<str>, ratio: f64, within: Duration) -> Self {
         let objective = checked(&self.config, route.as_ref(), ratio, within);

@@ -9,6 +9,7 @@ use std::{
     sync::{
         Arc, Barrier,
         atomic::{AtomicUsize, Ordering},
+        mpsc::{self, Sender},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -19,11 +20,15 @@ use actix_web::{
     body::{BodyStream, MessageBody, SizedStream},
     guard,
     rt::{System, net::TcpStream, spawn, time::timeout},
+    test::{TestRequest, call_and_read_body, init_service},
     web::{self, Bytes},
 };
 use futures_util::{future::join_all, stream};
 use h2::client::{SendRequest, handshake};
-use hr_prometheus::{HrPrometheus, MetricsRegistry, metrics_scope};
+use hr_prometheus::{
+    DefaultMonitor, HrPrometheus, MetricsRegistry, RequestEnd, RequestMonitor, RequestStart, metrics_scope,
+    prometheus_client::registry::Registry,
+};
 use tokio::sync::Semaphore;
 
 use support::{TestServer, assert_balanced, eventually, eventually_has, http, serve};
@@ -218,6 +223,50 @@ fn a_client_that_leaves_takes_its_entry_along() {
     eventually_has(registry, "requests_in_progress", &[], 0.0);
     assert_eq!(registry.value("request_count", &[("status", "499")]), Some(4.0));
     assert_balanced(registry);
+}
+
+/// Reports the gauge as it is when a request ends.
+#[derive(Clone)]
+struct AtTheEnd {
+    registry: MetricsRegistry,
+    gauge: Sender<Option<f64>>,
+}
+
+impl RequestMonitor for AtTheEnd {
+    type InFlight = ();
+
+    fn register(_: &mut Registry) -> Self {
+        unimplemented!("a closure makes it")
+    }
+
+    fn update_init_metrics(&self, _: &RequestStart<'_>) {}
+
+    fn update_end_metrics(&self, (): (), _: &RequestEnd<'_>) {
+        self.gauge
+            .send(self.registry.value("requests_in_progress", &[]))
+            .unwrap();
+    }
+}
+
+/// So where the gauge is 0, the counters have every request.
+#[actix_web::test]
+async fn a_request_is_in_progress_until_every_monitor_has_recorded_it() {
+    let registry = MetricsRegistry::new();
+    let (gauge, at_the_end) = mpsc::channel();
+    let data = registry.clone();
+    let metrics = HrPrometheus::with_monitor_from(move |registry| {
+        let last = AtTheEnd {
+            registry: data.clone(),
+            gauge: gauge.clone(),
+        };
+        (<DefaultMonitor>::register(registry), last)
+    });
+    let app = App::new().app_data(registry.clone()).wrap(metrics);
+    let app = init_service(app).await;
+
+    call_and_read_body(&app, TestRequest::default().to_request()).await;
+    assert_eq!(at_the_end.recv(), Ok(Some(1.0)));
+    assert_balanced(&registry);
 }
 
 #[test]

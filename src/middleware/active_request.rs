@@ -264,7 +264,6 @@ impl<S: MonitorSet> ActiveRequest<S> {
         if state.route.is_none() {
             state.route_without_response(&worker);
         }
-        state.place.leave();
         if let (Some(in_flight), Some(route)) = (state.in_flight.take(), &state.route) {
             let status = state.facts.status;
             let latency = state.facts.arrived.elapsed();
@@ -281,6 +280,8 @@ impl<S: MonitorSet> ActiveRequest<S> {
             };
             worker.monitors.end(in_flight, &end);
         }
+        // Only now: where no request is in progress, all are recorded.
+        state.place.leave();
         state.route = None;
         worker.spare_states.put_back(state, &worker.in_flight);
     }

@@ -131,9 +131,6 @@ const GAUGES: [(&str, Option<Unit>, &str); 7] = [
     target_os = "windows"
 ))]
 fn read() -> (Option<f64>, [Option<u64>; 7]) {
-    // No limit is 0, or the largest number of 63 or 64 bits, depending on the system.
-    let limit = |limit: Option<u64>| limit.filter(|limit| (1..u64::MAX >> 1).contains(limit));
-
     let process = metrics_process::collector::collect();
     let gauges = [
         process.open_fds,
@@ -157,4 +154,31 @@ fn read() -> (Option<f64>, [Option<u64>; 7]) {
 )))]
 fn read() -> (Option<f64>, [Option<u64>; 7]) {
     (None, [None; 7])
+}
+
+/// A limit, if there is one: none is 0, or the largest number of 63 or 64 bits, depending on the system.
+#[cfg(any(
+    target_os = "freebsd",
+    target_os = "linux",
+    target_os = "macos",
+    target_os = "openbsd",
+    target_os = "windows"
+))]
+fn limit(reported: Option<u64>) -> Option<u64> {
+    reported.filter(|limit| (1..u64::MAX >> 1).contains(limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::limit;
+
+    #[test]
+    fn a_limit_that_means_none_is_not_shown() {
+        for none in [None, Some(0), Some(i64::MAX.unsigned_abs()), Some(u64::MAX)] {
+            assert_eq!(limit(none), None, "{none:?}");
+        }
+        for some in [1, 1_024, i64::MAX.unsigned_abs() - 1] {
+            assert_eq!(limit(Some(some)), Some(some));
+        }
+    }
 }

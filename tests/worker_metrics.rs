@@ -14,6 +14,7 @@ use actix_web::{
     web,
 };
 use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry, prometheus_client::registry::Registry};
+use tokio::runtime::Runtime;
 
 use support::{TestServer, eventually, http, serve};
 
@@ -47,6 +48,31 @@ fn server(workers: usize, registry: &MetricsRegistry) -> TestServer {
 
 fn busy(registry: &MetricsRegistry, worker: usize) -> Option<f64> {
     registry.value(BUSY, &[("worker", &worker.to_string())])
+}
+
+fn runtime() -> Runtime {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    { runtime }.enable_all().build().expect("a runtime")
+}
+
+/// An application on the worker of this runtime, after one request.
+async fn application(registry: &MetricsRegistry) -> impl Sized + use<> {
+    let app = App::new()
+        .app_data(registry.clone())
+        .wrap(HrPrometheus::default().worker_metrics());
+    let app = init_service(app).await;
+    call_and_read_body(&app, TestRequest::default().to_request()).await;
+    app
+}
+
+fn parks(registry: &MetricsRegistry, worker: &str) -> Option<f64> {
+    registry.value("actix_worker_parks_total", &[("worker", worker)])
+}
+
+async fn park_often() {
+    for _ in 0..50 {
+        actix_web::rt::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// The labels `worker` in the scrape.
@@ -156,18 +182,13 @@ fn servers_that_start_again_go_on_with_the_numbers_and_counts_of_earlier_ones() 
 #[actix_web::test]
 async fn an_application_that_starts_again_on_its_worker_counts_nothing_twice() {
     let registry = MetricsRegistry::new();
-    let parks = || registry.value("actix_worker_parks_total", &[("worker", "0")]);
     for _ in 0..200 {
         actix_web::rt::time::sleep(Duration::from_millis(1)).await;
     }
     let mut shown = Vec::new();
     for _ in 0..4 {
-        let app = App::new()
-            .app_data(registry.clone())
-            .wrap(HrPrometheus::default().worker_metrics());
-        let app = init_service(app).await;
-        call_and_read_body(&app, TestRequest::default().to_request()).await;
-        shown.push(parks().expect("a worker"));
+        let _app = application(&registry).await;
+        shown.push(parks(&registry, "0").expect("a worker"));
     }
     let counted = tokio::runtime::Handle::current().metrics().worker_park_count(0);
     let counted = f64::from(u32::try_from(counted).expect("a short test"));
@@ -176,6 +197,59 @@ async fn an_application_that_starts_again_on_its_worker_counts_nothing_twice() {
         "{shown:?} of {counted}"
     );
     assert!(shown.is_sorted(), "{shown:?}");
+}
+
+#[actix_web::test]
+async fn a_worker_is_shown_until_its_last_application_stops() {
+    let registry = MetricsRegistry::new();
+    let first = application(&registry).await;
+    let second = application(&registry).await;
+    drop(first);
+    let before = parks(&registry, "0");
+    park_often().await;
+    assert!(parks(&registry, "0") > before, "the other application runs");
+    drop(second);
+    let last = parks(&registry, "0");
+    park_often().await;
+    assert_eq!(parks(&registry, "0"), last);
+}
+
+#[actix_web::test]
+async fn a_worker_that_waits_is_not_busy_though_a_scrape_found_it_at_work() {
+    let registry = MetricsRegistry::new();
+    let _app = application(&registry).await;
+    let at_work = busy(&registry, 0).expect("a worker");
+    actix_web::rt::time::sleep(Duration::from_secs(1)).await;
+    let waited = busy(&registry, 0).expect("a worker") - at_work;
+    assert!(waited < 0.5, "busy for {waited} s of the second");
+}
+
+#[test]
+fn a_worker_takes_its_own_number_again_and_adds_to_that_of_another() {
+    let registry = MetricsRegistry::new();
+    let [first, second, third] = [runtime(), runtime(), runtime()];
+    let start = |runtime: &Runtime| runtime.block_on(application(&registry));
+    let stop = |runtime: &Runtime, app| {
+        runtime.block_on(park_often());
+        drop(app);
+    };
+    let (of_first, of_second) = (start(&first), start(&second));
+    stop(&first, of_first);
+    stop(&second, of_second);
+    let shown = ["0", "1"].map(|worker| parks(&registry, worker).expect("a worker"));
+
+    // Its own, though the lower one is free.
+    let of_second = start(&second);
+    stop(&second, of_second);
+    assert_eq!(parks(&registry, "0"), Some(shown[0]));
+    assert!(parks(&registry, "1") > Some(shown[1]));
+
+    // That of the first, which ran as often.
+    let of_third = start(&third);
+    stop(&third, of_third);
+    let counted = third.metrics().worker_park_count(0);
+    let counted = f64::from(u32::try_from(counted).expect("a short test"));
+    assert_eq!(parks(&registry, "0"), Some(shown[0] + counted));
 }
 
 #[test]
@@ -209,9 +283,7 @@ fn tasks_are_shown_where_tokio_counts_them() {
     drop(system);
 
     let registry = MetricsRegistry::from(Registry::with_prefix("shop"));
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = { runtime }.enable_all().build().expect("a runtime");
-    runtime.block_on(async {
+    runtime().block_on(async {
         let metrics = HrPrometheus::default()
             .worker_metrics()
             .register_in(&registry)

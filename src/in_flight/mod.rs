@@ -96,17 +96,13 @@ impl InFlightTable {
     }
 
     /// Decides on the labels of these requests, and notes the decisions.
-    fn label_seen(&self, requests: &mut [Seen], values: Values) {
+    fn label_seen(&self, requests: &mut [Seen]) {
         for seen in requests {
             let RouteOf::Unknown(path) = &seen.route else {
                 continue;
             };
-            let (route, verdict) = self.labelling.verdict_as_arrived(path, values);
-            let is_final =
-                values == Values::Admit || !route.is_some_and(|route| self.labelling.keeps_values_of(route));
-            if is_final {
-                seen.note(verdict.clone());
-            }
+            let (_, verdict) = self.labelling.verdict_as_arrived(path, Values::Admit);
+            seen.note(verdict.clone());
             seen.route = RouteOf::Known(verdict);
         }
     }
@@ -141,7 +137,7 @@ impl InFlight {
         for table in self.tables() {
             let mut first = 0;
             while let Some((mut requests, next)) = table.read(first) {
-                table.label_seen(&mut requests, Values::Admit);
+                table.label_seen(&mut requests);
                 for seen in requests {
                     let arrived = seen.arrived.unwrap_or(now);
                     match seen.route {

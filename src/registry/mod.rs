@@ -676,3 +676,27 @@ impl fmt::Debug for MetricsRegistry {
         f.debug_struct("MetricsRegistry").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use actix_web::{test::TestRequest, web};
+    use prometheus_client::registry::Registry;
+
+    use super::{MetricsRegistry, has_bare_registry};
+
+    #[test]
+    fn a_registry_of_prometheus_client_is_seen_however_it_is_held() {
+        let request = TestRequest::default;
+        for bare in [
+            request().app_data(Registry::default()),
+            request().app_data(web::Data::new(Registry::default())),
+            request().app_data(Arc::new(Registry::default())),
+        ] {
+            assert!(has_bare_registry(&bare.to_http_request()));
+        }
+        let own = request().app_data(MetricsRegistry::new());
+        assert!(!has_bare_registry(&own.to_http_request()));
+    }
+}

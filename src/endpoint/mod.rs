@@ -102,8 +102,9 @@ pub fn metrics_scope() -> Scope {
 /// Protobuf is sent only if it is asked for by name. Exemplars are in OpenMetrics and protobuf; start timestamps of
 /// counters and histograms are in protobuf only. The response has `Vary: Accept`.
 ///
-/// All names are classic ones, of letters, digits, `_` and `:`. So most ways of `escaping` that Prometheus 3 may ask
-/// for change nothing, and the `Content-Type` confirms those. For formats of version 1.0.0 it always names one.
+/// All names are classic ones, of letters, digits, `_` and `:`. So of the ways of `escaping` that Prometheus 3 may ask
+/// for, `allow-utf-8`, `underscores` and `values` change nothing. The `Content-Type` confirms the one that was asked
+/// for; if none of these was, it names `underscores` in formats of version 1.0.0, and none in others.
 ///
 /// `?name[]=request_count&name[]=request_latency` selects families by name.
 ///
@@ -119,16 +120,18 @@ pub fn metrics_scope() -> Scope {
 /// | an exemplar | its labels are invalid, have more than 128 characters, or contain a NUL |
 ///
 /// Families with the same name and type are merged under the help text of the first, so a family can be registered under
-/// several constant labels.
+/// several constant labels. Of two equal series, and of two families with the same name and different types, the first
+/// in the scrape is served: that of the earlier registration.
 ///
 /// Each omission is logged once, with the name and the fix. From the first one on, the scrape has their number:
 /// `hr_prometheus_scrape_families_omitted` and `hr_prometheus_scrape_series_omitted`.
 /// [`strict`](MetricsRegistry::strict) makes the scrape fail instead.
 ///
 /// `prometheus-client` encodes a registry as a whole. So a metric or collector that fails also hides everything registered
-/// after it in the same registration, and the collector before it if it fails without writing anything. Give each
-/// collector its own [`register_with`](MetricsRegistry::register_with). In a registry that was [created
-/// elsewhere](MetricsRegistry#impl-From<Registry>-for-MetricsRegistry), up to 8 KiB of text before it are lost too.
+/// after it in the same registration. A collector that fails before it has written anything also hides the last family
+/// of the collector before it. Give each collector its own [`register_with`](MetricsRegistry::register_with). In a
+/// registry that was [created elsewhere](MetricsRegistry#impl-From<Registry>-for-MetricsRegistry), a failure also loses
+/// up to 8 KiB of the text before it.
 ///
 /// # Time
 ///

@@ -76,8 +76,8 @@ use crate::{
 ///
 /// It records into the registry given to [`register_in`](Self::register_in); else into the one in the app data of the
 /// application, or of the scope that the middleware is wrapped around; else into [`MetricsRegistry::global`]. Each
-/// worker looks it up once, at its first request. `/metrics` looks in the app data and then uses the global one, so
-/// both use the same registry if it is in the app data of the application, or if neither has one.
+/// worker looks it up once, at its first request. `/metrics` serves the registry in the app data, else the global one.
+/// So both use the same registry if it is in the app data of the application, or if no app data has one.
 ///
 /// # Where to create it
 ///
@@ -102,7 +102,8 @@ use crate::{
 ///
 /// Clones have the same origin. The members of a pair are compared one by one, unless one closure makes the pair. All
 /// other uses have separate monitors. If these are in one registry, their families need different names: of a series
-/// that two monitors have, only one is [served](crate::metrics_view#invalid-families).
+/// that two monitors have, only that of the monitor registered first is [served](crate::metrics_view#invalid-families).
+/// A monitor is registered by [`register_in`](Self::register_in), else at its first request.
 ///
 /// # Mistakes
 ///
@@ -410,7 +411,8 @@ impl<M: Monitors> HrPrometheus<M> {
     ///
     /// Called once per request, on arrival and before routing, so it can use anything known by then, such as the path
     /// or a header. The time that it takes is not part of any latency. [`RequestStart::route`] costs a walk over the
-    /// route table, and has the values that [`keep_params`](Self::keep_params) keeps even if they are over the limit.
+    /// route table. It contains the values that [`keep_params`](Self::keep_params) keeps, whether or not the limit is
+    /// reached.
     ///
     /// May be called several times: a request is excluded if any predicate returns `true`. If a predicate panics, the
     /// request is recorded, and the first panic is logged.
@@ -437,8 +439,8 @@ impl<M: Monitors> HrPrometheus<M> {
     /// worker that starts after another has ended continues its number and its counts, so restarts add no series. All
     /// servers whose middleware records into one registry share the numbers.
     ///
-    /// tokio counts a piece of work when it ends. The time of a worker that is still blocked is counted from the first
-    /// scrape on that finds it blocked.
+    /// tokio counts a piece of work when it ends. While a worker is blocked, the time since the first scrape that found
+    /// it so is counted too.
     ///
     /// [`LocalSet`]: https://docs.rs/tokio/latest/tokio/task/struct.LocalSet.html
     ///
@@ -549,9 +551,9 @@ impl<M: Monitors> HrPrometheus<M> {
     /// let metrics = HrPrometheus::default().known_methods(["GET", "POST"]);
     /// ```
     ///
-    /// It holds for every monitor of this middleware, and replaces the [`extra_methods`](Self::extra_methods) so far. The
-    /// OpenTelemetry semantic conventions define the variable `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS` for this:
-    /// `.known_methods(variable.split(','))`.
+    /// It holds for every monitor of this middleware, and replaces earlier [`extra_methods`](Self::extra_methods). The
+    /// OpenTelemetry semantic conventions define the environment variable `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS` for
+    /// this. To obey it, read it and pass its value: `.known_methods(value.split(','))`.
     ///
     /// # Mistakes
     ///

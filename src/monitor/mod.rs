@@ -86,7 +86,8 @@ use crate::monitor::hooks::{RequestEnd, RequestStart, ResponseStart, ScrapeStart
 ///
 /// # Testing a monitor
 ///
-/// The smallest application is enough, since requests to its default service end in all these ways:
+/// An application with nothing but a default service is enough. The test reads one response to the end, drops another
+/// before its body is read, and drops a request before it has a response:
 ///
 /// ```
 /// use actix_web::{App, dev::Service, error::ErrorBadGateway, test, web};

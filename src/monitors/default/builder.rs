@@ -312,8 +312,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// # Mistakes
     ///
     /// [Reported](Self#mistakes) if a name is not a valid label name, starts with `__`, is `le` or occurs twice. Also
-    /// if a label of a gauge of requests in progress is neither [`Label::Method`] nor [`Label::Path`], or if the
-    /// gauges of objectives have no label or another one than [`Label::Path`].
+    /// if a label of a gauge of requests in progress is neither [`Label::Method`] nor [`Label::Path`], or if a gauge of
+    /// objectives has a label other than [`Label::Path`], or none.
     #[must_use]
     pub fn family_labels<'a>(
         self,
@@ -544,8 +544,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// in seconds.
     ///
     /// It is the time from a proxy, by its header `X-Request-Start` or `X-Queue-Start`, to the arrival here. Use it
-    /// only behind a proxy that sets the header and overwrites what a client put there. The header is Unix time in
-    /// seconds, milliseconds, microseconds or nanoseconds, recognized by their size, with or without `t=` in front:
+    /// only behind a proxy that sets the header and overwrites what a client put there. The header is Unix time, with
+    /// or without `t=` in front. Its size tells whether it is in seconds, milliseconds, microseconds or nanoseconds:
     ///
     /// | proxy | configuration |
     /// | --- | --- |
@@ -641,9 +641,9 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// Records the longest time for which each request occupied its worker without a pause in
     /// `request_longest_poll_seconds`, with these upper bounds in seconds.
     ///
-    /// It distinguishes a route that blocks from one that is busy now and then. From about 0.01 on, it delays other
-    /// requests noticeably. It costs the same as [`time_on_worker`](Self::time_on_worker); both together cost that
-    /// once.
+    /// It distinguishes a route that blocks from one that is busy now and then. A poll of about 0.01 seconds or more
+    /// delays other requests noticeably. This option costs the same as [`time_on_worker`](Self::time_on_worker); both
+    /// together cost that once.
     ///
     /// ```
     /// use std::{thread::sleep, time::Duration};
@@ -718,8 +718,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// of them is answered. Later ones count under `/search/books` from their arrival on.
     ///
     /// It adds 800 instructions to a request of a route without parameters, whose label each worker remembers. Other
-    /// paths are matched against the route table when they arrive: that adds 1,600 with 10 routes, and 10,000 in the
-    /// middle of 500; more if a parameter has a regular expression.
+    /// paths are matched against the route table when they arrive: that adds 1,600 with 10 routes, and 10,000 for a
+    /// route in the middle of 500; more if a parameter has a regular expression.
     ///
     /// ```
     /// use actix_web::{App, dev::Service as _, test, web};

@@ -38,8 +38,9 @@ const MAX_ALIASES: usize = 1_000;
 /// Adds custom labels to the counter and the histograms of [`DefaultMonitor<L>`](crate::DefaultMonitor).
 ///
 /// Derive [`EncodeLabelSet`]: each field becomes a label of `request_count`, `request_latency` and the other
-/// histograms, but not of the gauges and of objectives. The labels are read when the request arrives, and again when
-/// the response head is ready. A request that ends without a response keeps those of [`at_arrival`](Self::at_arrival).
+/// histograms, but not of the gauges or the counters of objectives. The labels are read when the request arrives, and
+/// again when the response head is ready. A request that ends without a response keeps those of
+/// [`at_arrival`](Self::at_arrival).
 ///
 /// The derive macro writes `::prometheus_client`, so your `Cargo.toml` needs `prometheus-client = "0.26"`, the version
 /// that this crate [exports](crate::prometheus_client).
@@ -102,14 +103,13 @@ const MAX_ALIASES: usize = 1_000;
 /// value with more than 128 characters is over the limit too. Still avoid values that clients can choose freely: they
 /// would use up the limit.
 ///
-/// # Errors
+/// # Failures
 ///
 /// If `at_arrival`, `at_response`, the comparison or the encoding panics, or if the encoding fails, the request is
 /// counted without custom labels, and the first such failure is logged.
 ///
-/// A label is omitted and logged once if its name is invalid, is `le`, or is that of another label of the family. A
-/// label with the name of a constant label of the registry cannot be detected here: its families are then omitted from
-/// the scrape.
+/// A label is omitted and logged once if its name is invalid, is `le`, or is that of another label of the family. If it
+/// is that of a constant label of the registry, the families with custom labels are omitted from the scrape.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a set of request labels",
     label = "does not implement `RequestLabels`",

@@ -87,11 +87,15 @@ use crate::{
 /// wrapped around its resource answered. For a resource with several patterns it is the first pattern. A request that
 /// no route served is `unmatched`, whatever the default service answered. Earlier requests do not change the label.
 ///
+/// Two routes, or a route and a scope, can share a pattern, apart from the `*` of a tail, but not a label: for example
+/// `/files/{path}` and `/files/{path}*`, or `scope("/users")` and its `route("", ..)`. Their requests also have the
+/// label of the one that served them, but finding it allocates.
+///
 /// Some requests leave no trace of who answered:
 ///
-/// - If a route has the same text as a scope (`scope("/users").route("", ..)`), and the application keeps a clone of
-///   the request beyond its response or is built with `panic = "abort"`, a 404 is attributed to the scope and any other
-///   status to the route.
+/// - If a route shares the pattern of a scope, as in `scope("/users").route("", ..)`, and the application keeps a clone
+///   of the request beyond its response or is built with `panic = "abort"`, then `path` is `unmatched` for a 404, and
+///   the route for any other status.
 /// - An inner middleware that answers before routing leaves the same trace as a default service. With a redirect, 401,
 ///   403, 407, 429, or success for a CORS preflight, the answer is attributed to such a middleware, and `path` is the
 ///   first route that matches, ignoring guards. With any other status the request is `unmatched`.

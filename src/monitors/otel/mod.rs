@@ -63,7 +63,8 @@ use crate::{
 /// - The duration has the buckets of the conventions: 0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10
 ///   seconds.
 ///
-/// During a migration it can run beside the default monitor:
+/// The guide says [when to choose it](crate::guide::options#on-the-monitor-of-the-opentelemetry-conventions) instead of
+/// the default monitor. During a migration, both can run side by side:
 ///
 /// ```
 /// use actix_web::{App, test, web};

@@ -367,6 +367,7 @@ mod tests {
             place.arrive(methods.label(&Method::PUT), &uri(&path));
             let seen = place.read().unwrap();
             assert_eq!((seen.method, path_of(&seen)), ("PUT", &*path));
+            assert_eq!(place.path().unwrap(), *path);
             assert!(place.has_path(&path));
             for at in 0..length {
                 let mut other = path.clone();
@@ -376,6 +377,7 @@ mod tests {
             assert!(!place.has_path(&path[1..]));
             place.leave();
             assert!(place.read().is_none());
+            assert!(place.details.lock().long_path.is_none());
         }
     }
 

@@ -29,8 +29,8 @@ use actix_web::{
 };
 use futures_util::{FutureExt as _, future::LocalBoxFuture, stream};
 use hr_prometheus::{
-    DefaultMonitor, Excluded, HrPrometheus, MetricsRegistry, Monitors, RequestEnd, RequestMonitor,
-    RequestStart, ResponseStart, ScrapeStart, metrics_scope,
+    DefaultMonitor, Excluded, HrPrometheus, MetricsRegistry, Monitors, OtelMonitor, RequestEnd,
+    RequestMonitor, RequestStart, ResponseStart, ScrapeStart, metrics_scope,
     prometheus_client::{
         metrics::{counter::Counter, family::Family, gauge::Gauge},
         registry::Registry,
@@ -984,6 +984,25 @@ async fn a_default_monitor_that_workers_share_shows_each_request_once() {
     assert_eq!(support::logged("/not/served").len(), 2);
 }
 
+#[actix_web::test]
+async fn a_route_that_one_application_excludes_has_a_peak_in_another_with_the_same_monitor() {
+    let registry = MetricsRegistry::new();
+    let app = |metrics: HrPrometheus<Shared>| {
+        let app = App::new()
+            .app_data(registry.clone())
+            .route("/shared", web::get().to(async || "shared"))
+            .wrap(metrics);
+        test::init_service(app)
+    };
+    let excludes = app(HrPrometheus::with_monitor::<Shared>().exclude_routes(["/shared"])).await;
+    let other = app(HrPrometheus::with_monitor::<Shared>()).await;
+    let request = || TestRequest::with_uri("/shared").to_request();
+    test::call_and_read_body(&excludes, request()).await;
+    assert_eq!(registry.value("requests_in_progress_peak", &[]), None);
+    let _in_progress = other.call(request());
+    assert_eq!(registry.value("requests_in_progress_peak", &[]), Some(1.0));
+}
+
 #[test]
 fn a_monitor_around_the_default_one_counts_exactly_in_several_workers() {
     let registry = MetricsRegistry::new();
@@ -1130,4 +1149,22 @@ fn middleware_and_registry_go_wherever_a_server_wants_them() {
          registry: Some(MetricsRegistry { .. }), .. }",
     );
     assert_eq!(goes_anywhere(&MetricsRegistry::new()), "MetricsRegistry { .. }");
+}
+
+#[test]
+fn what_users_may_print_names_its_type() {
+    let mut registry = Registry::default();
+    let monitor = <DefaultMonitor>::register(&mut registry);
+    assert_eq!(format!("{monitor:?}"), "DefaultMonitor { .. }");
+    let monitor = OtelMonitor::builder().register(&mut registry);
+    assert_eq!(format!("{monitor:?}"), "OtelMonitor { .. }");
+
+    let builder = DefaultMonitor::builder()
+        .exemplars_from_traceparent()
+        .objective("/pay", 0.9, Duration::from_secs(1))
+        .objective_failures(|_| true);
+    let printed = format!("{builder:?}");
+    for part in ["DefaultMonitorBuilder { ", "Traceparent", "Failures { .. }"] {
+        assert!(printed.contains(part), "{part} in {printed}");
+    }
 }

@@ -276,6 +276,28 @@ async fn with_every_option_on_what_a_client_invents_is_in_no_label() {
 }
 
 #[actix_web::test]
+async fn requests_of_all_workers_are_active_until_they_end() {
+    let registry = MetricsRegistry::new();
+    let active = || registry.value(ACTIVE, &[]);
+    let metrics = || HrPrometheus::with_builder(builder().active_requests());
+    let stuck = || TestRequest::with_uri("/stuck").to_request();
+    let apps = [
+        app(metrics(), &registry).await,
+        app(metrics(), &registry).await,
+        app(metrics(), &registry).await,
+    ];
+    let mut requests = Vec::new();
+    for (number, app) in (1..).zip(&apps) {
+        requests.push(app.call(stuck()));
+        assert_eq!(active(), Some(f64::from(number)));
+    }
+    drop(requests.remove(0));
+    assert_eq!(active(), Some(2.0));
+    drop(requests);
+    assert_eq!(active(), Some(0.0));
+}
+
+#[actix_web::test]
 async fn known_methods_are_those_that_are_named_and_no_others() {
     let registry = MetricsRegistry::new();
     let metrics = HrPrometheus::with_builder(builder().active_requests())

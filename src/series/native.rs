@@ -250,6 +250,16 @@ mod tests {
     }
 
     #[test]
+    fn no_limit_makes_buckets_coarser_than_prometheus_knows() {
+        let options = NativeOptions {
+            max_buckets: 1,
+            ..NativeOptions::default()
+        };
+        let buckets = observed_with(options, &[1e-9, 1e9]);
+        assert_eq!((buckets.schema, buckets.positive.len()), (-4, 2));
+    }
+
+    #[test]
     fn what_is_merged_is_as_coarse_as_the_coarser_of_both() {
         let options = |max_buckets| NativeOptions {
             max_buckets,

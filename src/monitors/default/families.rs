@@ -374,3 +374,19 @@ impl InProgress {
         Number::Float(oldest.unwrap_or_default().as_secs_f64())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::StatusCode;
+
+    use super::class_text;
+
+    #[test]
+    fn the_class_of_a_status_is_its_first_digit_if_that_is_a_class() {
+        let texts = [100, 204, 304, 404, 599, 600, 999].map(|status| {
+            let status = StatusCode::from_u16(status).unwrap();
+            class_text(status)
+        });
+        assert_eq!(texts, ["1xx", "2xx", "3xx", "4xx", "5xx", "_OTHER", "_OTHER"]);
+    }
+}

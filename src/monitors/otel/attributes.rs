@@ -151,3 +151,23 @@ impl Attributes for OtelAttributes {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::Version;
+
+    use super::ProtocolVersion;
+
+    #[test]
+    fn each_version_has_the_text_of_the_conventions() {
+        let texts = [
+            Version::HTTP_09,
+            Version::HTTP_10,
+            Version::HTTP_11,
+            Version::HTTP_2,
+            Version::HTTP_3,
+        ]
+        .map(|version| ProtocolVersion::from(version).as_str());
+        assert_eq!(texts, ["0.9", "1.0", "1.1", "2", "3"].map(Some));
+    }
+}

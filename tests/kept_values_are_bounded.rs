@@ -127,7 +127,7 @@ async fn many_long_values_are_not_kept_in_one_label() {
         let path = format!("/{}", letter.repeat(128)).repeat(16);
         drop(app.call(TestRequest::with_uri(&path).to_request()).await);
     }
-    assert_eq!(counted(&registry), [pattern]);
+    assert_eq!(counted(&registry), [&*pattern]);
     assert_eq!(registry.value("request_count_total", &[]), Some(3.0));
 }
 

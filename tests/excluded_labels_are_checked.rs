@@ -17,9 +17,9 @@ fn a_syntax_that_no_route_can_have_is_an_error_that_names_the_fix() {
     for (label, fix) in [
         ("/users/:id", "/users/{id}"),
         ("/users/:id/books/:book", "/users/{id}/books/{book}"),
-        ("/swagger-ui/*", "{tail}*"),
-        ("/swagger-ui/**", "{tail}*"),
-        ("/users/*/books", "{"),
+        ("/swagger-ui/*", "/swagger-ui/{tail}*"),
+        ("/swagger-ui/**", "/swagger-ui/{tail}*"),
+        ("/users/*/books", "/users/{name}/books"),
     ] {
         let error = HrPrometheus::default()
             .exclude_routes([label])
@@ -27,7 +27,7 @@ fn a_syntax_that_no_route_can_have_is_an_error_that_names_the_fix() {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains(&format!("{label:?}")) && error.contains(fix),
+            error.contains(&format!("{label:?}")) && error.ends_with(&format!("{fix:?}")),
             "{label}: {error}"
         );
         let kept = HrPrometheus::default().keep_params(label, ["id"]);

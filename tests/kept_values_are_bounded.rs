@@ -115,7 +115,7 @@ async fn no_value_is_kept_in_the_gauge_of_what_turns_out_not_to_be_found() {
 }
 
 #[actix_web::test]
-async fn a_label_with_many_long_values_is_bounded_as_a_whole() {
+async fn many_long_values_are_not_kept_in_one_label() {
     let registry = MetricsRegistry::new();
     let parameters: Vec<_> = (0..16).map(|number| format!("{{p{number}}}")).collect();
     let pattern = format!("/{}", parameters.join("/"));
@@ -127,9 +127,7 @@ async fn a_label_with_many_long_values_is_bounded_as_a_whole() {
         let path = format!("/{}", letter.repeat(128)).repeat(16);
         drop(app.call(TestRequest::with_uri(&path).to_request()).await);
     }
-    for path in counted(&registry) {
-        assert!(path.len() <= 2_048, "{} bytes: {path}", path.len());
-    }
+    assert_eq!(counted(&registry), [&*pattern]);
     assert_eq!(registry.value("request_count_total", &[]), Some(3.0));
 }
 

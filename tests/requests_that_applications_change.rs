@@ -9,13 +9,14 @@ use std::{
     thread,
 };
 
+use actix_files::Files;
 use actix_web::{
     App, Error, HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     guard,
     http::{StatusCode, Uri},
-    middleware::{Next, from_fn},
+    middleware::{Next, NormalizePath, from_fn},
     test::{TestRequest, call_service, init_service},
     web,
 };
@@ -31,6 +32,12 @@ thread_local! {
 async fn keep(request: HttpRequest) -> HttpResponse {
     KEPT.with_borrow_mut(|kept| kept.push(request));
     HttpResponse::Ok().finish()
+}
+
+/// The same as a default service.
+async fn keep_and_find_nothing(request: HttpRequest) -> HttpResponse {
+    KEPT.with_borrow_mut(|kept| kept.push(request));
+    HttpResponse::NotFound().finish()
 }
 
 /// Cuts the path off before what has been captured of it.
@@ -111,6 +118,8 @@ async fn a_handler_that_keeps_its_requests_is_no_cause_of_panics() {
                 .to(HttpResponse::Ok),
         )
         .service(web::resource("/f/{p}*").to(keep))
+        .default_service(web::to(keep))
+        .wrap(NormalizePath::trim())
         .wrap(HrPrometheus::default());
     let app = init_service(app).await;
     let hook = panic::take_hook();
@@ -120,11 +129,28 @@ async fn a_handler_that_keeps_its_requests_is_no_cause_of_panics() {
             PANICS.fetch_add(1, Ordering::Relaxed);
         }
     }));
-    for path in ["/users", "/users", "/users/7", "/f/a", "/users", "/f/a"] {
-        call_service(&app, TestRequest::with_uri(path).to_request()).await;
+    for (method, path) in [
+        ("GET", "/users"),
+        ("GET", "/users"),
+        // Replaced by `NormalizePath`, and so not the one that arrived.
+        ("GET", "/users/7/"),
+        ("GET", "/users/7"),
+        // Refused by its route, and encoded.
+        ("POST", "/users/%37"),
+        ("GET", "/f/a"),
+        ("GET", "/users"),
+        ("GET", "/f/a"),
+    ] {
+        let request = TestRequest::with_uri(path).method(method.parse().unwrap());
+        call_service(&app, request.to_request()).await;
     }
     panic::set_hook(hook);
-    for (path, count) in [("/users", 3.0), ("/users/{id}", 1.0), ("/f/{p}*", 2.0)] {
+    for (path, count) in [
+        ("/users", 3.0),
+        ("/users/{id}", 2.0),
+        ("/f/{p}*", 2.0),
+        ("unmatched", 1.0),
+    ] {
         assert_eq!(
             registry.value("request_count_total", &[("path", path)]),
             Some(count),
@@ -134,4 +160,33 @@ async fn a_handler_that_keeps_its_requests_is_no_cause_of_panics() {
     // The first of a route that nothing else tells from its scope has to be tried.
     assert!(PANICS.load(Ordering::Relaxed) <= 1);
     KEPT.with_borrow_mut(Vec::clear);
+}
+
+/// Both paths are consumed as far as a scope and a route of the same prefix consume them.
+#[actix_web::test]
+async fn a_default_service_that_keeps_its_requests_leaves_them_unmatched() {
+    for (path, status, default) in [
+        // As a handler could consume it, but not found.
+        ("/users", "404", web::to(keep_and_find_nothing)),
+        // Found, but not consumed as a handler would.
+        ("/static/upload", "200", web::to(keep)),
+    ] {
+        let registry = MetricsRegistry::new();
+        let app = App::new()
+            .app_data(registry.clone())
+            .service(web::scope("/users").route("", web::get().to(keep)))
+            .service(web::scope("/static").route("/upload", web::get().to(keep)))
+            .service(Files::new("/static", "tests/support"))
+            .default_service(default)
+            .wrap(HrPrometheus::default());
+        let app = init_service(app).await;
+        for _ in 0..2 {
+            call_service(&app, TestRequest::post().uri(path).to_request()).await;
+        }
+        registry.assert_family(
+            "request_count",
+            &format!(r#"request_count_total{{method="POST",path="unmatched",status="{status}"}} 2"#),
+        );
+        KEPT.with_borrow_mut(Vec::clear);
+    }
 }

@@ -626,6 +626,8 @@ async fn assert_labels_around_obey_query(rows: &[Row<'_>]) {
         .route("/", ok())
         .route("/about", ok())
         .route("/users/{id}", ok())
+        .route("/shops/{id}/", ok())
+        .route("/shops/{id}", ok())
         .route("/grüße/{n}", ok())
         .route("/a b", ok())
         .route(
@@ -645,6 +647,8 @@ async fn without_a_response_the_label_is_the_route_of_the_path_as_it_arrived() {
         ("GET", "/about?error", 403, "/about"),
         ("GET", "/api/items/7?error", 403, "/api/items/{id}"),
         ("GET", "/gr%C3%BC%C3%9Fe/1?error", 403, "/grüße/{n}"),
+        ("GET", "/shops/7/?error", 403, "/shops/{id}/"),
+        ("GET", "/shops//7?error", 403, "/shops/{id}"),
         ("GET", "/nowhere?error", 403, "unmatched"),
         ("GET", "/users/7?panic", 500, "/users/{id}"),
         ("GET", "/nowhere?panic", 500, "unmatched"),

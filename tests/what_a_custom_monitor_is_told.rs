@@ -13,7 +13,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     error::ErrorUnauthorized,
     middleware::{Next, from_fn},
-    test::{TestRequest, init_service},
+    test::{TestRequest, call_service, init_service},
     web,
 };
 use futures_util::FutureExt as _;
@@ -90,6 +90,49 @@ async fn whether_there_was_a_route_and_whether_there_was_a_response() {
             note("/refused", None, true, true),
             note("/panics", None, true, false),
             note("/stuck", None, true, false),
+        ],
+    );
+}
+
+/// Notes its arguments as `Debug` shows them.
+#[derive(Clone, Default)]
+struct Shown(Arc<Mutex<Vec<String>>>);
+
+impl RequestMonitor for Shown {
+    type InFlight = ();
+
+    fn register(_registry: &mut Registry) -> Self {
+        Self::default()
+    }
+
+    fn update_init_metrics(&self, request: &RequestStart<'_>) {
+        self.0.lock().unwrap().push(format!("{request:?}"));
+    }
+
+    fn update_response_metrics(&self, (): &mut (), response: &ResponseStart<'_>) {
+        self.0.lock().unwrap().push(format!("{response:?}"));
+    }
+
+    fn update_end_metrics(&self, (): (), _end: &RequestEnd<'_>) {}
+}
+
+#[actix_web::test]
+async fn what_it_is_told_can_be_logged() {
+    let shown = Shown::default();
+    let monitor = shown.clone();
+    let app = App::new()
+        .app_data(MetricsRegistry::new())
+        .route("/users/{id}", web::get().to(async || "a user"))
+        .wrap(HrPrometheus::with_monitor_from(move |_: &mut Registry| {
+            monitor.clone()
+        }));
+    let app = init_service(app).await;
+    call_service(&app, TestRequest::with_uri("/users/7").to_request()).await;
+    assert_eq!(
+        *shown.0.lock().unwrap(),
+        [
+            r#"RequestStart { method: "GET", path: "/users/7", .. }"#,
+            r#"ResponseStart { method: "GET", route: "/users/{id}", status: 200, .. }"#,
         ],
     );
 }

@@ -26,7 +26,6 @@ use crate::{
 const READ_AT_ONCE: usize = 256;
 
 /// The requests in progress of one worker.
-#[derive(Debug)]
 pub(crate) struct InFlightTable {
     labelling: Arc<Labelling>,
     /// Locked by the worker only if it has more requests in progress than ever, or returns places.

@@ -65,7 +65,7 @@ impl KeptParams {
             }
         }
         // Text without a leading `/` could be mistaken for `unmatched` or `_OTHER`.
-        keeps && values.next().is_none() && label.len() <= LONGEST_LABEL && label.starts_with('/')
+        keeps && label.len() <= LONGEST_LABEL && label.starts_with('/')
     }
 }
 

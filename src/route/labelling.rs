@@ -1,7 +1,7 @@
 //! Decides which label `path` a request has, or that it is excluded. The counter, the
 //! histograms, the gauge, predicates and monitors all ask here, so they cannot disagree.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use actix_web::{
     dev::{Path, ResourceMap, ResourcePath, Url},
@@ -185,12 +185,6 @@ impl Labelling {
             Some(path) if verdict.0.is_none() => self.verdict_of_path(&path, values),
             _ => verdict,
         }
-    }
-}
-
-impl fmt::Debug for Labelling {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Labelling").finish_non_exhaustive()
     }
 }
 

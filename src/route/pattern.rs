@@ -12,6 +12,7 @@ pub(crate) struct Pattern {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
+    /// Also an empty one, before a parameter.
     Text(String),
     Param(Param),
 }
@@ -40,9 +41,7 @@ impl Pattern {
         let mut rest = pattern;
         let mut is_closed = true;
         while let Some(open) = rest.find('{') {
-            if open > 0 {
-                pieces.push(Piece::Text(rest[..open].to_owned()));
-            }
+            pieces.push(Piece::Text(rest[..open].to_owned()));
             let inside = &rest[open + 1..];
             let end = closing_bracket(inside);
             is_closed = end.is_some();

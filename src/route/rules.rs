@@ -136,7 +136,7 @@ impl Rules {
         self.excludes_unmatched
     }
 
-    /// Whether any request is excluded by its label.
+    /// Whether any request is excluded by its label. If none is, the route of a request need not be looked up.
     pub(crate) fn excludes_any(&self) -> bool {
         self.excludes_unmatched || !self.excluded.is_empty()
     }

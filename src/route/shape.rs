@@ -252,6 +252,7 @@ impl Owners {
         text: &[u8],
         has_rest: bool,
     ) -> Option<Owner> {
+        // With one parameter, as most paths have, its name matters only where there is a twin.
         if info.segment_count() > 1 {
             return self.owner_with_several(&Consumed { info, text, has_rest });
         }

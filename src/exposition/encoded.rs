@@ -25,7 +25,6 @@ pub(crate) struct Encoded {
 /// The place of a family in the text.
 #[derive(Debug, Default)]
 struct Place {
-    begin: usize,
     /// The index of the samples that this crate writes itself, and where the labels of the registry are.
     own: Option<(usize, Range<usize>)>,
     name: Range<usize>,
@@ -78,10 +77,9 @@ impl Encoded {
 
     /// Removes the last family, if it is that of [`EndOfMetrics`].
     fn drop_end_of_metrics(&mut self) -> bool {
-        let is_last = |place: &&mut Place| is_end_of_metrics(&self.text[place.name.clone()]);
-        if let Some(place) = self.places.last_mut().filter(is_last) {
-            self.text.truncate(place.begin);
-            self.places.pop();
+        let is_last = |place: &mut Place| is_end_of_metrics(&self.text[place.name.clone()]);
+        if let Some(place) = self.places.pop_if(is_last) {
+            self.text.truncate(place.name.start - Line::Help.keyword().len());
             return true;
         }
         false
@@ -172,13 +170,11 @@ impl Encoded {
                         next_family(from)
                     };
                     Place {
-                        begin: at,
                         samples: from..end,
                         ..place
                     }
                 }
                 Err(fault) => Place {
-                    begin: at,
                     name: begin_of_name..end_of_name,
                     samples: end_of_name..next_family(end_of_name),
                     fault: Some(fault),
@@ -203,20 +199,21 @@ fn read_header(text: &str, name: Range<usize>) -> Result<Place, Reason> {
     let kind = end_of_help + after_help.len();
     let line_end = |from: usize| text[from..].find('\n').map(|end| from + end).ok_or(CUT_OFF);
     let end_of_kind = line_end(kind)?;
-    let mut place = Place {
+    let mut samples = end_of_kind + 1;
+    let before_unit = format!("# UNIT {} ", &text[name.clone()]);
+    let mut unit = 0..0;
+    if text[samples..].starts_with(&before_unit) {
+        unit = samples + before_unit.len()..line_end(samples)?;
+        samples = unit.end + 1;
+    }
+    Ok(Place {
+        name,
         help: help..end_of_help,
         kind: kind..end_of_kind,
-        samples: end_of_kind + 1..end_of_kind + 1,
+        unit,
+        samples: samples..samples,
         ..Place::default()
-    };
-    let before_unit = format!("# UNIT {} ", &text[name.clone()]);
-    if text[place.samples.start..].starts_with(&before_unit) {
-        let end = line_end(place.samples.start)?;
-        place.unit = place.samples.start + before_unit.len()..end;
-        place.samples = end + 1..end + 1;
-    }
-    place.name = name;
-    Ok(place)
+    })
 }
 
 /// The kind of line that is being written.
@@ -312,10 +309,7 @@ impl Lines<'_> {
             if self.encoded.drop_end_of_metrics() {
                 self.encoded.text.push_str(next.keyword());
             }
-            self.encoded.places.push(Place {
-                begin: self.encoded.text.len() - next.keyword().len(),
-                ..Place::default()
-            });
+            self.encoded.places.push(Place::default());
         }
         self.begin = self.encoded.text.len();
         self.line = next;

@@ -32,7 +32,7 @@ pub(crate) fn render<'a>(
 ) -> Rendered<Vec<u8>> {
     let mut rendered = Rendered::<Vec<u8>>::default();
     let mut families = Families::default();
-    let ((), attached) = attached_by(Takes::StartTimestamps, || {
+    let ((), attached) = attached_by(Takes::Series, || {
         for registry in registries {
             families.encode(registry, &mut rendered.omitted);
         }
@@ -183,8 +183,8 @@ impl Families {
 /// The names of the infos in a registry, each as often as it comes: in protobuf they are gauges.
 fn info_names(registry: &Registry) -> HashMap<String, usize> {
     let mut encoded = Encoded::default();
-    // Its exemplars are not those of the render.
-    attached_by(Takes::ExemplarsOnly, || encoded.add(registry, &mut Vec::new()));
+    // What it attaches is not for the render.
+    attached_by(Takes::Series, || encoded.add(registry, &mut Vec::new()));
     let mut names = HashMap::new();
     for section in encoded.sections().flatten() {
         if Kind::of(section.kind) == Some(Kind::Info) {

@@ -17,7 +17,7 @@ use crate::exposition::{
 pub(crate) fn from_text(registry: &Registry, omitted: &mut Vec<Omitted>) -> Vec<(model::MetricFamily, Kind)> {
     let mut encoded = Encoded::default();
     encoded.add(registry, omitted);
-    let families = read(&encoded, usize::MAX, omitted);
+    let families = read(&encoded, omitted);
     families
         .iter()
         .map(|family| (message(family), family.kind))

@@ -71,11 +71,11 @@ pub(crate) fn render<'a>(
         encoded
     });
     encoded.find_own(&attached.samples);
-    let families = read(&encoded, attached.to_series.len(), &mut rendered.omitted);
+    let families = read(&encoded, &mut rendered.omitted);
     write(&mut rendered, &families, &attached, dialect);
     let mut encoded = Encoded::default();
     encoded.add(&omissions(count_omitted(&rendered.omitted)), &mut Vec::new());
-    let families = read(&encoded, 0, &mut Vec::new());
+    let families = read(&encoded, &mut Vec::new());
     write(&mut rendered, &families, &Attached::default(), dialect);
     rendered.body.push_str(dialect.end);
     rendered
@@ -213,7 +213,7 @@ mod tests {
         let encoded = Encoded::from_text(text);
         let mut omitted = Vec::new();
         let mut rendered = Rendered::<String>::default();
-        let families = read(&encoded, 0, &mut omitted);
+        let families = read(&encoded, &mut omitted);
         write(&mut rendered, &families, &Attached::default(), dialect);
         (rendered.body, rendered.samples, omitted.len())
     }

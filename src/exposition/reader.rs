@@ -78,8 +78,7 @@ impl<'a> Families<'a> {
         let fault = reader.read(section.samples);
         let (good, twice) = (reader.good, reader.twice);
         if let (0, Some(fault)) = (good, &fault) {
-            let is_twice = known.is_some() && twice == fault.series;
-            return Err(if is_twice {
+            return Err(if twice == fault.series {
                 REGISTERED_TWICE.into()
             } else {
                 fault.reason.clone()

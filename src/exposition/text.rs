@@ -227,6 +227,26 @@ mod tests {
         assert_eq!(body + OPENMETRICS.end, served);
     }
 
+    /// Their bounds have been read with the series that is omitted.
+    #[test]
+    fn bounds_are_canonical_in_the_series_behind_one_that_is_omitted() {
+        let header = "# HELP x h\n# TYPE x histogram\n";
+        let series = |a: u8, count: u8, bound: &str| {
+            format!(
+                "x_sum{{a=\"{a}\"}} 1\nx_count{{a=\"{a}\"}} {count}\n\
+                 x_bucket{{le=\"{bound}\",a=\"{a}\"}} 2\nx_bucket{{le=\"+Inf\",a=\"{a}\"}} 3\n"
+            )
+        };
+        let text = [
+            header,
+            &series(1, 9, "1000000.0"),
+            &series(2, 3, "1000000.0"),
+            &series(3, 3, "1000000.0"),
+        ];
+        let served = [header, &series(2, 3, "1e+06"), &series(3, 3, "1e+06")];
+        assert_eq!(rendered(&text.concat(), &OPENMETRICS), (served.concat(), 8, 1));
+    }
+
     fn samples(text: &str) -> Vec<&str> {
         text.lines().filter(|line| !line.starts_with("# HELP")).collect()
     }

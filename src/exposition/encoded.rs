@@ -325,9 +325,11 @@ impl Lines<'_> {
             Line::Unmarked | Line::Unit | Line::Sample => &[Line::Help],
         };
         let so_far = &self.encoded.text[self.begin..];
+        // A whole sample ends with a newline, and is not asked about.
+        let is_cut_off = self.line == Line::Sample;
         let is_next = |line: &Line| {
             let so_far = so_far.strip_suffix(line.keyword());
-            so_far.is_some_and(|so_far| so_far.is_empty() || so_far.ends_with('\n'))
+            so_far.is_some_and(|so_far| is_cut_off || so_far.is_empty() || so_far.ends_with('\n'))
         };
         possible.iter().copied().find(is_next).unwrap_or(Line::Sample)
     }
@@ -397,14 +399,14 @@ impl Lines<'_> {
 mod tests {
     use prometheus_client::{
         collector::Collector,
-        encoding::DescriptorEncoder,
-        metrics::gauge::ConstGauge,
+        encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric, GaugeValueEncoder, MetricEncoder},
+        metrics::{MetricType, gauge::ConstGauge},
         registry::{Registry, Unit},
     };
     use std::fmt;
 
     use super::Encoded;
-    use crate::exposition::mark::new_part;
+    use crate::exposition::{family::CUT_OFF, mark::new_part};
 
     #[derive(Debug)]
     struct Fails;
@@ -446,6 +448,57 @@ mod tests {
                 r#"Section { name: "a_shop_z", help: ".", kind: "gauge", unit: None, samples: "a_shop_z 3\n", own: None }"#,
             ],
         );
+    }
+
+    /// A gauge that goes on after its value failed.
+    #[derive(Debug)]
+    struct HasNoValue;
+
+    impl EncodeGaugeValue for HasNoValue {
+        fn encode(&self, _: &mut GaugeValueEncoder<'_>) -> fmt::Result {
+            Err(fmt::Error)
+        }
+    }
+
+    impl EncodeMetric for HasNoValue {
+        fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+            encoder.encode_family(&[("n", "1")])?.encode_gauge(&1_i64)?;
+            let _ = encoder.encode_family(&[("n", "2")])?.encode_gauge(self);
+            Ok(())
+        }
+
+        fn metric_type(&self) -> MetricType {
+            MetricType::Gauge
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_cut_off_ends_before_the_next_family() {
+        let mut part = new_part(&mut Registry::default());
+        part.register("x", "Help", HasNoValue);
+        part.register("y", "Help", ConstGauge::new(1_i64));
+        let mut encoded = Encoded::default();
+        encoded.add(&part, &mut Vec::new());
+        let samples: Vec<_> = encoded
+            .sections()
+            .map(|section| section.unwrap().samples)
+            .collect();
+        assert_eq!(samples, ["x{n=\"1\"} 1\nx{n=\"2\"}\n", "y 1\n"]);
+    }
+
+    /// A registry that was made elsewhere, and that failed.
+    #[test]
+    fn text_that_is_cut_off_in_a_header_tells_of_which_family() {
+        for header in [
+            "# HELP y Help\n# TYPE y gau",
+            "# HELP y Help\n# TYPE y gauge\n# UNIT y s",
+        ] {
+            let encoded = Encoded::from_text(&format!("# HELP x Help\n# TYPE x gauge\nx 1\n{header}"));
+            let mut sections = encoded.sections();
+            assert_eq!(sections.next().unwrap().unwrap().samples, "x 1\n");
+            assert_eq!(sections.next().unwrap().unwrap_err(), ("y", CUT_OFF.into()));
+            assert!(sections.next().is_none());
+        }
     }
 
     #[test]

@@ -231,19 +231,20 @@ mod tests {
     #[test]
     fn bounds_are_canonical_in_the_series_behind_one_that_is_omitted() {
         let header = "# HELP x h\n# TYPE x histogram\n";
-        let series = |a: u8, count: u8, bound: &str| {
+        let series = |a: u8, count: u8, [bound, last]: [&str; 2]| {
             format!(
                 "x_sum{{a=\"{a}\"}} 1\nx_count{{a=\"{a}\"}} {count}\n\
-                 x_bucket{{le=\"{bound}\",a=\"{a}\"}} 2\nx_bucket{{le=\"+Inf\",a=\"{a}\"}} 3\n"
+                 x_bucket{{le=\"{bound}\",a=\"{a}\"}} 2\nx_bucket{{le=\"{last}\",a=\"{a}\"}} 3\n"
             )
         };
+        let [given, canonical] = [["1000000.0", "inf"], ["1e+06", "+Inf"]];
         let text = [
             header,
-            &series(1, 9, "1000000.0"),
-            &series(2, 3, "1000000.0"),
-            &series(3, 3, "1000000.0"),
+            &series(1, 9, given),
+            &series(2, 3, given),
+            &series(3, 3, given),
         ];
-        let served = [header, &series(2, 3, "1e+06"), &series(3, 3, "1e+06")];
+        let served = [header, &series(2, 3, canonical), &series(3, 3, canonical)];
         assert_eq!(rendered(&text.concat(), &OPENMETRICS), (served.concat(), 8, 1));
     }
 

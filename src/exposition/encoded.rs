@@ -75,14 +75,10 @@ impl Encoded {
         }
     }
 
-    /// Removes the last family, if it is that of [`EndOfMetrics`].
+    /// Forgets the last family, if it is that of [`EndOfMetrics`].
     fn drop_end_of_metrics(&mut self) -> bool {
         let is_last = |place: &mut Place| is_end_of_metrics(&self.text[place.name.clone()]);
-        if let Some(place) = self.places.pop_if(is_last) {
-            self.text.truncate(place.name.start - Line::Help.keyword().len());
-            return true;
-        }
-        false
+        self.places.pop_if(is_last).is_some()
     }
 
     /// The families, or the names of those that cannot be read and why.
@@ -306,9 +302,7 @@ impl Lines<'_> {
         let next = if is_sample { Line::Sample } else { self.next_line() };
         self.end_line(text.len() - next.keyword().len());
         if next == Line::Help {
-            if self.encoded.drop_end_of_metrics() {
-                self.encoded.text.push_str(next.keyword());
-            }
+            self.encoded.drop_end_of_metrics();
             self.encoded.places.push(Place::default());
         }
         self.begin = self.encoded.text.len();

@@ -19,7 +19,10 @@ use actix_web::{
 };
 use hr_prometheus::{
     DefaultMonitor, HrPrometheus, MetricsRegistry, RequestLabels, RequestStart, ResponseStart,
-    prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder},
+    prometheus_client::{
+        encoding::{EncodeLabelSet, LabelSetEncoder},
+        registry::Registry,
+    },
 };
 
 use support::{assert_balanced, capture_log, logged};
@@ -395,6 +398,20 @@ async fn names_that_would_break_the_scrape_are_omitted() {
         [r#"request_count_total{method="GET",path="/",status="200",good="value"} 2"#],
     );
     assert_eq!(logged("whose name is invalid or taken: \"le\"").len(), 1);
+}
+
+/// The names of custom labels are known only when they are made, so they are compared at the scrape.
+#[actix_web::test]
+async fn a_series_with_a_label_that_its_registry_has_too_is_omitted() {
+    capture_log();
+    let labels = [("query".into(), "all".into())];
+    let registry = MetricsRegistry::from(Registry::with_labels(labels.into_iter()));
+    record_at_most::<Query>(&registry, None, ["one"]).await;
+    assert_eq!(samples(&registry, "request_count"), [""; 0]);
+    assert_eq!(
+        logged("the family request_count has the label query twice;").len(),
+        1
+    );
 }
 
 /// Goes wrong where the query says.

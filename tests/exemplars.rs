@@ -2,7 +2,11 @@
 
 mod support;
 
-use std::thread;
+use std::{
+    mem,
+    sync::{Arc, Mutex},
+    thread,
+};
 
 use actix_http::Request;
 use actix_web::{
@@ -14,7 +18,7 @@ use actix_web::{
 };
 use hr_prometheus::{
     DefaultMonitor, DefaultMonitorBuilder, HrPrometheus, MetricsRegistry, RequestLabels, RequestStart,
-    prometheus_client::encoding::EncodeLabelSet,
+    prometheus_client::{encoding::EncodeLabelSet, registry::Registry},
 };
 
 use support::{capture_log, logged};
@@ -27,7 +31,13 @@ async fn app(
     monitor: DefaultMonitorBuilder,
     registry: &MetricsRegistry,
 ) -> impl Service<Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
-    let metrics = HrPrometheus::with_builder(monitor);
+    app_with(HrPrometheus::with_builder(monitor), registry).await
+}
+
+async fn app_with(
+    metrics: HrPrometheus<DefaultMonitor>,
+    registry: &MetricsRegistry,
+) -> impl Service<Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
     let app = App::new()
         .app_data(registry.clone())
         .route("/", web::get().to(HttpResponse::Ok))
@@ -115,6 +125,78 @@ async fn the_latest_trace_is_on_its_bucket_and_on_the_counter() {
             ),
         ],
     );
+}
+
+/// In it prometheus-client writes the samples, to which the scrape adds the exemplars.
+#[actix_web::test]
+async fn a_registry_that_was_made_elsewhere_has_exemplars_on_the_same_samples() {
+    let elsewhere = Arc::new(Mutex::new(Registry::default()));
+    let target = Arc::clone(&elsewhere);
+    // All requests are in the last bucket.
+    let monitor = move |_: &mut Registry| {
+        let monitor = traced().latency_buckets([1e-9]);
+        monitor.register(&mut target.lock().unwrap())
+    };
+    let empty = MetricsRegistry::new();
+    let app = app_with(HrPrometheus::with_monitor_from(monitor), &empty).await;
+    call_and_read_body(&app, with_trace("/", FIRST)).await;
+    call_and_read_body(&app, with_trace("/other", SECOND)).await;
+    call_and_read_body(&app, TestRequest::with_uri("/nowhere").to_request()).await;
+
+    let registry = MetricsRegistry::from(mem::take(&mut *elsewhere.lock().unwrap()));
+    let first = r#"trace_id="11111111111111111111111111111111""#;
+    let second = r#"trace_id="22222222222222222222222222222222""#;
+    assert_eq!(
+        exemplars(&registry),
+        [
+            (
+                r#"request_count_total{method="GET",path="/",status="200"} 1"#,
+                first
+            ),
+            (
+                r#"request_count_total{method="GET",path="/other",status="404"} 1"#,
+                second
+            ),
+            (
+                r#"request_latency_bucket{le="+Inf",method="GET",path="/"} 1"#,
+                first
+            ),
+            (
+                r#"request_latency_bucket{le="+Inf",method="GET",path="/other"} 1"#,
+                second
+            ),
+        ]
+        .map(|(sample, labels)| (sample.to_owned(), labels.to_owned())),
+    );
+    for path in ["/", "/other", "unmatched"] {
+        assert_eq!(
+            registry.value("request_count", &[("path", path)]),
+            Some(1.0),
+            "{path}"
+        );
+    }
+}
+
+#[cfg(feature = "protobuf")]
+#[test]
+fn protobuf_has_each_exemplar_on_its_bucket_and_on_the_counter() {
+    let registry = MetricsRegistry::new();
+    actix_web::rt::System::new().block_on(async {
+        // All requests are in the last bucket.
+        let app = app(traced().latency_buckets([1e-9]), &registry).await;
+        call_and_read_body(&app, with_trace("/", FIRST)).await;
+    });
+    let families = support::families::protobuf::families(&registry);
+    let metric = |name| &families.iter().find(|family| family.name == name).unwrap().metric[0];
+    let counter = metric("request_count_total").counter.as_ref().unwrap();
+    let buckets = &metric("request_latency").histogram.as_ref().unwrap().bucket;
+    let exemplars = [&counter.exemplar, &buckets[0].exemplar, &buckets[1].exemplar];
+    let trace_ids = exemplars.map(|exemplar| {
+        let label = &exemplar.as_ref()?.label[0];
+        Some((&*label.name, &*label.value))
+    });
+    let first = Some(("trace_id", "11111111111111111111111111111111"));
+    assert_eq!(trace_ids, [first, None, first]);
 }
 
 #[actix_web::test]
@@ -252,7 +334,7 @@ impl Iterator for Bombs {
     fn next(&mut self) -> Option<Self::Item> {
         assert_ne!(self.query, "next", "on purpose");
         let name = if self.query == "name" { "" } else { "id" };
-        let first = !std::mem::replace(&mut self.given, true);
+        let first = !mem::replace(&mut self.given, true);
         first.then(|| (BombName(name), BombValue(self.query.clone())))
     }
 }
@@ -268,7 +350,7 @@ impl From<BombValue> for String {
     fn from(value: BombValue) -> Self {
         assert_ne!(value.0, "value", "on purpose");
         let text = value.0.clone();
-        std::mem::forget(value);
+        mem::forget(value);
         text
     }
 }

@@ -240,6 +240,7 @@ impl EncodeMetric for Swallows {
             let _ = encoder.encode_family(&labels)?.encode_gauge(&Fails);
             encoder.encode_family(&labels)?.encode_gauge(&1_i64)?;
         }
+        let _ = encoder.encode_gauge(&Fails);
         Ok(())
     }
 
@@ -250,9 +251,20 @@ impl EncodeMetric for Swallows {
 
 #[test]
 fn a_line_that_is_cut_off_costs_no_other() {
-    let registry = between_canaries(|registry| registry.register("x", "Help", Swallows));
-    let served = "# HELP x Help.\n# TYPE x gauge\nx{n=\"1\"} 1\nx{n=\"2\"} 1\n";
-    assert_served("swallows", &registry, served, served);
+    let registry = between_canaries(|registry| {
+        registry.register("x", "Help", Swallows);
+        registry.register("behind", "Help", ConstGauge::new(1_i64));
+        registry.register("last", "Help", Swallows);
+    });
+    let swallows = |name| {
+        format!("# HELP {name} Help.\n# TYPE {name} gauge\n{name}{{n=\"1\"}} 1\n{name}{{n=\"2\"}} 1\n")
+    };
+    let behind = "# HELP behind Help.\n# TYPE behind gauge\nbehind 1\n";
+    let served = [&swallows("x"), behind, &swallows("last")].concat();
+    assert_served("swallows", &registry, &served, &served);
+    if cfg!(feature = "protobuf") {
+        assert_served_in_protobuf("swallows", &registry, &["x", "behind", "last"]);
+    }
 }
 
 /// 100 good series, one that comes again with its labels in another order, and one that is no number.

@@ -3,7 +3,7 @@
 
 mod support;
 
-use hr_prometheus::{MetricsRegistry, prometheus_metrics};
+use hr_prometheus::{MetricsRegistry, PrometheusRegistry, prometheus_metrics};
 
 use support::{capture_log, logged, scrape_prometheus_text, without_omissions};
 
@@ -258,6 +258,12 @@ fn registries_of_both_versions_share_a_scrape() {
     registry.register_with(prometheus_metrics(old));
     assert_eq!(registry.value("new", &[]), Some(0.0));
     assert_eq!(registry.value("old", &[]), Some(0.0));
+}
+
+#[test]
+fn the_debug_text_of_a_registry_says_what_it_is() {
+    let old = PrometheusRegistry::from(prometheus::Registry::new());
+    assert_eq!(format!("{old:?}"), "PrometheusRegistry { .. }");
 }
 
 #[cfg(feature = "protobuf")]

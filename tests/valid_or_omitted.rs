@@ -829,6 +829,20 @@ fn values_that_only_look_wrong_are_served() {
         registry.register("wide", "Help", Info::new(labels));
         registry.register("x".repeat(64 * 1024), "", ConstGauge::new(1_i64));
     });
+    if cfg!(feature = "protobuf") {
+        let long = "x".repeat(64 * 1024);
+        let names = [
+            "nan",
+            "inf",
+            "ninf",
+            "zero_total",
+            "endless_total",
+            "sum",
+            "wide_info",
+            &long,
+        ];
+        assert_served_in_protobuf("values", &registry, &names);
+    }
     let scrape = registry.encode().unwrap();
     for line in [
         "nan NaN",

@@ -26,13 +26,13 @@ pub(crate) struct AttachedSamples {
     pub(crate) has_unknown_labels: bool,
 }
 
-/// What a render accepts besides exemplars.
+/// What a render accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Takes {
+    /// What is attached to single series.
     #[cfg(feature = "protobuf")]
-    ExemplarsOnly,
-    #[cfg(feature = "protobuf")]
-    StartTimestamps,
+    Series,
+    /// That, and the samples of whole families.
     Samples,
 }
 
@@ -74,13 +74,10 @@ pub(crate) fn find_samples(
     Some((index, begin..begin + labels.len()))
 }
 
-/// Attaches to one series; `None` if the render accepts nothing of it, or if other code encodes.
+/// Attaches to one series; `None` if other code encodes.
 pub(crate) fn attach(attachment: Attachment) -> Option<Marker> {
     PENDING.with_borrow_mut(|pending| {
-        let (takes, attached) = pending.as_mut()?;
-        if attachment.exemplars.is_empty() && !takes.start_timestamps() {
-            return None;
-        }
+        let (_, attached) = pending.as_mut()?;
         attached.to_series.push(attachment);
         Some((token(), (attached.to_series.len() - 1).to_string()))
     })
@@ -105,16 +102,4 @@ pub(crate) fn attached_by<T>(takes: Takes, encode: impl FnOnce() -> T) -> (T, At
     let encoded = encode();
     let pending = PENDING.replace(outer);
     (encoded, pending.map(|(_, attached)| attached).unwrap_or_default())
-}
-
-impl Takes {
-    fn start_timestamps(self) -> bool {
-        match self {
-            #[cfg(feature = "protobuf")]
-            Self::StartTimestamps => true,
-            #[cfg(feature = "protobuf")]
-            Self::ExemplarsOnly => false,
-            Self::Samples => false,
-        }
-    }
 }

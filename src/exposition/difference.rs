@@ -75,7 +75,8 @@ fn sample_name(line: &str) -> &str {
     line.split(['{', ' ']).next().unwrap_or_default()
 }
 
-/// What a line is known by: the name of its sample and its labels, in order. A comment is known by all of it.
+/// What a line is known by: the name of its sample and its labels, in order. A comment, which is no sample, is known by all
+/// of it.
 fn series(line: &str) -> String {
     let name = sample_name(line);
     let mut labels = Vec::new();
@@ -83,7 +84,7 @@ fn series(line: &str) -> String {
         labels.push(format!("{name}=\"{value}\""));
         Ok(())
     });
-    if line.starts_with('#') || sample.is_err() {
+    if sample.is_err() {
         return line.to_owned();
     }
     labels.sort_unstable();
@@ -152,6 +153,10 @@ ab_bucket{le="+Inf"} 2
         assert_eq!(
             difference(SCRAPE, "ab_count", "ab_count\nab_count 2\nab_count 2").unwrap(),
             "\n  - ab_count\n  - ab_count 2\n  - ab_count 2\n  + ab_count 2",
+        );
+        assert_eq!(
+            difference(SCRAPE, "ab_count", "ab_count 2\nab_count").unwrap(),
+            "\n  - ab_count",
         );
     }
 }

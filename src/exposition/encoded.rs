@@ -25,7 +25,6 @@ pub(crate) struct Encoded {
 /// The place of a family in the text.
 #[derive(Debug, Default)]
 struct Place {
-    begin: usize,
     /// The index of the samples that this crate writes itself, and where the labels of the registry are.
     own: Option<(usize, Range<usize>)>,
     name: Range<usize>,
@@ -76,15 +75,10 @@ impl Encoded {
         }
     }
 
-    /// Removes the last family, if it is that of [`EndOfMetrics`].
+    /// Forgets the last family, if it is that of [`EndOfMetrics`].
     fn drop_end_of_metrics(&mut self) -> bool {
-        let is_last = |place: &&mut Place| is_end_of_metrics(&self.text[place.name.clone()]);
-        if let Some(place) = self.places.last_mut().filter(is_last) {
-            self.text.truncate(place.begin);
-            self.places.pop();
-            return true;
-        }
-        false
+        let is_last = |place: &mut Place| is_end_of_metrics(&self.text[place.name.clone()]);
+        self.places.pop_if(is_last).is_some()
     }
 
     /// The families, or the names of those that cannot be read and why.
@@ -172,13 +166,11 @@ impl Encoded {
                         next_family(from)
                     };
                     Place {
-                        begin: at,
                         samples: from..end,
                         ..place
                     }
                 }
                 Err(fault) => Place {
-                    begin: at,
                     name: begin_of_name..end_of_name,
                     samples: end_of_name..next_family(end_of_name),
                     fault: Some(fault),
@@ -203,20 +195,21 @@ fn read_header(text: &str, name: Range<usize>) -> Result<Place, Reason> {
     let kind = end_of_help + after_help.len();
     let line_end = |from: usize| text[from..].find('\n').map(|end| from + end).ok_or(CUT_OFF);
     let end_of_kind = line_end(kind)?;
-    let mut place = Place {
+    let mut samples = end_of_kind + 1;
+    let before_unit = format!("# UNIT {} ", &text[name.clone()]);
+    let mut unit = 0..0;
+    if text[samples..].starts_with(&before_unit) {
+        unit = samples + before_unit.len()..line_end(samples)?;
+        samples = unit.end + 1;
+    }
+    Ok(Place {
+        name,
         help: help..end_of_help,
         kind: kind..end_of_kind,
-        samples: end_of_kind + 1..end_of_kind + 1,
+        unit,
+        samples: samples..samples,
         ..Place::default()
-    };
-    let before_unit = format!("# UNIT {} ", &text[name.clone()]);
-    if text[place.samples.start..].starts_with(&before_unit) {
-        let end = line_end(place.samples.start)?;
-        place.unit = place.samples.start + before_unit.len()..end;
-        place.samples = end + 1..end + 1;
-    }
-    place.name = name;
-    Ok(place)
+    })
 }
 
 /// The kind of line that is being written.
@@ -309,13 +302,8 @@ impl Lines<'_> {
         let next = if is_sample { Line::Sample } else { self.next_line() };
         self.end_line(text.len() - next.keyword().len());
         if next == Line::Help {
-            if self.encoded.drop_end_of_metrics() {
-                self.encoded.text.push_str(next.keyword());
-            }
-            self.encoded.places.push(Place {
-                begin: self.encoded.text.len() - next.keyword().len(),
-                ..Place::default()
-            });
+            self.encoded.drop_end_of_metrics();
+            self.encoded.places.push(Place::default());
         }
         self.begin = self.encoded.text.len();
         self.line = next;
@@ -331,9 +319,11 @@ impl Lines<'_> {
             Line::Unmarked | Line::Unit | Line::Sample => &[Line::Help],
         };
         let so_far = &self.encoded.text[self.begin..];
+        // A whole sample ends with a newline, and is not asked about.
+        let is_cut_off = self.line == Line::Sample;
         let is_next = |line: &Line| {
             let so_far = so_far.strip_suffix(line.keyword());
-            so_far.is_some_and(|so_far| so_far.is_empty() || so_far.ends_with('\n'))
+            so_far.is_some_and(|so_far| is_cut_off || so_far.is_empty() || so_far.ends_with('\n'))
         };
         possible.iter().copied().find(is_next).unwrap_or(Line::Sample)
     }
@@ -403,14 +393,14 @@ impl Lines<'_> {
 mod tests {
     use prometheus_client::{
         collector::Collector,
-        encoding::DescriptorEncoder,
-        metrics::gauge::ConstGauge,
+        encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric, GaugeValueEncoder, MetricEncoder},
+        metrics::{MetricType, gauge::ConstGauge},
         registry::{Registry, Unit},
     };
     use std::fmt;
 
     use super::Encoded;
-    use crate::exposition::mark::new_part;
+    use crate::exposition::{family::CUT_OFF, mark::new_part};
 
     #[derive(Debug)]
     struct Fails;
@@ -452,6 +442,57 @@ mod tests {
                 r#"Section { name: "a_shop_z", help: ".", kind: "gauge", unit: None, samples: "a_shop_z 3\n", own: None }"#,
             ],
         );
+    }
+
+    /// A gauge that goes on after its value failed.
+    #[derive(Debug)]
+    struct HasNoValue;
+
+    impl EncodeGaugeValue for HasNoValue {
+        fn encode(&self, _: &mut GaugeValueEncoder<'_>) -> fmt::Result {
+            Err(fmt::Error)
+        }
+    }
+
+    impl EncodeMetric for HasNoValue {
+        fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+            encoder.encode_family(&[("n", "1")])?.encode_gauge(&1_i64)?;
+            let _ = encoder.encode_family(&[("n", "2")])?.encode_gauge(self);
+            Ok(())
+        }
+
+        fn metric_type(&self) -> MetricType {
+            MetricType::Gauge
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_cut_off_ends_before_the_next_family() {
+        let mut part = new_part(&mut Registry::default());
+        part.register("x", "Help", HasNoValue);
+        part.register("y", "Help", ConstGauge::new(1_i64));
+        let mut encoded = Encoded::default();
+        encoded.add(&part, &mut Vec::new());
+        let samples: Vec<_> = encoded
+            .sections()
+            .map(|section| section.unwrap().samples)
+            .collect();
+        assert_eq!(samples, ["x{n=\"1\"} 1\nx{n=\"2\"}\n", "y 1\n"]);
+    }
+
+    /// A registry that was made elsewhere, and that failed.
+    #[test]
+    fn text_that_is_cut_off_in_a_header_tells_of_which_family() {
+        for header in [
+            "# HELP y Help\n# TYPE y gau",
+            "# HELP y Help\n# TYPE y gauge\n# UNIT y s",
+        ] {
+            let encoded = Encoded::from_text(&format!("# HELP x Help\n# TYPE x gauge\nx 1\n{header}"));
+            let mut sections = encoded.sections();
+            assert_eq!(sections.next().unwrap().unwrap().samples, "x 1\n");
+            assert_eq!(sections.next().unwrap().unwrap_err(), ("y", CUT_OFF.into()));
+            assert!(sections.next().is_none());
+        }
     }
 
     #[test]

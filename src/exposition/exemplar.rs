@@ -99,3 +99,36 @@ pub(crate) fn is_valid(exemplar: &str) -> bool {
         && numbers.next().is_none()
         && are_labels(labels.iter().map(|(name, value)| (*name, &**value)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_valid;
+
+    #[test]
+    fn an_exemplar_has_labels_a_value_and_at_most_a_time() {
+        for exemplar in [
+            r#"{a="b"} 1"#,
+            r#"{a="b",c="d"} NaN 1.5"#,
+            r#"{a="b\"}"} -1e9 0"#,
+            "{} 1",
+        ] {
+            assert!(is_valid(exemplar), "{exemplar}");
+        }
+        for exemplar in [
+            "",
+            "1",
+            r#"a="b"} 1"#,
+            r#"{a="b"}"#,
+            r#"{a="b"}1"#,
+            r#"{a="b"} "#,
+            r#"{a="b"} one"#,
+            r#"{a="b"} 1 "#,
+            r#"{a="b"} 1 NaN"#,
+            r#"{a="b"} 1 2 3"#,
+            r#"{a="b"} 1 2 3 4"#,
+            r#"{a="b",a="c"} 1"#,
+        ] {
+            assert!(!is_valid(exemplar), "{exemplar}");
+        }
+    }
+}

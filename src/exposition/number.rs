@@ -20,8 +20,7 @@ pub(crate) fn bound(value: f64) -> Cow<'static, str> {
     if (-4..6).contains(&exponent) {
         return format!("{value:?}").into();
     }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.abs()).into()
+    format!("{digits}e{exponent:+03}").into()
 }
 
 /// Whether `text` is the [`bound`] of this value.

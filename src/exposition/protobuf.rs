@@ -32,7 +32,7 @@ pub(crate) fn render<'a>(
 ) -> Rendered<Vec<u8>> {
     let mut rendered = Rendered::<Vec<u8>>::default();
     let mut families = Families::default();
-    let ((), attached) = attached_by(Takes::StartTimestamps, || {
+    let ((), attached) = attached_by(Takes::Series, || {
         for registry in registries {
             families.encode(registry, &mut rendered.omitted);
         }
@@ -167,8 +167,11 @@ impl Families {
         if family.metric.is_empty()
             && let Some((series, reason)) = fault
         {
-            let is_twice = known.is_some() && twice == series;
-            return Err(if is_twice { REGISTERED_TWICE.into() } else { reason });
+            return Err(if twice == series {
+                REGISTERED_TWICE.into()
+            } else {
+                reason
+            });
         }
         if let Some(index) = known {
             self.served[index].0.metric.append(&mut family.metric);
@@ -183,8 +186,8 @@ impl Families {
 /// The names of the infos in a registry, each as often as it comes: in protobuf they are gauges.
 fn info_names(registry: &Registry) -> HashMap<String, usize> {
     let mut encoded = Encoded::default();
-    // Its exemplars are not those of the render.
-    attached_by(Takes::ExemplarsOnly, || encoded.add(registry, &mut Vec::new()));
+    // What it attaches is not for the render.
+    attached_by(Takes::Series, || encoded.add(registry, &mut Vec::new()));
     let mut names = HashMap::new();
     for section in encoded.sections().flatten() {
         if Kind::of(section.kind) == Some(Kind::Info) {
@@ -296,5 +299,70 @@ fn replace_exemplar(exemplar: &mut Option<model::Exemplar>, attached: Option<&At
     };
     if !exemplar.as_ref().is_some_and(labels) {
         *exemplar = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use prometheus_client::{
+        metrics::{counter::ConstCounter, gauge::ConstGauge, histogram::Histogram, info::Info},
+        registry::Registry,
+    };
+
+    use super::render;
+
+    /// How many samples are served of what is registered, and what is omitted.
+    fn rendered(register: impl FnOnce(&mut Registry)) -> (usize, Vec<String>) {
+        let mut registry = Registry::default();
+        register(&mut registry);
+        let rendered = render(iter::once(&registry), |_| Registry::default());
+        let omitted = rendered.omitted.iter().map(ToString::to_string);
+        (rendered.samples, omitted.collect())
+    }
+
+    #[test]
+    fn a_histogram_counts_as_its_sum_its_count_and_its_buckets() {
+        let (samples, omitted) = rendered(|registry| {
+            registry.register("x", "Help", Histogram::new([1.0, 2.0]));
+            registry.register("y", "Help", ConstGauge::new(1_i64));
+        });
+        assert_eq!((samples, omitted), (5 + 1, Vec::new()));
+    }
+
+    #[test]
+    fn a_gauge_with_the_name_of_an_info_is_not_taken_for_it() {
+        let (samples, omitted) = rendered(|registry| {
+            registry.register("build", "Help", Info::new([("version", "1")]));
+            registry.register("build_info", "Help", ConstGauge::new(1_i64));
+        });
+        assert_eq!(samples, 1);
+        assert_eq!(
+            omitted,
+            [
+                "the family build_info has samples whose names are taken by the family build; rename one of them"
+            ],
+        );
+    }
+
+    #[test]
+    fn only_a_family_whose_series_are_all_there_is_called_registered_twice() {
+        for (second, reason) in [
+            (
+                1.0,
+                "is registered twice; rename one of them, or register it once",
+            ),
+            (
+                -1.0,
+                "has the count or sum -1; add and observe only numbers, and no negative ones",
+            ),
+        ] {
+            let (samples, omitted) = rendered(|registry| {
+                registry.register("x", "Help", ConstCounter::new(1.0));
+                registry.register("x", "Help", ConstCounter::new(second));
+            });
+            assert_eq!((samples, omitted), (1, vec![format!("the family x {reason}")]));
+        }
     }
 }

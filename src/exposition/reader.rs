@@ -14,12 +14,9 @@ use crate::exposition::{
     series::{Fault, SeriesReader},
 };
 
-/// Reads all families, and adds the invalid ones to `omitted`. `attached` series have exemplars.
-pub(crate) fn read<'a>(encoded: &'a Encoded, attached: usize, omitted: &mut Vec<Omitted>) -> Vec<Family<'a>> {
-    let mut families = Families {
-        attached,
-        ..Families::default()
-    };
+/// Reads all families, and adds the invalid ones to `omitted`.
+pub(crate) fn read<'a>(encoded: &'a Encoded, omitted: &mut Vec<Omitted>) -> Vec<Family<'a>> {
+    let mut families = Families::default();
     for section in encoded.sections() {
         let name = match &section {
             Ok(section) => section.name,
@@ -46,7 +43,6 @@ struct Families<'a> {
     all: Vec<Family<'a>>,
     taken: TakenNames,
     hasher: foldhash::fast::RandomState,
-    attached: usize,
 }
 
 impl<'a> Families<'a> {
@@ -78,12 +74,11 @@ impl<'a> Families<'a> {
             return Ok(None);
         }
         let family = known.map_or(&mut new, |index| &mut self.all[index]);
-        let mut reader = SeriesReader::new(family, &self.hasher, self.attached);
+        let mut reader = SeriesReader::new(family, &self.hasher);
         let fault = reader.read(section.samples);
         let (good, twice) = (reader.good, reader.twice);
         if let (0, Some(fault)) = (good, &fault) {
-            let is_twice = known.is_some() && twice == fault.series;
-            return Err(if is_twice {
+            return Err(if twice == fault.series {
                 REGISTERED_TWICE.into()
             } else {
                 fault.reason.clone()
@@ -121,7 +116,7 @@ mod tests {
         ];
         let encoded = Encoded::from_text(&text.concat());
         let mut omitted = Vec::new();
-        let served: Vec<_> = read(&encoded, 0, &mut omitted)
+        let served: Vec<_> = read(&encoded, &mut omitted)
             .iter()
             .map(|family| family.name)
             .collect();

@@ -23,7 +23,6 @@ pub(crate) struct Fault {
 pub(crate) struct SeriesReader<'a, 'f> {
     family: &'f mut Family<'a>,
     hasher: &'f foldhash::fast::RandomState,
-    attached: usize,
     /// The valid names of labels in the line before; nearly always those of the next one too.
     label_names: Vec<&'a str>,
     /// The bounds of the series before; nearly always those of the next one too.
@@ -51,15 +50,10 @@ struct First<'a> {
 }
 
 impl<'a, 'f> SeriesReader<'a, 'f> {
-    pub(crate) fn new(
-        family: &'f mut Family<'a>,
-        hasher: &'f foldhash::fast::RandomState,
-        attached: usize,
-    ) -> Self {
+    pub(crate) fn new(family: &'f mut Family<'a>, hasher: &'f foldhash::fast::RandomState) -> Self {
         Self {
             family,
             hasher,
-            attached,
             label_names: Vec::new(),
             bounds: Vec::new(),
             good: 0,
@@ -196,7 +190,8 @@ impl<'a, 'f> SeriesReader<'a, 'f> {
         labels: &'a str,
         text: &'a str,
     ) -> Result<Option<Bucket<'a>>, Reason> {
-        // As in the series before, but for the labels of this one, which have been read.
+        // As in the series before, but for the labels of this one, which have been read. This only saves time: a line that
+        // differs is read in full.
         let as_before = self.bounds.get(index).and_then(|bound| {
             let mut behind = text.strip_prefix(bound.head)?;
             let own = labels.strip_prefix(bound.constant)?;
@@ -282,7 +277,6 @@ impl<'a, 'f> SeriesReader<'a, 'f> {
         let Self {
             hasher,
             label_names: names,
-            attached,
             ..
         } = self;
         let kind = self.family.kind;
@@ -290,7 +284,7 @@ impl<'a, 'f> SeriesReader<'a, 'f> {
         let mut label_count = 0;
         let mut is_marked = false;
         let sample = read_line(line, |name, value| {
-            if name == token() && !is_marked && value.parse().is_ok_and(|index: usize| index < *attached) {
+            if name == token() && !is_marked && value.parse::<usize>().is_ok() {
                 is_marked = true;
                 return Ok(());
             }

@@ -71,11 +71,11 @@ pub(crate) fn render<'a>(
         encoded
     });
     encoded.find_own(&attached.samples);
-    let families = read(&encoded, attached.to_series.len(), &mut rendered.omitted);
+    let families = read(&encoded, &mut rendered.omitted);
     write(&mut rendered, &families, &attached, dialect);
     let mut encoded = Encoded::default();
     encoded.add(&omissions(count_omitted(&rendered.omitted)), &mut Vec::new());
-    let families = read(&encoded, 0, &mut Vec::new());
+    let families = read(&encoded, &mut Vec::new());
     write(&mut rendered, &families, &Attached::default(), dialect);
     rendered.body.push_str(dialect.end);
     rendered
@@ -213,7 +213,7 @@ mod tests {
         let encoded = Encoded::from_text(text);
         let mut omitted = Vec::new();
         let mut rendered = Rendered::<String>::default();
-        let families = read(&encoded, 0, &mut omitted);
+        let families = read(&encoded, &mut omitted);
         write(&mut rendered, &families, &Attached::default(), dialect);
         (rendered.body, rendered.samples, omitted.len())
     }
@@ -225,6 +225,27 @@ mod tests {
         let served = "# HELP x h\n# TYPE x gauge\nx 1\n# EOF\n";
         let (body, ..) = rendered(text, &OPENMETRICS);
         assert_eq!(body + OPENMETRICS.end, served);
+    }
+
+    /// Their bounds have been read with the series that is omitted.
+    #[test]
+    fn bounds_are_canonical_in_the_series_behind_one_that_is_omitted() {
+        let header = "# HELP x h\n# TYPE x histogram\n";
+        let series = |a: u8, count: u8, [bound, last]: [&str; 2]| {
+            format!(
+                "x_sum{{a=\"{a}\"}} 1\nx_count{{a=\"{a}\"}} {count}\n\
+                 x_bucket{{le=\"{bound}\",a=\"{a}\"}} 2\nx_bucket{{le=\"{last}\",a=\"{a}\"}} 3\n"
+            )
+        };
+        let [given, canonical] = [["1000000.0", "inf"], ["1e+06", "+Inf"]];
+        let text = [
+            header,
+            &series(1, 9, given),
+            &series(2, 3, given),
+            &series(3, 3, given),
+        ];
+        let served = [header, &series(2, 3, canonical), &series(3, 3, canonical)];
+        assert_eq!(rendered(&text.concat(), &OPENMETRICS), (served.concat(), 8, 1));
     }
 
     fn samples(text: &str) -> Vec<&str> {

@@ -29,10 +29,10 @@ pub(crate) struct AttachedSamples {
 /// What a render accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Takes {
-    /// What is attached to single series.
+    /// Exemplars and start timestamps of single series.
     #[cfg(feature = "protobuf")]
     Series,
-    /// That, and the samples of whole families.
+    /// The same, and the samples of whole families.
     Samples,
 }
 

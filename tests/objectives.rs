@@ -392,15 +392,17 @@ fn what_cannot_be_an_objective_is_a_mistake_that_names_the_fix() {
 }
 
 #[actix_web::test]
-async fn an_objective_for_a_route_that_there_is_not_is_logged() {
+async fn an_objective_for_a_route_without_requests_is_logged() {
     capture_log();
     let monitor = builder()
         .objective("/served", 0.9, LONG)
-        .objective("/not/served", 0.9, LONG);
+        .objective("/not/served", 0.9, LONG)
+        .objective("/excluded/and/served", 0.9, LONG);
     let app = App::new()
         .app_data(MetricsRegistry::new())
         .route("/served", web::get().to(async || "hello"))
-        .wrap(HrPrometheus::with_builder(monitor));
+        .route("/excluded/and/served", web::get().to(async || "hello"))
+        .wrap(HrPrometheus::with_builder(monitor).exclude_routes(["/excluded/and/served"]));
     let app = init_service(app).await;
     for _ in 0..2 {
         call_and_read_body(&app, TestRequest::with_uri("/served").to_request()).await;
@@ -408,8 +410,10 @@ async fn an_objective_for_a_route_that_there_is_not_is_logged() {
     assert_eq!(
         logged("served\""),
         [
+            "WARN objective: `exclude_routes` has the route \"/excluded/and/served\", so none of its requests counts; remove \
+          one of the two",
             "WARN objective: no route of the application has the label \"/not/served\"; a label is the whole pattern of a \
-          route, with those of the scopes around it"
+          route, with those of the scopes around it",
         ],
     );
 }

@@ -223,7 +223,7 @@ impl<L: RequestLabels> DefaultMonitor<L> {
             self.storage.label_sets.count_in(request.limits());
         }
         if let Some(objectives) = self.storage.objectives.as_ref().filter(|_| is_new) {
-            objectives.warn_of_unknown_routes(request);
+            objectives.warn_of_routes_without_requests(request);
         }
         if self.storage.peaks.is_some() {
             self.worker().peaks.clear();

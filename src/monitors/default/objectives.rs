@@ -7,7 +7,7 @@ use log::Level;
 
 use crate::{
     monitor::hooks::{Ending, RequestEnd, RequestStart},
-    panics::{DiscardOnDrop, LogOnce, catch},
+    panics::{DiscardOnDrop, LogOnce, catch, report},
     route::RouteLabel,
 };
 
@@ -75,15 +75,23 @@ impl Objectives {
         }
     }
 
-    /// Warns of objectives for routes that the application does not have.
+    /// Warns of objectives that no request can meet or miss: for routes that the application does not have, or that are
+    /// excluded.
     #[cold]
-    pub(super) fn warn_of_unknown_routes(&self, request: &RequestStart<'_>) {
+    pub(super) fn warn_of_routes_without_requests(&self, request: &RequestStart<'_>) {
         let labelling = &request.routes.labelling;
-        for objective in &self.all {
+        for Objective { route, .. } in &self.all {
+            if labelling.rules.excludes(route) {
+                report(
+                    Level::Warn,
+                    format_args!(
+                        "objective: `exclude_routes` has the route {route:?}, so none of its requests counts; remove one of the two"
+                    ),
+                );
+                continue;
+            }
             let keeps_values = labelling.rules.keeps_any();
-            labelling
-                .table
-                .warn_if_unknown(&objective.route, "objective", keeps_values);
+            labelling.table.warn_if_unknown(route, "objective", keeps_values);
         }
     }
 

@@ -37,7 +37,8 @@ impl<L: RequestLabels> DefaultMonitorBuilder<L> {
     /// then.
     ///
     /// It adds 200 instructions to a request of the route, and 110 to a request of a route without an objective. At its
-    /// first request, each worker logs a warning for a label that no route of the application has.
+    /// first request, each worker logs a warning for a label that no route of the application has, or that
+    /// [`exclude_routes`](crate::HrPrometheus::exclude_routes) names too.
     ///
     /// ```
     /// use std::time::Duration;

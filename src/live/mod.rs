@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// The hashes of the script and the style that `Content-Security-Policy` allows; a test computes them.
-const SCRIPT_HASH: &str = "sha256-jeZvsULdbs8gxeG0McVouS3nwAntROk1zp8DWhcYDR4=";
-const STYLE_HASH: &str = "sha256-toXkxEEpY5T8vGjhJ1OU/T8soMZXPxuGu5saO9jcdso=";
+const SCRIPT_HASH: &str = "sha256-PSWgqIYAYTcOZvpS6pKINbfG0SrzItRDYE/nZiJrmOY=";
+const STYLE_HASH: &str = "sha256-tBlFyBHRV45BN7HChn3zuB0F5rqi1Sdpl7zUyYLJaIw=";
 
 /// The page, before the settings and behind them.
 static PAGE: Lazy<(String, String)> = Lazy::new(|| {

@@ -19,6 +19,7 @@ const KNOWN = [
     oldest: { name: "oldest_request_in_progress_seconds", labels: { method: "method", path: "path" } },
     objective_met: { name: "request_objective_met", labels: { path: "path" } },
     objective_missed: { name: "request_objective_missed", labels: { path: "path" } },
+    objective_ratio: { name: "request_objective_ratio", labels: { path: "path" } },
   },
 ];
 // Families that are not a monitor's; the registry may put a prefix before them.
@@ -28,6 +29,7 @@ const OTHERS = {
   actix_connections_accepted: ["accepted", "_total"],
 };
 
+const GAUGES = ["in_progress", "oldest", "objective_ratio"];
 const COUNTERS = ["requests", "bucket", "count", "busy", "accepted", "objective_met", "objective_missed"];
 
 const byId = (id) => document.getElementById(id);
@@ -42,14 +44,14 @@ function parse(text, monitor) {
     if (role === "latency") {
       add(name + "_bucket", "bucket");
       add(name + "_count", "count");
-    } else if (role === "in_progress" || role === "oldest") {
+    } else if (GAUGES.includes(role)) {
       add(name, role);
     } else {
       add(name + "_total", role);
     }
   }
   const families = new Set();
-  const samples = { requests: [], bucket: [], count: [], in_progress: [], oldest: [], busy: [], open: [], accepted: [], objective_met: [], objective_missed: [] };
+  const samples = { requests: [], bucket: [], count: [], in_progress: [], oldest: [], busy: [], open: [], accepted: [], objective_met: [], objective_missed: [], objective_ratio: [] };
   let isComplete = false;
   for (let begin = 0; begin < text.length; ) {
     let end = text.indexOf("\n", begin);
@@ -361,7 +363,7 @@ const store = {
     lines.running[slot] = all.running ?? NaN;
   },
 
-  recordOthers({ busy, open, accepted, objective_met, objective_missed }, growth, slot) {
+  recordOthers({ busy, open, accepted, objective_met, objective_missed, objective_ratio }, growth, slot) {
     const kept = (map, key, make) => map.get(key) ?? map.set(key, make()).get(key);
     for (const points of [...this.workers.values()]) points[slot] = 0;
     for (const sample of busy) {
@@ -375,14 +377,13 @@ const store = {
     const grown = accepted.reduce((sum, sample) => sum + growth(sample), 0);
     this.accepted = this.spans[slot] ? grown / this.spans[slot] : undefined;
     for (const { met, missed } of this.objectives.values()) met[slot] = missed[slot] = 0;
-    for (const [what, all] of Object.entries({ met: objective_met, missed: objective_missed })) {
-      const family = this.monitor["objective_" + what];
-      for (const sample of all) {
-        const path = sample.labels.get(family.labels.path) ?? "all routes";
-        const make = () => ({ met: new Float64Array(POINTS), missed: new Float64Array(POINTS) });
-        kept(this.objectives, path, make)[what][slot] += growth(sample);
-      }
-    }
+    const objective = (role, sample) => {
+      const path = sample.labels.get(this.monitor[role].labels.path) ?? "all routes";
+      return kept(this.objectives, path, () => ({ met: new Float64Array(POINTS), missed: new Float64Array(POINTS) }));
+    };
+    for (const sample of objective_met) objective("objective_met", sample).met[slot] += growth(sample);
+    for (const sample of objective_missed) objective("objective_missed", sample).missed[slot] += growth(sample);
+    for (const sample of objective_ratio) objective("objective_ratio", sample).ratio = sample.value;
   },
 
   /** The upper bounds of the buckets, as they are in the scrape. */
@@ -558,24 +559,27 @@ function drawOthers() {
     });
   }
 
-  const objectives = [...store.objectives].map(([path, { met, missed }]) => {
+  const objectives = [...store.objectives].map(([path, { met, missed, ratio }]) => {
     const [good, bad] = [sum(met, WINDOW), sum(missed, WINDOW)];
-    return { path, bad, share: good + bad ? good / (good + bad) : undefined };
+    return { path, ratio, bad, share: good + bad ? good / (good + bad) : undefined };
   });
   byId("objectives").hidden = !objectives.length;
   if (objectives.length) {
     const shares = objectives.map(({ share }) => share).filter((share) => share !== undefined);
     const list = tile("objectives", shares.length ? percentMet(Math.min(...shares)) : "–", "the lowest, in the last minute");
     objectives.sort((a, b) => b.bad - a.bad);
-    fill(list, objectives, listed, (item, { path, share }) => {
+    fill(list, objectives, listed, (item, { path, ratio, share }) => {
       setText(item.children[0], path);
-      setText(item.children[1], or(share, percentMet));
+      setText(item.children[1], or(share, percentMet) + (ratio === undefined ? "" : ` of ${percentChosen(ratio)}`));
+      item.className = share < ratio ? "failing" : "";
     });
   }
 }
 
 /** Never rounded up to all. */
 const percentMet = (share) => (Math.floor(share * 10000) / 100).toFixed(2) + " %";
+/** As it was chosen. */
+const percentChosen = (ratio) => Number((ratio * 100).toFixed(6)) + " %";
 const listed = () => make("li", {}, make("span", {}), make("b", {}));
 
 /** Has `list` show `items`, one in each of its elements. */

@@ -273,11 +273,12 @@ impl Content {
         match self {
             Self::Requests => Some("requests"),
             Self::Latency => Some("latency"),
-            Self::Further(..) | Self::PeakInProgress | Self::ObjectiveRatio | Self::ObjectiveSeconds => None,
+            Self::Further(..) | Self::PeakInProgress | Self::ObjectiveSeconds => None,
             Self::InProgress => Some("in_progress"),
             Self::OldestInProgress => Some("oldest"),
             Self::ObjectiveMet => Some("objective_met"),
             Self::ObjectiveMissed => Some("objective_missed"),
+            Self::ObjectiveRatio => Some("objective_ratio"),
         }
     }
 

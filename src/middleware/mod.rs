@@ -100,7 +100,7 @@ use crate::{
 /// | [`with_builder`](Self::with_builder) | the type and the options of the builder; without options, the type of the monitor |
 /// | [`with_monitor_from`](Self::with_monitor_from) | the closure expression or function, whatever the closure captures |
 ///
-/// Clones have the same origin. The members of a pair are compared one by one, unless one closure makes the pair. All
+/// Clones have the same origin. The members of a tuple are compared one by one, unless one closure makes them all. All
 /// other uses have separate monitors. If these are in one registry, their families need different names: of a series
 /// that two monitors have, only that of the monitor registered first is [served](crate::metrics_view#invalid-families).
 /// A monitor is registered by [`register_in`](Self::register_in), else at its first request.
@@ -222,7 +222,7 @@ impl HrPrometheus {
         }
     }
 
-    /// Records with the monitor that `builder` makes: [`DefaultMonitor::builder`], [`OtelMonitor::builder`], or a pair,
+    /// Records with the monitor that `builder` makes: [`DefaultMonitor::builder`], [`OtelMonitor::builder`], or a tuple,
     /// `with_builder((DefaultMonitor::builder(), OtelMonitor::builder()))`.
     ///
     /// All uses of equal builders [share a monitor](Self#which-uses-share-a-monitor). Builders that differ make

@@ -24,15 +24,15 @@ use crate::{
     registry::{BeforeScrape, MetricsRegistry, Source},
 };
 
-/// One monitor or a pair of monitors, as [`HrPrometheus`](crate::HrPrometheus) uses them.
+/// One monitor or several, as [`HrPrometheus`](crate::HrPrometheus) uses them.
 ///
-/// Implemented for every [`RequestMonitor`] and for `(A, B)`, where `A` and `B` may be pairs again. The members of
-/// a pair are registered and contained separately: a panic in one of them does not affect the other. It cannot be
-/// implemented for other types.
+/// Implemented for every [`RequestMonitor`] and for tuples of two or three, whose members may be tuples again. The members
+/// are registered and contained separately: a panic in one of them does not affect the others. It cannot be implemented
+/// for other types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a request monitor",
     label = "not a monitor",
-    note = "implement `hr_prometheus::RequestMonitor` for `{Self}`; several monitors are given as a tuple: `(A, B)` or `(A, B, C)`; nest tuples for more"
+    note = "implement `hr_prometheus::RequestMonitor` for `{Self}`; custom labels are given as `DefaultMonitor<{Self}>`; several monitors are given as a tuple: `(A, B)` or `(A, B, C)`; nest tuples for more"
 )]
 pub trait Monitors: sealed::Sealed + Clone + Send + 'static {
     #[doc(hidden)]

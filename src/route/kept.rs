@@ -76,6 +76,7 @@ fn is_short(value: &str) -> bool {
 /// Writes a value as it is decoded, except for braces and control characters, which are written as a
 /// client has to write them: percent-encoded.
 fn push_value(label: &mut String, value: &str) {
+    // Most values; this only saves time.
     if value
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~ ".contains(&byte))

@@ -6,6 +6,7 @@ use std::{
     ops::Range,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use actix_http::Request;
@@ -19,7 +20,7 @@ use actix_web::{
 };
 use allocation_counter::measure;
 use futures_util::stream::{self, StreamExt as _};
-use hr_prometheus::{HrPrometheus, MetricsRegistry};
+use hr_prometheus::{DefaultMonitor, HrPrometheus, MetricsRegistry};
 
 fn routes(app: &mut ServiceConfig) {
     let stream = |content_type: &'static str| {
@@ -128,11 +129,22 @@ where
 
 #[actix_web::test]
 async fn a_burst_leaves_no_memory_behind() {
-    for path in ["/hang/", "/nowhere/"] {
+    let with_options = DefaultMonitor::builder()
+        .oldest_in_progress()
+        .peak_in_progress()
+        .objective("/hang/{id}", 0.9, Duration::from_secs(1))
+        .time_on_worker([0.1])
+        .queue_time([0.1])
+        .exemplars_from_traceparent();
+    for (path, metrics) in [
+        ("/hang/", HrPrometheus::default()),
+        ("/nowhere/", HrPrometheus::default()),
+        ("/hang/", HrPrometheus::with_builder(with_options)),
+    ] {
         let without = init_service(App::new().configure(routes)).await;
         let registry = MetricsRegistry::new();
         let app = App::new().app_data(registry.clone()).configure(routes);
-        let with = init_service(app.wrap(HrPrometheus::default())).await;
+        let with = init_service(app.wrap(metrics)).await;
 
         let left = left_by_burst(&with, path, 20_000) - left_by_burst(&without, path, 20_000);
 

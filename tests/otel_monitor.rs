@@ -258,6 +258,19 @@ async fn a_body_that_fails_is_an_error_after_a_good_status() {
 }
 
 #[actix_web::test]
+async fn a_client_that_leaves_during_the_body_is_no_error() {
+    let registry = MetricsRegistry::new();
+    let app = app(&registry).await;
+    drop(call_service(&app, TestRequest::with_uri("/fails").to_request()).await);
+    assert_eq!(
+        durations(&registry),
+        [
+            r#"{http_request_method="GET",http_response_status_code="200",http_route="/fails",network_protocol_version="1.1",url_scheme="http"} 1"#
+        ],
+    );
+}
+
+#[actix_web::test]
 async fn the_error_of_a_middleware_has_the_status_of_its_response() {
     let registry = MetricsRegistry::new();
     let app = app(&registry).await;

@@ -241,6 +241,11 @@ mod tests {
         };
         let seconds: Vec<_> = (1..=100).map(f64::from).collect();
         let buckets = observed_with(options, &seconds);
+        assert_eq!(
+            observed_with(options, &[1.0, 2.0, 4.0, 8.0]).schema,
+            3,
+            "as many as it may have"
+        );
         // 1, 2, 4, 8, … 128 are eight buckets of schema 0; 1, 4, 16, 64, 256 are five of schema -1.
         assert_eq!(buckets.schema, -2);
         assert_eq!(

@@ -317,6 +317,19 @@ async fn known_methods_are_those_that_are_named_and_no_others() {
 }
 
 #[actix_web::test]
+async fn not_even_get_is_known_if_it_is_not_named() {
+    let registry = MetricsRegistry::new();
+    let metrics = HrPrometheus::with_builder(builder()).known_methods("POST,PURGE".split(','));
+    let app = app(metrics, &registry).await;
+    call_and_read_body(&app, ok().to_request()).await;
+    assert_eq!(registry.value(COUNT, &[("http_request_method", "GET")]), None);
+    assert_eq!(
+        registry.value(COUNT, &[("http_request_method", "_OTHER")]),
+        Some(1.0)
+    );
+}
+
+#[actix_web::test]
 async fn builders_side_by_side_make_both_monitors() {
     let registry = MetricsRegistry::new();
     let default = DefaultMonitor::builder()

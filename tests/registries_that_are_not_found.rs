@@ -78,6 +78,8 @@ fn warnings() -> Vec<String> {
 #[actix_web::test]
 async fn a_registry_that_nobody_would_find_is_warned_of_once() {
     capture_log();
+    scrape(|_| {}, "/no-registry").await;
+    assert_eq!(warnings(), [""; 0], "there is none, and none is needed");
     for _ in 0..3 {
         scrape(
             |app| {

@@ -94,7 +94,7 @@ async fn whether_there_was_a_route_and_whether_there_was_a_response() {
     );
 }
 
-/// Notes its arguments as `Debug` shows them.
+/// Notes its arguments as `Debug` shows them, and asks for nothing.
 #[derive(Clone, Default)]
 struct Shown(Arc<Mutex<Vec<String>>>);
 
@@ -113,7 +113,10 @@ impl RequestMonitor for Shown {
         self.0.lock().unwrap().push(format!("{response:?}"));
     }
 
-    fn update_end_metrics(&self, (): (), _end: &RequestEnd<'_>) {}
+    fn update_end_metrics(&self, (): (), end: &RequestEnd<'_>) {
+        let not_asked_for = (end.request_body_bytes(), end.time_on_worker());
+        self.0.lock().unwrap().push(format!("{not_asked_for:?}"));
+    }
 }
 
 #[actix_web::test]
@@ -133,6 +136,7 @@ async fn what_it_is_told_can_be_logged() {
         [
             r#"RequestStart { method: "GET", path: "/users/7", .. }"#,
             r#"ResponseStart { method: "GET", route: "/users/{id}", status: 200, .. }"#,
+            "(None, None)",
         ],
     );
 }

@@ -468,6 +468,7 @@ fn nothing_acceptable_gets_openmetrics_rather_than_an_error() {
         "image/*",
         "*/*;q=0",
         "application/openmetrics-text;q=0,text/plain;q=0",
+        "text/plain;version=0.0.4;q=0",
         "application/openmetrics-text;version=2.0.0",
         "text/plain;version=0.0.3",
         "application/vnd.google.protobuf;proto=other.Message;encoding=delimited",

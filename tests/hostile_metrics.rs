@@ -67,6 +67,7 @@ fn a_label_whose_name_ends_the_labels_is_omitted() {
 fn a_label_whose_name_makes_a_second_line_is_omitted() {
     assert_series_omitted("newline", &[("} 1\nnewline{b", "v")]);
     assert_series_omitted("newline_in_another_family", &[("} 1\ncanary{b", "v")]);
+    assert_series_omitted("two_newlines", &[("} 1\ntwo_newlines 2\ncanary{b", "v")]);
     assert_series_omitted(
         "newline_and_header",
         &[("} 1\n# HELP evil Help\n# TYPE evil gauge\nevil{b", "v")],

@@ -514,6 +514,14 @@ fn an_omitted_family_is_logged_once_though_what_is_wrong_with_it_changes() {
         assert_eq!(without_omissions(&registry.encode().unwrap()), "# EOF\n");
     }
     assert_eq!(logged("below_zero_five_times").len(), 1);
+
+    // Another one is news.
+    registry.register_with(|registry| {
+        registry.register("below_zero_as_well", "Help", below_zero.clone());
+    });
+    assert_eq!(without_omissions(&registry.encode().unwrap()), "# EOF\n");
+    assert_eq!(logged("below_zero_as_well").len(), 1);
+    assert_eq!(logged("below_zero_five_times").len(), 1);
 }
 
 #[actix_web::test]

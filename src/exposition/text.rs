@@ -218,6 +218,27 @@ mod tests {
         (rendered.body, rendered.samples, omitted.len())
     }
 
+    #[test]
+    fn a_series_whose_value_is_no_number_is_omitted() {
+        for (kind, samples) in [
+            ("gauge", "x one\n"),
+            ("gauge", "x \n"),
+            ("gauge", "x{a=\"1\"} 0x1\n"),
+            (
+                "histogram",
+                "x_sum 1\nx_count 3\nx_bucket{le=\"1.0\"} 1.5\nx_bucket{le=\"+Inf\"} 3\n",
+            ),
+            (
+                "histogram",
+                "x_sum one\nx_count 3\nx_bucket{le=\"1.0\"} 1\nx_bucket{le=\"+Inf\"} 3\n",
+            ),
+        ] {
+            let text = format!("# HELP x h\n# TYPE x {kind}\n{samples}");
+            let (_, served, omitted) = rendered(&text, &OPENMETRICS);
+            assert_eq!((served, omitted), (0, 1), "{text}");
+        }
+    }
+
     /// A help can have such lines.
     #[test]
     fn a_unit_of_another_family_is_no_unit() {

@@ -358,6 +358,29 @@ async fn builders_side_by_side_make_both_monitors() {
 }
 
 #[actix_web::test]
+async fn what_either_monitor_asks_for_is_measured() {
+    let times = || DefaultMonitor::builder().time_on_worker([0.1]);
+    let measured = async |metrics: HrPrometheus<_>| {
+        let registry = MetricsRegistry::new();
+        let app = App::new()
+            .app_data(registry.clone())
+            .default_service(web::to(async |_: web::Bytes| "ok"));
+        let app = init_service(app.wrap(metrics)).await;
+        let post = TestRequest::post().set_payload("ping").to_request();
+        call_and_read_body(&app, post).await;
+        [
+            "request_time_on_worker_seconds_count",
+            "http_server_request_body_size_bytes_sum",
+        ]
+        .map(|name| registry.value(name, &[]))
+    };
+    let first = HrPrometheus::with_builder((times(), builder().request_body_size()));
+    assert_eq!(measured(first).await, [Some(1.0), Some(4.0)]);
+    let both = HrPrometheus::with_builder((times().request_body_bytes([1.0]), builder().request_body_size()));
+    assert_eq!(measured(both).await, [Some(1.0), Some(4.0)]);
+}
+
+#[actix_web::test]
 async fn equal_builders_share_one_monitor() {
     let registry = MetricsRegistry::new();
     let metrics = || HrPrometheus::with_builder(builder().scheme_from("x-forwarded-proto"));

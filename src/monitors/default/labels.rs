@@ -318,7 +318,8 @@ pub(super) struct WorkerLabels<L> {
     /// The numbers of the rows of series, by label set and the number of the route.
     rows: RefCell<HashMap<(CustomLabels, usize), usize>>,
     /// The same by the labels as they came, so that most need not be encoded.
-    known: RefCell<HashMap<(DiscardOnDrop<L>, usize), Row>>,
+    /// The route first: labels of other routes are not compared.
+    known: RefCell<HashMap<(usize, DiscardOnDrop<L>), Row>>,
 }
 
 #[derive(Clone)]
@@ -346,14 +347,14 @@ impl<L: RequestLabels> WorkerLabels<L> {
 
     fn find(&self, labels: DiscardOnDrop<L>, route: &RouteLabel) -> Option<Row> {
         labels.as_ref()?;
-        let key = (labels, route.id);
+        let key = (route.id, labels);
         if let Some(row) = self.known.borrow().get(&key) {
             if row.is_over_limit {
                 self.sets.limit().count_exceeded();
             }
             return Some(row.clone());
         }
-        let (labels, pairs) = self.sets.pairs(key.0)?;
+        let (labels, pairs) = self.sets.pairs(key.1)?;
         let fit = |(_, value): &(String, String)| value.chars().nth(LONGEST_VALUE).is_none();
         let max = if pairs.iter().all(fit) { self.sets.max } else { 0 };
         let admitted = self.sets.admit(&text_of(&pairs), route, max);
@@ -369,7 +370,7 @@ impl<L: RequestLabels> WorkerLabels<L> {
         let mut known = self.known.borrow_mut();
         // Any number of labels may be encoded to the same text.
         if known.len() < self.rows.borrow().len() + MAX_ALIASES {
-            known.insert((labels, route.id), row.clone());
+            known.insert((route.id, labels), row.clone());
         }
         Some(row)
     }

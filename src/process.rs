@@ -69,7 +69,7 @@ struct ProcessCollector;
 
 impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let (cpu_seconds, gauges) = read();
+        let (cpu_seconds, gauges) = system::read();
         if let Some(seconds) = cpu_seconds {
             let help = "Processor time used by the process, in user and kernel mode";
             encoder
@@ -122,7 +122,6 @@ const GAUGES: [(&str, Option<Unit>, &str); 7] = [
     ("process_threads", None, "Threads of the process"),
 ];
 
-/// The processor time in seconds and the values of `GAUGES`, as far as the system reports them.
 #[cfg(any(
     target_os = "freebsd",
     target_os = "linux",
@@ -130,18 +129,41 @@ const GAUGES: [(&str, Option<Unit>, &str); 7] = [
     target_os = "openbsd",
     target_os = "windows"
 ))]
-fn read() -> (Option<f64>, [Option<u64>; 7]) {
-    let process = metrics_process::collector::collect();
-    let gauges = [
-        process.open_fds,
-        limit(process.max_fds),
-        process.virtual_memory_bytes,
-        limit(process.virtual_memory_max_bytes),
-        process.resident_memory_bytes,
-        process.start_time_seconds,
-        process.threads,
-    ];
-    (process.cpu_seconds_total, gauges)
+mod system {
+    /// The processor time in seconds and the values of `GAUGES`, as far as the system reports them.
+    pub(super) fn read() -> (Option<f64>, [Option<u64>; 7]) {
+        let process = metrics_process::collector::collect();
+        let gauges = [
+            process.open_fds,
+            limit(process.max_fds),
+            process.virtual_memory_bytes,
+            limit(process.virtual_memory_max_bytes),
+            process.resident_memory_bytes,
+            process.start_time_seconds,
+            process.threads,
+        ];
+        (process.cpu_seconds_total, gauges)
+    }
+
+    /// A limit, if there is one: none is 0, or the largest number of 63 or 64 bits, depending on the system.
+    fn limit(reported: Option<u64>) -> Option<u64> {
+        reported.filter(|limit| (1..u64::MAX >> 1).contains(limit))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::limit;
+
+        #[test]
+        fn a_limit_that_means_none_is_not_shown() {
+            for none in [None, Some(0), Some(i64::MAX.unsigned_abs()), Some(u64::MAX)] {
+                assert_eq!(limit(none), None, "{none:?}");
+            }
+            for some in [1, 1_024, i64::MAX.unsigned_abs() - 1] {
+                assert_eq!(limit(Some(some)), Some(some));
+            }
+        }
+    }
 }
 
 /// On this system nothing is read.
@@ -152,33 +174,8 @@ fn read() -> (Option<f64>, [Option<u64>; 7]) {
     target_os = "openbsd",
     target_os = "windows"
 )))]
-fn read() -> (Option<f64>, [Option<u64>; 7]) {
-    (None, [None; 7])
-}
-
-/// A limit, if there is one: none is 0, or the largest number of 63 or 64 bits, depending on the system.
-#[cfg(any(
-    target_os = "freebsd",
-    target_os = "linux",
-    target_os = "macos",
-    target_os = "openbsd",
-    target_os = "windows"
-))]
-fn limit(reported: Option<u64>) -> Option<u64> {
-    reported.filter(|limit| (1..u64::MAX >> 1).contains(limit))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::limit;
-
-    #[test]
-    fn a_limit_that_means_none_is_not_shown() {
-        for none in [None, Some(0), Some(i64::MAX.unsigned_abs()), Some(u64::MAX)] {
-            assert_eq!(limit(none), None, "{none:?}");
-        }
-        for some in [1, 1_024, i64::MAX.unsigned_abs() - 1] {
-            assert_eq!(limit(Some(some)), Some(some));
-        }
+mod system {
+    pub(super) fn read() -> (Option<f64>, [Option<u64>; 7]) {
+        (None, [None; 7])
     }
 }

@@ -317,8 +317,8 @@ pub(super) struct WorkerLabels<L> {
     sets: Arc<LabelSets>,
     /// The numbers of the rows of series, by label set and the number of the route.
     rows: RefCell<HashMap<(CustomLabels, usize), usize>>,
-    /// The same by the labels as they came, so that most need not be encoded.
-    /// The route first: labels of other routes are not compared.
+    /// The same by the labels as they came, so that most need not be encoded. The route comes first, so that labels of
+    /// other routes are not compared, which runs code of the user.
     known: RefCell<HashMap<(usize, DiscardOnDrop<L>), Row>>,
 }
 

@@ -513,3 +513,52 @@ async fn a_request_whose_labels_go_wrong_is_counted_without_them() {
         12
     );
 }
+
+static COMPARISONS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts how often it is compared.
+#[derive(EncodeLabelSet, Hash)]
+struct Compared {
+    kind: &'static str,
+}
+
+impl PartialEq for Compared {
+    fn eq(&self, other: &Self) -> bool {
+        COMPARISONS.fetch_add(1, Ordering::Relaxed);
+        self.kind == other.kind
+    }
+}
+
+impl Eq for Compared {}
+
+impl RequestLabels for Compared {
+    fn at_arrival(_: &RequestStart<'_>) -> Self {
+        Self { kind: "known" }
+    }
+}
+
+/// So many that the hashes of some stand side by side.
+#[actix_web::test]
+async fn labels_of_two_routes_are_never_compared() {
+    const ROUTES: usize = 2_000;
+
+    let registry = MetricsRegistry::new();
+    let app = App::new()
+        .app_data(registry.clone())
+        .configure(|app| {
+            for route in 0..ROUTES {
+                app.route(&format!("/{route}"), web::get().to(async || "hello"));
+            }
+        })
+        .wrap(HrPrometheus::with_monitor::<DefaultMonitor<Compared>>());
+    let app = init_service(app).await;
+    for route in 0..ROUTES {
+        let request = TestRequest::with_uri(&format!("/{route}")).to_request();
+        call_and_read_body(&app, request).await;
+    }
+    assert_eq!(
+        registry.value("request_count_total", &[("kind", "known")]),
+        Some(2_000.0)
+    );
+    assert_eq!(COMPARISONS.load(Ordering::Relaxed), 0);
+}
